@@ -1,0 +1,1 @@
+"""Data sets: labels, augmentation, conversion and audit."""

@@ -1,0 +1,1 @@
+"""Evaluation: precision, validation and verification."""

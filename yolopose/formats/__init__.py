@@ -1,0 +1,1 @@
+"""One table of formats, one file per runtime."""

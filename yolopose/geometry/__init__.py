@@ -1,0 +1,1 @@
+"""Floor 0: boxes, keypoints and the letterbox, in NumPy."""

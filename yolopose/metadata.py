@@ -1,0 +1,101 @@
+"""What a model says of itself, the same in a checkpoint and in every exported file."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from yolopose.errors import PoseError
+from yolopose.geometry.keypoints import KeypointLayout, as_kpt_shape
+
+PREPROCESSING = (
+    "letterbox to (imgsz) with value 114 keeping the aspect ratio, RGB, divide by 255, float32 NCHW"
+)
+DECODING = (
+    "output (B, 4 + C + K*D, A): box centre x y, width, height in input pixels; C class scores; "
+    "K keypoints x y in input pixels and, when D = 3, a visibility score; non-maximum suppression is left to the host"
+)
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Names, keypoints and input of a model; `extra` holds further JSON-like facts (version, licence, data card, …).
+
+    `stride` is the largest stride in pixels: both sides of an input are multiples of it. `imgsz` is (H, W) in pixels,
+    `batch` the images per run; both bind only a model that is not `dynamic`.
+    """
+
+    names: dict[int, str]
+    layout: KeypointLayout
+    stride: int = 32
+    imgsz: tuple[int, int] = (640, 640)
+    batch: int = 1
+    dynamic: bool = False
+    task: str = "pose"
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kpt_shape(self) -> tuple[int, int]:
+        """(K, D)."""
+        return self.layout.shape
+
+    @property
+    def channels(self) -> int:
+        """Rows of the decoded output: 4 + C + K·D."""
+        return 4 + len(self.names) + self.kpt_shape[0] * self.kpt_shape[1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything in JSON types, keypoint layout inline; the inverse of `from_dict`."""
+        out: dict[str, Any] = {"task": self.task, "names": dict(self.names), "stride": self.stride}
+        out |= {"imgsz": list(self.imgsz), "batch": self.batch, "dynamic": self.dynamic}
+        return self.extra | out | self.layout.to_dict()
+
+    def to_strings(self) -> dict[str, str]:
+        """The metadata of an exported file: every value as text, numbers and containers as literals."""
+        words = {"preprocessing": PREPROCESSING, "decoding": DECODING}
+        return {key: value if isinstance(value, str) else repr(value) for key, value in (words | self.to_dict()).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelInfo:
+        """From `to_dict`, or from the metadata of a file exported by Ultralytics.
+
+        Raises:
+            PoseError: a missing or malformed entry, named.
+        """
+        layout = KeypointLayout.from_dict(values)
+        task = str(values.get("task", "pose"))
+        if task != "pose":
+            raise PoseError(f"this is a {task!r} model; yolopose runs pose models")
+        names = values.get("names", {0: "object"})
+        if not isinstance(names, Mapping):
+            names = dict(enumerate(names))
+        imgsz = values.get("imgsz", [640, 640])
+        if isinstance(imgsz, int):
+            imgsz = [imgsz, imgsz]
+        known = {f.name for f in fields(cls)} | {"preprocessing", "decoding", *layout.to_dict()}
+        return cls(
+            names={int(i): str(n) for i, n in names.items()},
+            layout=layout,
+            stride=int(values.get("stride", 32)),
+            imgsz=(int(imgsz[0]), int(imgsz[1])),
+            batch=int(values.get("batch", 1)),
+            dynamic=bool(values.get("dynamic", False)),
+            extra={key: value for key, value in values.items() if key not in known},
+        )
+
+    @classmethod
+    def from_strings(cls, values: Mapping[str, str]) -> ModelInfo:
+        """From the metadata of an exported file; values are read as literals only, never evaluated."""
+        read = {key: literal(value) for key, value in values.items()}
+        as_kpt_shape(read.get("kpt_shape"))
+        return cls.from_dict(read)
+
+
+def literal(text: str) -> Any:
+    """A Python literal, or the text itself when it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

@@ -1,0 +1,1 @@
+"""The network: layers, head, and the parser of model YAML files."""

@@ -1,0 +1,1 @@
+"""Training: loss, assigner, optimizer and the loop."""
