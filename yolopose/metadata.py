@@ -10,9 +10,7 @@ from typing import Any
 from yolopose.errors import PoseError
 from yolopose.geometry.keypoints import KeypointLayout, as_kpt_shape
 
-PREPROCESSING = (
-    "letterbox to (imgsz) with value 114 keeping the aspect ratio, RGB, divide by 255, float32 NCHW"
-)
+PREPROCESSING = "letterbox to (imgsz) with value 114 keeping the aspect ratio, RGB, divide by 255, float32 NCHW"
 DECODING = (
     "output (B, 4 + C + K*D, A): box centre x y, width, height in input pixels; C class scores; "
     "K keypoints x y in input pixels and, when D = 3, a visibility score; non-maximum suppression is left to the host"
@@ -55,7 +53,9 @@ class ModelInfo:
     def to_strings(self) -> dict[str, str]:
         """The metadata of an exported file: every value as text, numbers and containers as literals."""
         words = {"preprocessing": PREPROCESSING, "decoding": DECODING}
-        return {key: value if isinstance(value, str) else repr(value) for key, value in (words | self.to_dict()).items()}
+        return {
+            key: value if isinstance(value, str) else repr(value) for key, value in (words | self.to_dict()).items()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelInfo:

@@ -1,0 +1,179 @@
+"""The arguments of every mode, with the field's names and defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from yolopose.config.schema import arg
+
+ImageSize = int | tuple[int, int]
+Indices = tuple[int, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArgs:
+    """Where a run computes and writes; shared by all modes."""
+
+    model: str | None = arg(None, "model file (.pt, .onnx, .yaml) or known name; None is the bundled model")
+    device: str | None = arg(None, "cpu, cuda, 0, 0,1, mps; None picks a GPU when there is one")
+    half: bool = arg(False, "16-bit floats where the device computes them; decoding stays 32-bit")
+    project: str | None = arg(None, "folder of the runs; None is runs/pose")
+    name: str | None = arg(None, "folder of this run below the project; None is the mode's name")
+    exist_ok: bool = arg(False, "write into an existing run folder instead of numbering a new one")
+    verbose: bool = arg(True, "say what is going on")
+    compat: bool = arg(False, "follow the reference's rules exactly, odd ones included, instead of the better ones")
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectArgs:
+    """How detections are chosen from the network's output; shared by predict and val."""
+
+    iou: float = arg(0.7, "overlap above which non-maximum suppression drops the weaker box", low=0.0, high=1.0)
+    max_det: int = arg(300, "detections kept per image", low=1)
+    agnostic_nms: bool = arg(False, "suppress across classes")
+    classes: Indices = arg(None, "class indices to keep; None keeps all", low=0)
+    bf16: bool = arg(False, "bfloat16 on CPUs that compute it (AVX512-BF16, AMX); decoding stays 32-bit")
+    threads: int | None = arg(None, "CPU threads of the runtime; None is the runtime's own choice", low=1)
+    kpt_shape: tuple[int, int] | None = arg(None, "K,D of an ONNX file that carries no metadata", low=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(RunArgs, DetectArgs):
+    """Arguments of predict."""
+
+    source: Any = arg(None, "image, video, folder, glob, list, URL, stream, camera number, screen, - or array")
+    conf: float = arg(0.25, "lowest confidence of a detection", low=0.0, high=1.0)
+    imgsz: ImageSize = arg(640, "input size in pixels: the long side, or height,width", low=32)
+    rect: bool = arg(True, "pad each image only to the next multiple of the stride")
+    batch: int = arg(1, "images per run of the network", low=1)
+    vid_stride: int = arg(1, "take every n-th frame of a video", low=1)
+    stream_buffer: bool = arg(False, "keep a stream's waiting frames instead of only the newest")
+    stream: bool = arg(False, "give results one by one (Python)")
+    keep_image: bool = arg(True, "keep each image in its result; False saves memory")
+    save: bool = arg(False, "write annotated images and videos (the command line does by default)")
+    save_frames: bool = arg(False, "write the frames of videos as images")
+    save_txt: bool = arg(False, "write a label file per image")
+    save_conf: bool = arg(False, "add confidences to the label files")
+    save_crop: bool = arg(False, "write each detection's part of the image")
+    show: bool = arg(False, "open a window; needs a display")
+    show_labels: bool = arg(True, "draw class names")
+    show_conf: bool = arg(True, "draw confidences")
+    show_boxes: bool = arg(True, "draw boxes")
+    line_width: int | None = arg(None, "line width in pixels; None suits the image", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValConfig(RunArgs, DetectArgs):
+    """Arguments of val."""
+
+    data: str | None = arg(None, "data set YAML; None is the one the model was trained on")
+    split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
+    conf: float = arg(0.001, "lowest confidence of a detection", low=0.0, high=1.0)
+    imgsz: ImageSize = arg(640, "input size in pixels: the long side, or height,width", low=32)
+    rect: bool = arg(True, "pad each image only to a multiple of the stride instead of to the full size")
+    batch: int = arg(16, "images per run of the network", low=1)
+    workers: int = arg(8, "threads that read images ahead", low=0)
+    metric: str = arg("yolo", "yolo: the field's P, R, mAP; coco: as pycocotools", choices=("yolo", "coco"))
+    strict: bool = arg(False, "stop at the first bad label row instead of setting it aside")
+    single_cls: bool = arg(False, "treat all classes as one")
+    save_json: bool = arg(False, "write predictions.json in COCO's result format")
+    save_txt: bool = arg(False, "write a label file of detections per image")
+    save_conf: bool = arg(False, "add confidences to the label files")
+    plots: bool = arg(True, "write curves, confusion matrices and sample pictures")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(RunArgs):
+    """Arguments of train."""
+
+    data: str | None = arg(None, "data set YAML")
+    epochs: int = arg(100, "passes over the training images", low=1)
+    time: float | None = arg(None, "hours to train; overrides epochs", low=0.0)
+    patience: int = arg(100, "stop after so many epochs without a better fitness; 0 never stops", low=0)
+    batch: float = arg(16, "images per step; -1 fits 60 % of the GPU's memory, 0 to 1 that share", low=-1)
+    imgsz: ImageSize = arg(640, "input size in pixels of the square (long side) input", low=32)
+    save: bool = arg(True, "write checkpoints")
+    save_period: int = arg(-1, "also keep a checkpoint every n epochs", low=-1)
+    cache: bool | str = arg(False, "keep decoded images: ram or disk", choices=(False, True, "ram", "disk"))
+    workers: int = arg(8, "processes that load images", low=0)
+    pretrained: bool | str = arg(True, "start from the model's weights, or from those of the file named")
+    optimizer: str = arg(
+        "auto", "optimizer", choices=("auto", "SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
+    )
+    seed: int = arg(0, "seed of all randomness", low=0)
+    deterministic: bool = arg(True, "choose reproducible kernels")
+    single_cls: bool = arg(False, "treat all classes as one")
+    classes: Indices = arg(None, "class indices to train on; None is all", low=0)
+    rect: bool = arg(False, "batches of like aspect ratio, padded together")
+    cos_lr: bool = arg(False, "cosine instead of linear schedule")
+    close_mosaic: int = arg(10, "epochs at the end without mosaic", low=0)
+    resume: bool | str = arg(False, "go on from last.pt of the run, or from the checkpoint named")
+    amp: bool = arg(True, "mixed precision where it is faster (CUDA; on CPUs with bf16=True)")
+    bf16: bool = arg(False, "bfloat16 instead of float16 in mixed precision; also on CPUs that compute it")
+    compile: bool = arg(False, "compile the network with torch.compile")
+    fraction: float = arg(1.0, "share of the training images used", low=0.0, high=1.0)
+    freeze: int | Indices = arg(None, "first n layers, or layer indices, that are not trained", low=0)
+    multi_scale: bool = arg(False, "vary the input size by ±50 % from batch to batch")
+    strict: bool = arg(False, "stop at the first bad label row instead of setting it aside")
+    dropout: float = arg(0.0, "accepted for compatibility; pose networks have no dropout", low=0.0, high=1.0)
+    val: bool = arg(True, "validate after every epoch")
+    split: str = arg("val", "part of the data set validated on", choices=("train", "val", "test"))
+    iou: float = arg(0.7, "overlap of non-maximum suppression in validation", low=0.0, high=1.0)
+    max_det: int = arg(300, "detections kept per image in validation", low=1)
+    plots: bool = arg(True, "write curves and sample pictures")
+    loggers: tuple[str, ...] | None = arg(None, "tensorboard, wandb, mlflow")
+
+    lr0: float = arg(0.01, "initial learning rate", low=0.0)
+    lrf: float = arg(0.01, "final learning rate as a share of lr0", low=0.0)
+    momentum: float = arg(0.937, "SGD momentum, or Adam's beta1", low=0.0, high=1.0)
+    weight_decay: float = arg(0.0005, "weight decay", low=0.0)
+    warmup_epochs: float = arg(3.0, "epochs of warm-up", low=0.0)
+    warmup_momentum: float = arg(0.8, "momentum at the start of the warm-up", low=0.0, high=1.0)
+    warmup_bias_lr: float = arg(0.1, "learning rate of biases at the start of the warm-up", low=0.0)
+    nbs: int = arg(64, "nominal batch size: gradients of smaller batches are accumulated up to it", low=1)
+    box: float = arg(7.5, "gain of the box loss", low=0.0)
+    cls: float = arg(0.5, "gain of the class loss", low=0.0)
+    dfl: float = arg(1.5, "gain of the distribution focal loss", low=0.0)
+    pose: float = arg(12.0, "gain of the keypoint loss", low=0.0)
+    kobj: float = arg(1.0, "gain of the keypoint visibility loss", low=0.0)
+
+    hsv_h: float = arg(0.015, "hue jitter, share of the circle", low=0.0, high=1.0)
+    hsv_s: float = arg(0.7, "saturation jitter, share", low=0.0, high=1.0)
+    hsv_v: float = arg(0.4, "brightness jitter, share", low=0.0, high=1.0)
+    degrees: float = arg(0.0, "rotation, ± degrees", low=0.0, high=180.0)
+    translate: float = arg(0.1, "shift, ± share of the size", low=0.0, high=1.0)
+    scale: float = arg(0.5, "zoom, ± share", low=0.0)
+    shear: float = arg(0.0, "shear, ± degrees", low=-180.0, high=180.0)
+    perspective: float = arg(0.0, "perspective, ± share per pixel", low=0.0, high=0.001)
+    flipud: float = arg(0.0, "probability of a vertical flip", low=0.0, high=1.0)
+    fliplr: float = arg(0.5, "probability of a horizontal flip", low=0.0, high=1.0)
+    bgr: float = arg(0.0, "probability of swapped colour channels", low=0.0, high=1.0)
+    mosaic: float = arg(1.0, "probability of a four-image mosaic", low=0.0, high=1.0)
+    mixup: float = arg(0.0, "probability of blending two images", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(RunArgs):
+    """Arguments of export."""
+
+    format: str = arg("onnx", "target format; 'yolo formats' lists them")
+    imgsz: ImageSize | None = arg(
+        None, "input size in pixels: square side, or height,width; None is the model's own", low=32
+    )
+    batch: int = arg(1, "images per run of the exported network", low=1)
+    dynamic: bool = arg(False, "leave batch, height and width open")
+    simplify: bool = arg(True, "simplify the graph")
+    opset: int | None = arg(None, "ONNX operator set; None is 18", low=11)
+    int8: bool = arg(False, "8-bit integers")
+    nms: bool = arg(False, "put non-maximum suppression into the file")
+    out: str | None = arg(None, "file to write; None is beside the model")
+
+
+MODES: dict[str, type[RunArgs]] = {
+    "predict": PredictConfig,
+    "val": ValConfig,
+    "train": TrainConfig,
+    "export": ExportConfig,
+}
