@@ -1,9 +1,10 @@
-"""Arguments: one documented, typed, range-checked field each; the source of the CLI, args.yaml, the help and the docs."""
+"""Arguments: one documented, typed, checked field each; the source of the CLI, args.yaml, the help and the docs."""
 
-from yolopose.config.args import ExportConfig, PredictConfig, TrainConfig, ValConfig
+from yolopose.config.args import MODES, ExportConfig, PredictConfig, TrainConfig, ValConfig
 from yolopose.config.schema import Argument, arguments, nearest, parse, replace, to_dict
 
 __all__ = [
+    "MODES",
     "Argument",
     "ExportConfig",
     "PredictConfig",

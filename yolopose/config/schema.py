@@ -136,6 +136,8 @@ def convert(argument: Argument, value: Any) -> Any:
     Raises:
         UsageError: naming the argument, the value and what is allowed.
     """
+    if argument.hint is Any:
+        return value
     name = argument.name
     members = get_args(argument.hint) if get_origin(argument.hint) in (Union, types.UnionType) else (argument.hint,)
     raw = _literal(value) if isinstance(value, str) else value
@@ -172,10 +174,10 @@ def _as(hint: Any, raw: Any, original: Any) -> Any:
         number = isinstance(raw, (int, float)) and not isinstance(raw, bool) and math.isfinite(raw)
         return float(raw) if number else None
     if hint is str:
-        return str(original) if isinstance(original, (str, Path)) else None
+        return str(original) if isinstance(original, (str, Path, int)) and not isinstance(original, bool) else None
     if get_origin(hint) is tuple:
         return _as_tuple(hint, raw)
-    return original if hint is Any or hint is object else None
+    return None
 
 
 def _as_tuple(hint: Any, raw: Any) -> tuple[Any, ...] | None:

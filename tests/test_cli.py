@@ -1,0 +1,83 @@
+"""The command line as a newcomer types it: spelling, help, errors and exit codes."""
+
+from pathlib import Path
+
+import pytest
+
+from yolopose import __version__
+from yolopose.cli import main, read_arguments
+from yolopose.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["conf=0.5", "source=a.jpg", "save=True"],
+        ["--conf", "0.5", "--source", "a.jpg", "--save", "True"],
+        ["--conf=0.5", "--source=a.jpg", "--save=True"],
+        ["--save", "--conf", "0.5", "--source=a.jpg"],
+        ["save", "conf=0.5", "source=a.jpg"],
+    ],
+)
+def test_three_spellings_mean_the_same(words: list[str]) -> None:
+    assert read_arguments("predict", words) == {"conf": "0.5", "source": "a.jpg", "save": "True"}
+
+
+def test_dashes_in_names_and_equals_in_values() -> None:
+    assert read_arguments("predict", ["--max-det", "5", "source=http://x/?a=b"]) == {
+        "max_det": "5",
+        "source": "http://x/?a=b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["photo.jpg"], "did you mean source=photo.jpg?"),
+        (["--conf"], "--conf needs a value"),
+        (["conf=1", "conf=2"], "given twice"),
+        (["cof"], "did you mean conf=…?"),
+    ],
+)
+def test_stray_words_are_explained(words: list[str], says: str) -> None:
+    with pytest.raises(UsageError) as error:
+        read_arguments("predict", words)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "says"),
+    [
+        (["predct"], 2, "did you mean 'predict'?"),
+        (["detect", "predict"], 2, "the task 'pose' only"),
+        (["conf=0.5"], 2, "which mode?"),
+        (["pose", "predict", "cnof=0.5"], 2, "did you mean 'conf'?"),
+        (["predict", "conf=2"], 2, "0 to 1"),
+        (["predict", "model=nowhere.onnx", "source=x.jpg"], 1, "nowhere.onnx"),
+    ],
+)
+def test_mistakes_take_one_line(
+    argv: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(argv) == code
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "key=value"),
+        (["help"], "yolo train"),
+        (["--help"], "Exit codes"),
+        (["version"], __version__),
+        (["checks"], "onnxruntime"),
+        (["cfg"], "close_mosaic"),
+        (["predict", "help"], "max_det"),
+        (["pose", "train", "--help"], "warmup_epochs"),
+    ],
+)
+def test_help_and_facts(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 0
+    assert says in capsys.readouterr().out
