@@ -1,6 +1,6 @@
 """What yolopose says: `log.info` goes to standard output, warnings and worse to standard error.
 
-It is the ordinary logger "yolopose": a program that embeds the package silences or redirects it with the tools of `logging`.
+It is the ordinary logger "yolopose": a program that embeds the package silences or redirects it as any other logger.
 """
 
 import logging

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import difflib
+import functools
 import math
 import types
 from collections.abc import Iterable, Mapping
@@ -51,6 +52,7 @@ def arg(
     return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high})
 
 
+@functools.cache
 def arguments(cls: type[Any]) -> dict[str, Argument]:
     """The arguments of a configuration class by name, in the order of declaration."""
     hints = get_type_hints(cls)

@@ -1,4 +1,4 @@
-"""Keypoint layouts (names, left/right pairs, skeleton, tolerances) and the similarity and error of two sets of points."""
+"""Keypoint layouts (names, left/right pairs, skeleton, tolerances) and the similarity of two sets of points."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ COCO_SIGMAS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.
 class KeypointLayout:
     """What the K keypoints of an instance are.
 
-    `shape` is (K, D), D = 2 for x y or 3 for x y and a visibility score. `flip[i]` is the keypoint that takes the place of
-    `i` in a mirrored image, or `flip` is None when nobody said so. `edges` are the skeleton's lines as pairs of indices.
-    `sigmas` are the per-keypoint constants of OKS (COCO keypoint evaluation, 2017).
+    `shape` is (K, D), D = 2 for x y or 3 for x y and a visibility score. `flip[i]` is the keypoint that takes the
+    place of `i` in a mirrored image, or `flip` is None when nobody said so. `edges` are the skeleton's lines as pairs
+    of indices. `sigmas` are the per-keypoint constants of OKS (COCO keypoint evaluation, 2017).
     """
 
     shape: tuple[int, int]
@@ -137,7 +137,8 @@ def oks(
     """(G, K, 3), (N, K, ≥2), (G,) → (G, N) object keypoint similarity, in float64.
 
     Points in pixels; `area` in square pixels, already scaled by the caller's protocol; a truth's third column is its
-    visibility and points with 0 do not count. A truth without a labelled point gets 0. Source: COCO keypoint evaluation.
+    visibility and points with 0 do not count. A truth without a labelled point gets 0. Source: COCO keypoint
+    evaluation.
     """
     gt = np.asarray(truth, np.float64)
     dt = np.asarray(predicted, np.float64)

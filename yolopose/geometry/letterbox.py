@@ -1,8 +1,8 @@
 """The only resize geometry of the project: an image scaled into a canvas, and boxes and points taken there and back.
 
 Coordinates are continuous pixels: the pixel in row i and column j covers [j, j+1) by [i, i+1), so its centre lies at
-(j + 0.5, i + 0.5). Rounding the scaled size to whole pixels makes the two axes' ratios differ a little; the inverse uses
-each axis's own ratio, hence it is exact.
+(j + 0.5, i + 0.5). Rounding the scaled size to whole pixels makes the two axes' ratios differ a little; the inverse
+uses each axis's own ratio, hence it is exact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PADDING = 114  # the grey that YOLO networks are trained with
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where an image of `source` (H, W) lies, scaled to `size` (H, W), in a canvas of `canvas` (H, W) at (`top`, `left`).
+    """Where an image of `source` (H, W) lies: scaled to `size` (H, W), at (`top`, `left`) of a `canvas` (H, W).
 
     `compat` maps back with the one nominal `gain` for both axes, as the reference does, instead of the exact ratios.
     """
