@@ -30,8 +30,8 @@ def nms_by_hand(boxes: np.ndarray, scores: np.ndarray, iou: float) -> list[int]:
 @pytest.mark.parametrize("iou", [0.0, 0.3, 0.7])
 def test_nms_equals_brute_force(seed: int, iou: float) -> None:
     rng = np.random.default_rng(seed)
-    boxes = random_boxes(rng, 120)
-    scores = rng.integers(0, 20, 120) / 20.0  # many ties
+    boxes = random_boxes(rng, 300)  # more than two blocks
+    scores = rng.integers(0, 20, 300) / 20.0  # many ties
     expected = nms_by_hand(boxes, scores, iou)
     assert nms(boxes, scores, iou).tolist() == expected
     assert nms(boxes, scores, iou, limit=5).tolist() == expected[:5]

@@ -56,16 +56,43 @@ def nms(boxes: Array, scores: Array, iou: float, limit: int | None = None) -> ND
     is the better one.
     """
     order = np.argsort(-scores, kind="stable")
-    x1, y1, x2, y2 = (np.ascontiguousarray(boxes[order, i]) for i in range(4))
-    size = np.maximum(x2 - x1, 0) * np.maximum(y2 - y1, 0)
-    alive = np.arange(len(order))
-    keep: list[int] = []
+    ranked = boxes[order]
     limit = len(order) if limit is None else limit
-    while alive.size and len(keep) < limit:
-        best, rest = alive[0], alive[1:]
-        keep.append(int(best))
-        w = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
-        h = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
-        inter = np.maximum(w, 0) * np.maximum(h, 0)
-        alive = rest[inter <= iou * (size[best] + size[rest] - inter)]
-    return np.asarray(order[keep], np.intp)
+    kept = np.empty(0, np.intp)  # ranks
+    for start in range(0, len(order), _BLOCK):
+        if len(kept) >= limit:
+            break
+        ranks = np.arange(start, min(start + _BLOCK, len(order)))
+        if len(kept):
+            ranks = ranks[~_overlaps(ranked[kept], ranked[ranks], iou).any(0)]
+        kept = np.concatenate([kept, ranks[_greedy(_overlaps(ranked[ranks], ranked[ranks], iou))]])
+    return order[kept[:limit]]
+
+
+_BLOCK = 128  # boxes settled at a time: large enough for NumPy, small enough that few overlaps are computed in vain
+
+
+def _overlaps(a: Array, b: Array, iou: float) -> NDArray[np.bool_]:
+    """(M, 4), (N, 4) xyxy → (M, N), whether the overlap exceeds `iou`; without the division of `iou_matrix`."""
+    columns = np.ascontiguousarray(b.T)
+    w = np.minimum(a[:, 2, None], columns[2])
+    w -= np.maximum(a[:, 0, None], columns[0])
+    h = np.minimum(a[:, 3, None], columns[3])
+    h -= np.maximum(a[:, 1, None], columns[1])
+    inter = np.maximum(w, 0, out=w)
+    inter *= np.maximum(h, 0, out=h)
+    union = area(a)[:, None] + area(b)
+    union -= inter
+    union *= iou
+    return np.asarray(inter > union)
+
+
+def _greedy(over: NDArray[np.bool_]) -> list[int]:
+    """(N, N) overlaps of boxes in order of falling score → those that no better one that stays overlaps."""
+    alive = np.ones(len(over), bool)
+    stay = []
+    for i, strikes in enumerate(over):
+        if alive[i]:
+            stay.append(i)
+            alive &= ~strikes
+    return stay
