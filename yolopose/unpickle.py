@@ -1,0 +1,168 @@
+"""Reads a pickle as data: the names in it are looked up in a list, never imported, and nothing in it is called.
+
+The standard library's disassembler (`pickletools.genops`) turns the bytes into opcodes; the stack machine below builds
+lists, dicts, numbers, text and the records of `inert` from them. There is nothing to execute, so a hostile file can at
+most be refused, and the limits bound what it may cost.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable
+from typing import Any
+
+from yolopose import inert
+from yolopose.errors import PoseError
+from yolopose.inert import refuse
+
+MAX_BYTES = 32 << 20  # a training checkpoint of the largest network has about 0.4 MB
+MAX_OPCODES = 1_000_000  # and about 150,000 opcodes
+MAX_COPIES = 4_000_000  # elements that constructors may copy: a memoised list could be copied many times over
+MAX_INT_BITS = 256  # the state of a random generator has 128
+
+
+def load(data: bytes, source: str) -> Any:
+    """The value of a pickle as plain data and the records of `inert`.
+
+    Raises:
+        PoseError: the pickle is damaged, too large, or asks for anything outside the list; `source` names its file.
+    """
+    try:
+        return _run(data)
+    except inert.Refused as reason:
+        raise PoseError(f"{source}: refused, and nothing in it was run: {reason}") from None
+    except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise PoseError(f"{source}: damaged pickle ({type(error).__name__}: {str(error)[:80]!r})") from None
+
+
+def _run(data: bytes) -> Any:
+    if len(data) > MAX_BYTES:
+        refuse(f"its pickle has {len(data)} bytes, more than {MAX_BYTES}")
+    machine = _Machine()
+    end = None
+    for count, (opcode, argument, end) in enumerate(pickletools.genops(data)):  # noqa: B007
+        if count >= MAX_OPCODES:
+            refuse(f"its pickle has more than {MAX_OPCODES} opcodes")
+        handler = HANDLERS.get(opcode.name)
+        if handler is None:
+            refuse(f"it uses opcode {opcode.name}, which no checkpoint needs")
+        handler(machine, argument)
+    if end != len(data) - 1 or len(machine.stack) != 1 or machine.outer:
+        refuse("its pickle does not end where it should")
+    return machine.stack[0]
+
+
+class _Machine:
+    """The stack, the stacks below its open marks, and the memo."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.outer: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.copied = 0
+
+    def mark(self) -> None:
+        self.outer.append(self.stack)
+        self.stack = []
+
+    def to_mark(self) -> list[Any]:
+        """Everything above the last mark, which is closed."""
+        items, self.stack = self.stack, self.outer.pop()
+        return items
+
+    def take(self, count: int) -> tuple[Any, ...]:
+        start = len(self.stack) - count
+        if start < 0:
+            refuse("its pickle takes more values than it gave")
+        items = tuple(self.stack[start:])
+        del self.stack[start:]
+        return items
+
+    def charge(self, args: Any) -> None:
+        """Account for the elements of `args` that a constructor may copy."""
+        if isinstance(args, tuple):
+            self.copied += sum(len(arg) for arg in args if isinstance(arg, str | bytes | list | tuple))
+        if self.copied > MAX_COPIES:
+            refuse(f"its pickle copies more than {MAX_COPIES} elements")
+
+
+def _integer(machine: _Machine, value: int) -> None:
+    if value.bit_length() > MAX_INT_BITS:
+        refuse(f"an integer of {value.bit_length()} bits")
+    machine.stack.append(value)
+
+
+def _push(machine: _Machine, value: Any) -> None:
+    machine.stack.append(value)
+
+
+def _store(machine: _Machine, index: int | None) -> None:
+    machine.memo[len(machine.memo) if index is None else index] = machine.stack[-1]
+
+
+def _append(machine: _Machine, items: list[Any] | tuple[Any, ...]) -> None:
+    target = machine.stack[-1]
+    if type(target) is not list:
+        refuse(f"it appends to a {type(target).__name__}")
+    target.extend(items)
+
+
+def _add(machine: _Machine, items: list[Any]) -> None:
+    target = machine.stack[-1]
+    if type(target) is not set:
+        refuse(f"it adds to a {type(target).__name__}")
+    target.update(inert.key(item) for item in items)
+
+
+def _set_items(machine: _Machine, items: list[Any] | tuple[Any, ...]) -> None:
+    target = machine.stack[-1]
+    if type(target) is not dict:
+        refuse(f"it sets items of a {type(target).__name__}")
+    for key, value in zip(items[::2], items[1::2], strict=True):
+        target[inert.key(key)] = value
+
+
+def _construct(machine: _Machine, _: Any) -> None:
+    kind, args = machine.take(2)
+    machine.charge(args)
+    machine.stack.append(inert.construct(kind, args))
+
+
+def _build(machine: _Machine, _: Any) -> None:
+    target, state = machine.take(2)
+    machine.charge(state)
+    inert.build(target, state)
+    machine.stack.append(target)
+
+
+# The opcodes of pickle protocols 2 to 5 that saved modules use; every other one is refused by its name.
+HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "LONG4"), _integer),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINFLOAT"), _push),
+    **dict.fromkeys(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"), _push),
+    "NONE": lambda machine, _: _push(machine, None),
+    "NEWTRUE": lambda machine, _: _push(machine, True),
+    "NEWFALSE": lambda machine, _: _push(machine, False),
+    "EMPTY_LIST": lambda machine, _: _push(machine, []),
+    "EMPTY_DICT": lambda machine, _: _push(machine, {}),
+    "EMPTY_SET": lambda machine, _: _push(machine, set()),
+    "EMPTY_TUPLE": lambda machine, _: _push(machine, ()),
+    "TUPLE1": lambda machine, _: _push(machine, machine.take(1)),
+    "TUPLE2": lambda machine, _: _push(machine, machine.take(2)),
+    "TUPLE3": lambda machine, _: _push(machine, machine.take(3)),
+    "TUPLE": lambda machine, _: _push(machine, tuple(machine.to_mark())),
+    "MARK": lambda machine, _: machine.mark(),
+    "APPEND": lambda machine, _: _append(machine, machine.take(1)),
+    "APPENDS": lambda machine, _: _append(machine, machine.to_mark()),
+    "ADDITEMS": lambda machine, _: _add(machine, machine.to_mark()),
+    "SETITEM": lambda machine, _: _set_items(machine, machine.take(2)),
+    "SETITEMS": lambda machine, _: _set_items(machine, machine.to_mark()),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _store),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, index: _push(machine, machine.memo[index])),
+    "GLOBAL": lambda machine, text: _push(machine, inert.name(*text.split(" ", 1))),
+    "STACK_GLOBAL": lambda machine, _: _push(machine, inert.name(*machine.take(2))),
+    **dict.fromkeys(("REDUCE", "NEWOBJ"), _construct),
+    "BUILD": _build,
+    "BINPERSID": lambda machine, _: _push(machine, inert.storage(*machine.take(1))),
+}
