@@ -1,0 +1,200 @@
+"""PoseNet: the network that a model YAML describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yolopose.geometry.keypoints import KeypointLayout, default_layout
+from yolopose.metadata import ModelInfo
+from yolopose.nn import layers
+from yolopose.nn.head import Maps, PoseHead, anchors
+from yolopose.nn.spec import Row, check_spec, load_spec, read_rows, scale_channels, scaling
+
+__all__ = ["Maps", "PoseNet", "load_spec", "transfer"]
+
+BLOCKS: dict[str, type[nn.Module]] = {
+    "Conv": layers.Conv,
+    "DWConv": layers.DWConv,
+    "Focus": layers.Focus,
+    "Bottleneck": layers.Bottleneck,
+    "C2f": layers.C2f,
+    "C2": layers.C2,
+    "C3": layers.C3,
+    "SPP": layers.SPP,
+    "SPPF": layers.SPPF,
+}
+REPEATED_INSIDE = ("C2f", "C2", "C3")
+OTHERS = ("Concat", "nn.Upsample", "Pose")
+
+
+class Part(NamedTuple):
+    """A built row: `args` as its module got them, and the channels and stride (in pixels) of its output."""
+
+    row: Row
+    args: tuple[Any, ...]
+    channels: int
+    stride: int
+
+
+class PoseNet(nn.Module):
+    """The network of a specification; state-dict keys are `model.<row>.…`, as in existing checkpoints.
+
+    `spec` is the specification with `scale`, `nc` and `kpt_shape` as built, `info` what the model says of itself,
+    `parts` its rows.
+    """
+
+    def __init__(
+        self,
+        spec: Mapping[str, Any],
+        *,
+        names: Mapping[int, str] | None = None,
+        layout: KeypointLayout | None = None,
+        channels: int = 3,
+    ) -> None:
+        """`names` and `layout` replace the specification's `nc` and `kpt_shape`.
+
+        Raises:
+            PoseError: naming the file and the row that cannot be built.
+        """
+        super().__init__()
+        given = dict(spec)
+        if names is not None:
+            given["nc"] = len(names)
+        if layout is not None:
+            given["kpt_shape"] = list(layout.shape)
+        self.spec = check_spec(given)
+        modules, self.parts = build(self.spec, channels)
+        self.model = nn.Sequential(*modules)
+        self.channels = channels
+        k, d = self.spec["kpt_shape"]
+        self.info = ModelInfo(
+            names=dict(names or {i: f"class{i}" for i in range(self.spec["nc"])}),
+            layout=layout or default_layout((k, d)),
+            stride=max(self.head.strides),
+        )
+        self._kept = {source for part in self.parts for source in part.row.sources}
+        self._joins = [isinstance(module, layers.Concat | PoseHead) for module in modules]
+
+    @property
+    def head(self) -> PoseHead:
+        """The last module."""
+        head = self.model[-1]
+        assert isinstance(head, PoseHead)
+        return head
+
+    @property
+    def stride(self) -> Tensor:
+        """(levels,) float32: pixels per cell of each level."""
+        return torch.tensor(self.head.strides, dtype=torch.float32)
+
+    def maps(self, x: Tensor) -> Maps:
+        """(B, 3, H, W) RGB 0..1 → raw maps."""
+        kept: dict[int, Tensor] = {}
+        value: Any = x
+        for index, (module, part) in enumerate(zip(self.model, self.parts, strict=True)):
+            inputs = [value if source == index - 1 else kept[source] for source in part.row.sources]
+            value = module(inputs if self._joins[index] else inputs[0])
+            if index in self._kept:
+                kept[index] = value
+        return Maps(*value)
+
+    def decode(self, maps: Maps) -> Tensor:
+        """Raw maps → (B, 4+C+K·D, A) float32: cx cy w h in input pixels, class scores, keypoints x y [visibility]."""
+        return self.head.decode(maps)
+
+    def forward(self, x: Tensor) -> Maps | Tensor:
+        """(B, 3, H, W) RGB 0..1 → raw maps in training mode, the decoded tensor otherwise."""
+        maps = self.maps(x)
+        return maps if self.training else self.head.decode(maps)
+
+    def fuse(self) -> PoseNet:
+        """Fold every batch normalisation into its convolution, in place; the network is then for inference only."""
+        for module in self.modules():
+            if isinstance(module, layers.Conv):
+                module.fuse()
+        return self.requires_grad_(False).eval()
+
+    def bake(self, imgsz: tuple[int, int] | None) -> PoseNet:
+        """Decode with the anchors of one input size (H, W) as constants; None computes them from the shapes again.
+
+        For exporters that cannot compute shapes. Call it after the network is on its device.
+        """
+        head = self.head
+        head.baked = None
+        if imgsz is not None:
+            device = next(self.parameters()).device
+            levels = [torch.empty(1, 0, imgsz[0] // s, imgsz[1] // s, device=device) for s in head.strides]
+            head.baked = anchors(levels, head.strides)
+        return self
+
+
+def build(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Module], list[Part]]:
+    """The modules of a checked specification and what each became. Raises PoseError naming file and row."""
+    rows = read_rows(spec)
+    image = Part(rows[0], (), channels, 1)
+    modules: list[nn.Module] = []
+    parts: list[Part] = []
+    for row in rows:
+        if (row.module == "Pose") != (row is rows[-1]):
+            raise row.error("exactly one Pose, as the last row of the head, ends a network")
+        inputs = [image if source < 0 else parts[source] for source in row.sources]
+        try:
+            module, part = _build_row(row, inputs, spec)
+        except (TypeError, ValueError, IndexError, RuntimeError) as error:
+            raise row.error(f"{row.module} cannot be made from these arguments ({error})") from None
+        modules.append(module)
+        parts.append(part)
+    return modules, parts
+
+
+def _build_row(row: Row, inputs: Sequence[Part], spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
+    c1, stride = inputs[0].channels, inputs[0].stride
+    if row.module in BLOCKS:
+        return _build_block(row, c1, stride, spec)
+    if row.module == "Concat":
+        if len({part.stride for part in inputs}) > 1:
+            raise row.error(f"joins maps of different strides: {[part.stride for part in inputs]}")
+        return layers.Concat(*row.args), Part(row, row.args, sum(part.channels for part in inputs), stride)
+    if row.module == "nn.Upsample":
+        return nn.Upsample(*row.args), Part(row, row.args, c1, stride // int(row.args[1]))
+    if row.module == "Pose":
+        if row.args != (spec["nc"], spec["kpt_shape"]):
+            raise row.error("the arguments of Pose are [nc, kpt_shape]")
+        head = PoseHead([part.channels for part in inputs], spec["nc"], tuple(spec["kpt_shape"]))
+        head.strides = tuple(part.stride for part in inputs)
+        head.init_biases()
+        return head, Part(row, (*row.args, [part.channels for part in inputs]), 0, 0)
+    raise row.error(f"unknown module {row.module!r}; known are {', '.join((*BLOCKS, *OTHERS))}")
+
+
+def _build_block(row: Row, c1: int, stride: int, spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
+    _, width, limit = scaling(spec)
+    block = BLOCKS[row.module]
+    c2 = scale_channels(row.args[0], width, limit)
+    if row.module in REPEATED_INSIDE:
+        args = (c1, c2, row.repeats, *row.args[1:])
+        module = block(*args)
+    else:
+        args = (c1, c2, *row.args[1:])
+        copies = [block(c, *args[1:]) for c in (c1, *[c2] * (row.repeats - 1))]
+        module = copies[0] if row.repeats == 1 else nn.Sequential(*copies)
+    return module, Part(row, args, c2, stride * _reduction(module))
+
+
+def _reduction(module: nn.Module) -> int:
+    """How many input pixels, per side, become one; strides multiply because no block has them on parallel paths."""
+    factors = (m.stride[0] for m in module.modules() if isinstance(m, nn.Conv2d))
+    return prod(factors) * prod(2 for m in module.modules() if isinstance(m, layers.Focus))
+
+
+def transfer(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Load the entries of `state` whose name and shape the model has → (loaded, entries of the model)."""
+    own = model.state_dict()
+    fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+    model.load_state_dict(fitting, strict=False)
+    return len(fitting), len(own)

@@ -1,0 +1,160 @@
+"""Model YAML files: find, read, check; nothing in them is ever evaluated."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yolopose.errors import PoseError
+from yolopose.geometry.keypoints import as_kpt_shape
+
+MODELS = Path(__file__).parent / "models"
+SCALED_NAME = re.compile(r"(yolov?\d+)([nslmx])(?![a-z])", re.IGNORECASE)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of `backbone` or `head`, scaled: `args` are the module's constructor arguments after the input channels.
+
+    `given` is the row's `from` as written; `sources` are the absolute indices of those rows, -1 for the image. `where`
+    names file, section and row for messages.
+    """
+
+    index: int
+    given: tuple[int, ...]
+    sources: tuple[int, ...]
+    repeats: int
+    module: str
+    args: tuple[Any, ...]
+    where: str
+
+    def error(self, reason: str) -> PoseError:
+        """The error that names this row."""
+        return PoseError(f"{self.where}: {reason}")
+
+
+def load_spec(name_or_path: str | Path) -> dict[str, Any]:
+    """The model YAML as a dictionary, with `scale` taken from the name and `yaml_file`, the name itself.
+
+    A file of exactly that name comes first; otherwise the scale letter is taken out and the file of that name is read,
+    beside it or among those of the package: `yolov8s-pose.yaml` is `yolov8-pose.yaml` at scale s.
+
+    Raises:
+        PoseError: no such file, not YAML, or a key missing or malformed.
+    """
+    path = Path(name_or_path)
+    letter = SCALED_NAME.search(path.name)
+    plain = SCALED_NAME.sub(r"\1", path.name)
+    file = next((f for f in (path, path.with_name(plain), MODELS / plain) if f.is_file()), None)
+    if file is None:
+        known = ", ".join(f.name.replace("yolov8", "yolov8{n,s,m,l,x}") for f in sorted(MODELS.glob("*.yaml")))
+        raise PoseError(f"{path}: no such model YAML; the package has {known}")
+    try:
+        spec = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise PoseError(f"{file}: not a YAML file: {' '.join(str(error).split())}") from None
+    if not isinstance(spec, dict):
+        raise PoseError(f"{file}: a model YAML is a mapping with nc, kpt_shape, backbone and head")
+    spec["yaml_file"] = path.name
+    if letter:
+        spec["scale"] = letter[2].lower()
+    return check_spec(spec)
+
+
+def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy with `scale` resolved and the needed keys checked. Raises PoseError naming file and key."""
+    spec = dict(spec)
+    file = spec.setdefault("yaml_file", "model YAML")
+    for key in ("nc", "kpt_shape", "backbone", "head"):
+        if spec.get(key) is None:
+            raise PoseError(f"{file}: key '{key}' is missing")
+    if not isinstance(spec["nc"], int) or isinstance(spec["nc"], bool) or spec["nc"] < 1:
+        raise PoseError(f"{file}: nc must be a whole number of classes, got {spec['nc']!r}")
+    try:
+        spec["kpt_shape"] = list(as_kpt_shape(spec["kpt_shape"]))
+    except PoseError as error:
+        raise PoseError(f"{file}: {error}") from None
+    if spec.get("activation") not in (None, "nn.SiLU()"):
+        raise PoseError(f"{file}: activation {spec['activation']!r} is not supported, only SiLU; remove the key")
+    scales = spec.get("scales")
+    if scales:
+        spec["scale"] = _choose_scale(spec.get("scale"), scales, file)
+    return spec
+
+
+def _choose_scale(scale: Any, scales: Any, file: str) -> str:
+    if not isinstance(scales, dict):
+        raise PoseError(f"{file}: scales must map a letter to [depth, width, max_channels], got {scales!r}")
+    if not scale:
+        scale = "n" if "n" in scales else next(iter(scales))
+        logger.warning("%s names no scale; taking %s (of %s)", file, scale, ", ".join(scales))
+    if scale not in scales:
+        raise PoseError(f"{file}: scale '{scale}' is not among its scales {', '.join(scales)}")
+    row = scales[scale]
+    if not (isinstance(row, list) and len(row) == 3 and all(isinstance(v, int | float) and v > 0 for v in row)):
+        raise PoseError(f"{file}: scale '{scale}' must be [depth, width, max_channels], got {row!r}")
+    return str(scale)
+
+
+def scaling(spec: Mapping[str, Any]) -> tuple[float, float, float]:
+    """(depth, width, max_channels): the chosen scale's row, or the older keys `depth_multiple` and `width_multiple`."""
+    if spec.get("scales"):
+        depth, width, limit = spec["scales"][spec["scale"]]
+        return depth, width, limit
+    return spec.get("depth_multiple", 1.0), spec.get("width_multiple", 1.0), math.inf
+
+
+def scale_channels(channels: float, width: float, limit: float) -> int:
+    """Channels times `width`, at most `limit` before that, rounded up to a multiple of 8."""
+    return math.ceil(min(channels, limit) * width / 8) * 8
+
+
+def read_rows(spec: Mapping[str, Any]) -> list[Row]:
+    """The rows of a checked specification, with sources made absolute, repeats scaled and names in arguments replaced.
+
+    Raises:
+        PoseError: a row that is not [from, repeats, module, arguments], or a `from` that is not an earlier row.
+    """
+    depth = scaling(spec)[0]
+    rows: list[Row] = []
+    for section in ("backbone", "head"):
+        if not isinstance(spec[section], list):
+            raise PoseError(f"{spec['yaml_file']}: {section} must be a list of rows")
+        for number, row in enumerate(spec[section]):
+            where = f"{spec['yaml_file']}: {section} row {number} {row!r}"
+            rows.append(_read_row(row, len(rows), depth, where, {"nc": spec["nc"], "kpt_shape": spec["kpt_shape"]}))
+    return rows
+
+
+def _read_row(row: Any, index: int, depth: float, where: str, words: Mapping[str, Any]) -> Row:
+    if not (isinstance(row, list | tuple) and len(row) == 4 and isinstance(row[3], list | tuple)):
+        raise PoseError(f"{where}: a row is [from, repeats, module, [arguments]]")
+    sources, repeats, module, args = row
+    sources = [sources] if isinstance(sources, int) else sources
+    if not isinstance(sources, list | tuple) or not all(isinstance(s, int) for s in sources) or not sources:
+        raise PoseError(f"{where}: 'from' must be a row number or a list of row numbers")
+    absolute = tuple(s + index if s < 0 else s for s in sources)
+    for source, given in zip(absolute, sources, strict=True):
+        if source >= index or source < (-1 if index == 0 else 0):
+            raise PoseError(f"{where}: 'from' {given} is not an earlier row; this is row {index} of the network")
+    if not isinstance(repeats, int) or repeats < 1:
+        raise PoseError(f"{where}: repeats must be a whole number of at least 1")
+    values = {**words, "None": None}
+    return Row(
+        index=index,
+        given=tuple(sources),
+        sources=absolute,
+        repeats=max(round(repeats * depth), 1) if repeats > 1 else repeats,
+        module=str(module),
+        args=tuple(values.get(a, a) if isinstance(a, str) else a for a in args),
+        where=where,
+    )
