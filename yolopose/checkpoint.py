@@ -1,0 +1,211 @@
+"""Checkpoints: yolopose's own `.pt` (plain tensors and JSON-like metadata), and those of Ultralytics 8.0 to 8.3.
+
+Both are read as data by `archive` and `unpickle`; neither is ever executed. Our own files also load with
+`torch.load(path, weights_only=True)`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yolopose import foreign
+from yolopose.archive import Archive, open_archive
+from yolopose.errors import PoseError
+from yolopose.inert import TensorView
+from yolopose.metadata import ModelInfo
+from yolopose.nn.network import PoseNet
+from yolopose.nn.spec import check_spec, read_rows
+
+FORMAT, VERSION = "yolopose", 1
+
+
+@dataclass
+class Checkpoint:
+    """A model's weights and all that is known of it.
+
+    `state` holds float32 weights (and whole-number counters) by the keys of the network, `spec` the model YAML as a
+    dict. `extra` holds what else was stored: epoch, metrics, and under `train_state` whatever resuming needs, as dicts,
+    lists and tuples of tensors, numbers and text. `path` is the file it was read from.
+    """
+
+    state: dict[str, Tensor]
+    spec: dict[str, Any]
+    info: ModelInfo
+    train_args: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint of yolopose or of Ultralytics 8.0 to 8.3; of the latter, the averaged weights if there are any.
+
+    Raises:
+        PoseError: the file is missing, damaged, hostile, of another task, or has weights without an architecture.
+    """
+    with open_archive(Path(path)) as archive:
+        if _is_own(archive):
+            return _own(archive)
+        network = foreign.module(archive.root)
+        if network is not None:
+            parts = foreign.describe(archive, network)
+            info = _info(archive, parts.pop("info"))
+            return Checkpoint(_floats(foreign.state(archive, network)), info=info, path=archive.path, **parts)
+        if _views(archive.root):
+            raise PoseError(
+                f"{path}: weights without their architecture; name its model YAML, as in "
+                f"YOLO('yolov8n-pose.yaml').load('{path}')"
+            )
+        raise PoseError(f"{path}: no model in this checkpoint")
+
+
+def load_state(path: str | Path) -> dict[str, Tensor]:
+    """The float32 weights in any checkpoint, of whatever task, or in a plain state dict: for `nn.network.transfer`.
+
+    Raises:
+        PoseError: the file is missing, damaged or hostile, or holds no weights.
+    """
+    with open_archive(Path(path)) as archive:
+        if _is_own(archive):
+            return _own(archive).state
+        network = foreign.module(archive.root)
+        if network is not None:
+            return _floats(foreign.state(archive, network))
+        if views := _views(archive.root):
+            return _floats({key: archive.tensor(view) for key, view in views.items()})
+        raise PoseError(f"{path}: no weights in this checkpoint")
+
+
+def save(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
+    """Write `checkpoint` beside `path`, then rename; `half` stores float16 weights (`train_state` keeps its types).
+
+    Raises:
+        PoseError: the file cannot be written.
+        TypeError: something that is neither tensor nor JSON-like, named by its place.
+    """
+    path = Path(path)
+    state = checkpoint.state
+    if half:
+        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    content = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "state": state,
+        "spec": checkpoint.spec,
+        "info": checkpoint.info.to_dict(),
+        "train_args": checkpoint.train_args,
+        "extra": checkpoint.extra,
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(_storable(content, ""), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise PoseError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def build(checkpoint: Checkpoint) -> PoseNet:
+    """The network of a checkpoint with its weights, in evaluation mode; fused if the weights are.
+
+    Raises:
+        PoseError: the weights do not fit the architecture.
+    """
+    network = _empty_network(checkpoint)
+    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    given = {key: tuple(value.shape) for key, value in checkpoint.state.items()}
+    if wanted != given:
+        wrong = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
+        raise PoseError(
+            f"{checkpoint.path or 'checkpoint'}: weights and architecture differ in {len(wrong)} entries, first "
+            f"{wrong[0]!r}: {given.get(wrong[0], 'absent')} stored, {wanted.get(wrong[0], 'none')} expected"
+        )
+    network.load_state_dict({key: value.clone() for key, value in checkpoint.state.items()}, assign=True)
+    network.info = checkpoint.info
+    return network.eval()
+
+
+def _empty_network(checkpoint: Checkpoint) -> PoseNet:
+    """The network on torch's meta device, where nothing is allocated: the file's own tensors bound what it may take."""
+    spec, info = checkpoint.spec, checkpoint.info
+    if sum(row.repeats for row in read_rows(check_spec(spec))) > len(checkpoint.state):
+        raise PoseError(f"{checkpoint.path or 'checkpoint'}: its architecture has more layers than it has weights")
+    with torch.device("meta"):
+        network = PoseNet(spec, names=info.names, layout=info.layout, channels=spec.get("ch", 3))
+        fused = not any(".bn." in key for key in checkpoint.state)
+        return network.fuse() if fused else network
+
+
+def _is_own(archive: Archive) -> bool:
+    return isinstance(archive.root, dict) and archive.root.get("format") == FORMAT
+
+
+def _views(root: Any) -> dict[str, TensorView]:
+    """The tensors of a plain state dict."""
+    return (
+        {str(key): value for key, value in root.items() if isinstance(value, TensorView)}
+        if isinstance(root, dict)
+        else {}
+    )
+
+
+def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+
+
+def _own(archive: Archive) -> Checkpoint:
+    root = archive.root
+    version = root.get("format_version")
+    if version != VERSION:
+        raise PoseError(f"{archive.path}: written by another yolopose (format {version}, this one reads {VERSION})")
+    content = {key: archive.plain(root.get(key)) for key in ("state", "spec", "info", "train_args", "extra")}
+    wrong = next((key for key, value in content.items() if not isinstance(value, dict)), None)
+    if wrong or not all(isinstance(value, Tensor) for value in content["state"].values()):
+        raise PoseError(f"{archive.path}: damaged: {wrong or 'state'!r} is not what it should be")
+    return Checkpoint(
+        state=_floats(content["state"]),
+        spec=content["spec"],
+        info=_info(archive, content["info"]),
+        train_args=content["train_args"],
+        extra=content["extra"],
+        path=archive.path,
+    )
+
+
+def _info(archive: Archive, values: Mapping[str, Any]) -> ModelInfo:
+    try:
+        return ModelInfo.from_dict(values)
+    except PoseError as error:
+        raise PoseError(f"{archive.path}: {error}") from None
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise PoseError(f"{archive.path}: damaged: its names or keypoints cannot be read ({error})") from None
+
+
+def _storable(value: Any, place: str) -> Any:
+    """`value` as stored: tensors on the CPU, each with a storage of its own, NumPy numbers as Python's, paths as text."""
+    if value is None or type(value) in (bool, int, float, str, bytes):
+        return value
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {_storable(key, place): _storable(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item, f"{place}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, tuple):
+        return tuple(_storable(item, f"{place}[{i}]") for i, item in enumerate(value))
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"a checkpoint holds tensors, numbers and text; {place[1:]} is a {type(value).__name__}")

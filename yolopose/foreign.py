@@ -1,0 +1,108 @@
+"""What a checkpoint of Ultralytics 8.0 to 8.3 says: the file holds a whole module, read here as an inert record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor
+
+from yolopose.archive import Archive
+from yolopose.errors import PoseError
+from yolopose.inert import TensorView, Thing
+
+# What the last layer of a network of another task is called.
+TASKS = {"Detect": "detection", "Segment": "segmentation", "Classify": "classification", "OBB": "oriented-box"}
+KEPT = ("epoch", "best_fitness", "train_metrics", "train_results", "docs")
+MAX_MODULES, MAX_DEPTH = 10_000, 32
+
+
+def module(root: Any) -> Thing | None:
+    """The network in a foreign checkpoint: the averaged one (`ema`) if there is one, else `model`; None if neither."""
+    found = [root.get("ema"), root.get("model")] if isinstance(root, dict) else [root]
+    return next((thing for thing in found if isinstance(thing, Thing) and "_modules" in thing.state), None)
+
+
+def state(archive: Archive, network: Thing) -> dict[str, Tensor]:
+    """The state dict of `network`, in torch's order, every tensor in the type it is stored in."""
+    return {key: archive.tensor(view) for key, view in _walk(archive, network, "", iter(range(MAX_MODULES)))}
+
+
+def _walk(archive: Archive, node: Thing, prefix: str, budget: Iterator[int]) -> Iterator[tuple[str, TensorView]]:
+    """Parameters and buffers of a module and its children; `budget` ends a tree that contains itself."""
+    if next(budget, None) is None or prefix.count(".") > MAX_DEPTH:
+        raise PoseError(f"{archive.path}: refused: its network has layers without end")
+    transient = node.state.get("_non_persistent_buffers_set", ())
+    for group in ("_parameters", "_buffers"):
+        for name, view in _children(archive, node, group):
+            if isinstance(view, TensorView) and name not in transient:
+                yield f"{prefix}{name}", view
+    for name, child in _children(archive, node, "_modules"):
+        if isinstance(child, Thing):
+            yield from _walk(archive, child, f"{prefix}{name}.", budget)
+
+
+def _children(archive: Archive, node: Thing, group: str) -> list[tuple[Any, Any]]:
+    found = node.state.get(group, {})
+    if not isinstance(found, dict):
+        raise PoseError(f"{archive.path}: damaged: {group} of a {node.kind.name} is no dict")
+    return list(found.items())
+
+
+def describe(archive: Archive, network: Thing) -> dict[str, Any]:
+    """`spec`, `info` (for `ModelInfo.from_dict`), `train_args` and `extra` of a foreign pose checkpoint.
+
+    Raises:
+        PoseError: a network of another task, or one that does not say how it is built.
+    """
+    head = _head(archive, network)
+    root = archive.root if isinstance(archive.root, dict) else {}
+    spec = archive.plain(network.state.get("yaml"))
+    if not (isinstance(spec, dict) and {"backbone", "head"} <= spec.keys()):
+        raise PoseError(f"{archive.path}: its network does not say how it is built (a `yaml` with backbone and head)")
+    for key in ("nc", "kpt_shape"):  # the layer knows better than the YAML, which the data set may have overruled
+        value = archive.plain(head.state.get(key, spec.get(key)))
+        spec[key] = list(value) if isinstance(value, tuple) else value
+    train_args = archive.plain(root.get("train_args") or network.state.get("args"))
+    train_args = train_args if isinstance(train_args, dict) else {}
+    return {
+        "spec": spec,
+        "info": _about(archive, root) | _input(archive, network, spec, train_args),
+        "train_args": train_args,
+        "extra": {key: archive.plain(root[key]) for key in KEPT if root.get(key) is not None},
+    }
+
+
+def _head(archive: Archive, network: Thing) -> Thing:
+    """The last layer, once it is known to be that of a pose network."""
+    node = network
+    for _ in range(2):  # the network's one child is the list of its layers
+        layers = [child for _, child in _children(archive, node, "_modules")]
+        if not layers or not isinstance(layers[-1], Thing):
+            raise PoseError(f"{archive.path}: its network ({network.kind.name}) has no layers")
+        node = layers[-1]
+    kind = node.kind.name
+    if kind != "Pose":
+        task = f"a {TASKS[kind]} model" if kind in TASKS else f"a model that ends in {kind}"
+        raise PoseError(f"{archive.path}: {task}; yolopose runs pose models of the YOLOv8 family")
+    return node
+
+
+def _about(archive: Archive, root: dict[Any, Any]) -> dict[str, Any]:
+    """Where the weights come from and whose licence they carry."""
+    date, version, licence = (archive.plain(root.get(key)) for key in ("date", "version", "license"))
+    about = {"origin": f"Ultralytics {version}" if version else "Ultralytics", "license": licence, "date": date}
+    return {key: value for key, value in about.items() if value is not None}
+
+
+def _input(archive: Archive, network: Thing, spec: dict[str, Any], train_args: dict[str, Any]) -> dict[str, Any]:
+    stride = network.state.get("stride")
+    return {
+        "names": archive.plain(network.state.get("names")) or {i: f"class{i}" for i in range(spec["nc"])},
+        "kpt_shape": spec["kpt_shape"],
+        "kpt_names": archive.plain(network.state.get("kpt_names")),
+        "flip_idx": archive.plain(network.state.get("flip_idx")),
+        "stride": int(archive.tensor(stride).max()) if isinstance(stride, TensorView) and any(stride.shape) else 32,
+        "imgsz": train_args.get("imgsz") or 640,
+        "dynamic": True,
+    }
