@@ -47,7 +47,8 @@ class Distances(nn.Module):
     def __init__(self, bins: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(bins, 1, 1, bias=False).requires_grad_(False)
-        self.conv.weight.data = torch.arange(bins, dtype=torch.float32).view(1, bins, 1, 1)
+        # Not torch.arange: on the meta device, where checkpoints are built, it would import a second's worth of compiler.
+        self.conv.weight.data = torch.tensor(range(bins), dtype=torch.float32).view(1, bins, 1, 1)
 
     def forward(self, logits: Tensor) -> Tensor:
         """(B, 4*bins, A) float32 → (B, 4, A) left, top, right, bottom in grid units."""
