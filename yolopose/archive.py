@@ -28,7 +28,7 @@ OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how files of torch 
 
 
 class Archive:
-    """`root` is the value of the file's pickle; its tensors are views into the file, which `tensor` and `plain` read."""
+    """`root` is the value of the file's pickle; its tensors are views into the file, read by `tensor` and `plain`."""
 
     def __init__(self, zipped: zipfile.ZipFile, path: Path, size: int) -> None:
         self.path = path

@@ -19,7 +19,7 @@ from torch import Tensor
 from yolopose import foreign
 from yolopose.archive import Archive, open_archive
 from yolopose.errors import PoseError
-from yolopose.inert import TensorView
+from yolopose.inert import STORAGES, TensorView
 from yolopose.metadata import ModelInfo
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import check_spec, read_rows
@@ -110,8 +110,8 @@ def save(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError as error:
-        raise PoseError(f"{path}: cannot be written ({error.strerror or error})") from None
+    except (OSError, RuntimeError) as error:  # torch's writer raises the latter
+        raise PoseError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from None
     finally:
         part.unlink(missing_ok=True)
 
@@ -122,13 +122,17 @@ def build(checkpoint: Checkpoint) -> PoseNet:
     Raises:
         PoseError: the weights do not fit the architecture.
     """
-    network = _empty_network(checkpoint)
+    where = checkpoint.path or "checkpoint"
+    try:
+        network = _empty_network(checkpoint)
+    except (PoseError, TypeError, ValueError, OverflowError) as error:
+        raise PoseError(f"{where}: its architecture cannot be built: {error}") from None
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     given = {key: tuple(value.shape) for key, value in checkpoint.state.items()}
     if wanted != given:
         wrong = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
         raise PoseError(
-            f"{checkpoint.path or 'checkpoint'}: weights and architecture differ in {len(wrong)} entries, first "
+            f"{where}: weights and architecture differ in {len(wrong)} entries, first "
             f"{wrong[0]!r}: {given.get(wrong[0], 'absent')} stored, {wanted.get(wrong[0], 'none')} expected"
         )
     network.load_state_dict({key: value.clone() for key, value in checkpoint.state.items()}, assign=True)
@@ -138,13 +142,16 @@ def build(checkpoint: Checkpoint) -> PoseNet:
 
 def _empty_network(checkpoint: Checkpoint) -> PoseNet:
     """The network on torch's meta device, where nothing is allocated: the file's own tensors bound what it may take."""
-    spec, info = checkpoint.spec, checkpoint.info
-    if sum(row.repeats for row in read_rows(check_spec(spec))) > len(checkpoint.state):
-        raise PoseError(f"{checkpoint.path or 'checkpoint'}: its architecture has more layers than it has weights")
+    spec, info, state = checkpoint.spec, checkpoint.info, checkpoint.state
+    if sum(row.repeats for row in read_rows(check_spec(spec))) > len(state):
+        raise PoseError("it has more layers than weights")
     with torch.device("meta"):
         network = PoseNet(spec, names=info.names, layout=info.layout, channels=spec.get("ch", 3))
-        fused = not any(".bn." in key for key in checkpoint.state)
-        return network.fuse() if fused else network
+    if any(".bn." in key for key in state):
+        return network
+    if sum(value.numel() for value in network.state_dict().values()) > 2 * sum(v.numel() for v in state.values()):
+        raise PoseError("it is larger than its weights")
+    return network.to_empty(device="cpu").fuse()
 
 
 def _is_own(archive: Archive) -> bool:
@@ -153,11 +160,8 @@ def _is_own(archive: Archive) -> bool:
 
 def _views(root: Any) -> dict[str, TensorView]:
     """The tensors of a plain state dict."""
-    return (
-        {str(key): value for key, value in root.items() if isinstance(value, TensorView)}
-        if isinstance(root, dict)
-        else {}
-    )
+    items = root.items() if isinstance(root, dict) else ()
+    return {str(key): value for key, value in items if isinstance(value, TensorView)}
 
 
 def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -193,19 +197,22 @@ def _info(archive: Archive, values: Mapping[str, Any]) -> ModelInfo:
 
 
 def _storable(value: Any, place: str) -> Any:
-    """`value` as stored: tensors on the CPU, each with a storage of its own, NumPy numbers as Python's, paths as text."""
-    if value is None or type(value) in (bool, int, float, str, bytes):
+    """`value` as stored: tensors on the CPU with a storage of their own, NumPy numbers as Python's, paths as text."""
+    if value is None or type(value) in (bool, int, float, str):
         return value
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor) and str(value.dtype).removeprefix("torch.") in STORAGES.values():
         return value.detach().cpu().clone(memory_format=torch.contiguous_format)
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, Mapping):
-        return {_storable(key, place): _storable(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, Mapping) and all(type(key) in (int, str) for key in value):
+        return {key: _storable(item, f"{place}.{key}") for key, item in value.items()}
     if isinstance(value, list):
         return [_storable(item, f"{place}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, tuple):
         return tuple(_storable(item, f"{place}[{i}]") for i, item in enumerate(value))
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    raise TypeError(f"a checkpoint holds tensors, numbers and text; {place[1:]} is a {type(value).__name__}")
+    raise TypeError(
+        f"a checkpoint holds tensors, numbers and text in lists, tuples and dicts (keys: text or whole numbers); "
+        f"{place[1:]} is {type(value).__name__} {str(value)[:40]!r}"
+    )
