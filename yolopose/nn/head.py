@@ -47,7 +47,7 @@ class Distances(nn.Module):
     def __init__(self, bins: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(bins, 1, 1, bias=False).requires_grad_(False)
-        # Not torch.arange: on the meta device, where checkpoints are built, it would import a second's worth of compiler.
+        # Not torch.arange: on the meta device, where checkpoints are built, that imports a second's worth of compiler.
         self.conv.weight.data = torch.tensor(range(bins), dtype=torch.float32).view(1, bins, 1, 1)
 
     def forward(self, logits: Tensor) -> Tensor:
