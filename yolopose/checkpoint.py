@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,17 +142,18 @@ def build(checkpoint: Checkpoint) -> PoseNet:
 
 
 def _empty_network(checkpoint: Checkpoint) -> PoseNet:
-    """The network on torch's meta device, where nothing is allocated: the file's own tensors bound what it may take."""
+    """The network without weights, on torch's meta device: the file's own tensors bound what it may take."""
     spec, info, state = checkpoint.spec, checkpoint.info, checkpoint.state
     if sum(row.repeats for row in read_rows(check_spec(spec))) > len(state):
         raise PoseError("it has more layers than weights")
+    new = partial(PoseNet, spec, names=info.names, layout=info.layout, channels=spec.get("ch", 3))
     with torch.device("meta"):
-        network = PoseNet(spec, names=info.names, layout=info.layout, channels=spec.get("ch", 3))
+        network = new()
     if any(".bn." in key for key in state):
         return network
     if sum(value.numel() for value in network.state_dict().values()) > 2 * sum(v.numel() for v in state.values()):
         raise PoseError("it is larger than its weights")
-    return network.to_empty(device="cpu").fuse()
+    return new().fuse()  # for real: its arithmetic is slow to start on the meta device
 
 
 def _is_own(archive: Archive) -> bool:
