@@ -1,0 +1,209 @@
+"""Boxes, skeletons and labels of the instances in an image.
+
+Coordinates are continuous pixels: (0, 0) is the outer corner of the first pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from yolopose.draw.style import (
+    HEAD,
+    LANDMARKS,
+    LEFT,
+    PALETTE,
+    PARTS,
+    RIGHT,
+    SHADE,
+    TORSO,
+    Array,
+    Color,
+    DrawStyle,
+    Font,
+    Image,
+    Pen,
+)
+from yolopose.geometry.boxes import area
+from yolopose.geometry.keypoints import KeypointLayout
+
+# OpenCV's own small circles are diamonds.
+DISC = np.array([(math.cos(t * math.pi / 12), math.sin(t * math.pi / 12)) for t in range(24)])
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Which keypoints are joined, and the colours of these edges and of the keypoints; a face's lines are `fine`."""
+
+    edges: Sequence[tuple[int, int]]
+    edge_colors: Sequence[Color]
+    point_colors: Sequence[Color]
+    fine: bool = False
+
+    @classmethod
+    def of(cls, layout: KeypointLayout) -> Skeleton:
+        """Coloured by side and body part when the keypoints' names tell them, otherwise a colour per keypoint."""
+        parts = [part_of(name) for name in layout.names]
+        if any(part != "head" for _, part in parts):
+            edges = [edge_color(parts[a], parts[b]) for a, b in layout.edges]
+            return cls(layout.edges, edges, [part_color(*part) for part in parts])
+        points = [LANDMARKS[i % len(LANDMARKS)] for i in range(len(parts))]
+        return cls(layout.edges, [points[b] for _, b in layout.edges], points, fine=True)
+
+    @classmethod
+    def plain(cls, layout: KeypointLayout, color: Color) -> Skeleton:
+        """All in one colour."""
+        return cls(layout.edges, [color] * len(layout.edges), [color] * len(layout.names))
+
+
+def edge_color(a: tuple[str, str], b: tuple[str, str]) -> Color:
+    """Of the line between two (side, part)s: a limb's own, the head's, or the torso's where limbs meet."""
+    if "head" in (a[1], b[1]):
+        return HEAD
+    return part_color(*a) if a == b else TORSO
+
+
+def part_of(name: str) -> tuple[str, str]:
+    """(side, part): left, right or nothing; arm, leg or head. Keypoints that are no body's count as head."""
+    words = name.lower().split("_")
+    side = next((word for word in words if word in ("left", "right")), "")
+    return side, next((PARTS[word] for word in words if word in PARTS), "head")
+
+
+def part_color(side: str, part: str) -> Color:
+    """The colour of a limb."""
+    return {"left": LEFT, "right": RIGHT}.get(side, {}).get(part, HEAD if part == "head" else TORSO)
+
+
+def instance_color(row: Array, index: int, style: DrawStyle) -> Color:
+    """By class, or by track number (else position) when each instance has its own."""
+    own = row[4] if len(row) == 7 else index
+    number = row[-1] if style.color_mode == "class" else own
+    return PALETTE[int(number) % len(PALETTE)]
+
+
+def draw_instances(
+    image: Image,
+    boxes: Array,
+    keypoints: Array,
+    layout: KeypointLayout,
+    names: Mapping[int, str],
+    style: DrawStyle | None = None,
+) -> Image:
+    """(H, W, 3), (N, 6 or 7) x1 y1 x2 y2 [id] conf cls, (N or 0, K, 2 or 3), all in pixels → a new image.
+
+    Better scores are drawn over worse ones, labels over everything. Instances with coordinates that are no numbers are
+    left out.
+    """
+    style = style or DrawStyle()
+    canvas = np.ascontiguousarray(image).copy()
+    pen = Pen.fit(style, canvas.shape[:2])
+    order = [i for i in np.argsort(boxes[:, -2], kind="stable") if np.isfinite(boxes[i]).all()]
+    colors = [instance_color(row, i, style) for i, row in enumerate(boxes)]
+    if style.boxes:
+        for i in order:
+            draw_box(canvas, boxes[i], colors[i], pen.line_on(boxes[i]))
+    if len(keypoints):
+        by_part = Skeleton.of(layout)
+        for i in order:
+            skeleton = by_part if style.color_mode == "class" else Skeleton.plain(layout, colors[i])
+            draw_pose(canvas, keypoints[i], skeleton, style, pen.limb_on(boxes[i], skeleton.fine), pen.dot_on(boxes[i]))
+    if style.boxes and style.labels:
+        others = Obstacles(boxes[order])
+        for i in reversed(order):
+            draw_label(canvas, label_text(boxes[i], names, style), boxes[i], colors[i], pen, others)
+    return canvas
+
+
+def draw_box(canvas: Image, box: Array, color: Color, line: int) -> None:
+    """The rectangle, its line whole inside the picture."""
+    import cv2
+
+    h, w = canvas.shape[:2]
+    inset = line // 2
+    low = np.clip(np.round(box[:2]), inset, (w - 1 - inset, h - 1 - inset)).astype(int)
+    high = np.clip(np.round(box[2:4]) - 1, low, (w - 1 - inset, h - 1 - inset)).astype(int)
+    cv2.rectangle(canvas, low.tolist(), high.tolist(), color, line, cv2.LINE_8)
+
+
+def draw_pose(canvas: Image, points: Array, skeleton: Skeleton, style: DrawStyle, line: int, radius: float) -> None:
+    """(K, 2 or 3) keypoints and the edges between them, over a dark rim that sets them off from any background.
+
+    Not drawn: scores below the style's, and (0, 0), which labels without visibility use for "not labelled".
+    """
+    import cv2
+
+    seen = np.isfinite(points).all(1) & (points[:, :2] != 0).any(1)
+    if points.shape[1] == 3:
+        seen &= points[:, 2] >= style.kpt_conf
+    # OpenCV takes 1/16 pixels as whole numbers, and its (0, 0) is the centre of the first pixel.
+    near = np.where(seen[:, None], points[:, :2], 0).clip(-1e5, 1e5)
+    at = np.round((near - 0.5) * 16).astype(int)
+    edges = zip(skeleton.edges, skeleton.edge_colors, strict=True) if style.kpt_line else ()
+    shown = [(at[a].tolist(), at[b].tolist(), color) for (a, b), color in edges if seen[a] and seen[b]]
+    rim = round(line * 0.3)
+    for width, shade in ((line + 2 * rim, SHADE), (line, None)):
+        for start, end, color in shown:
+            cv2.line(canvas, start, end, shade or color, width, cv2.LINE_AA, 4)
+    for i in np.flatnonzero(seen).tolist() if radius > 0 else ():
+        for r, color in ((radius + max(rim, 0.6), SHADE), (radius, skeleton.point_colors[i])):
+            cv2.fillConvexPoly(canvas, np.round(at[i] + DISC * r * 16).astype(int), color, cv2.LINE_AA, 4)
+
+
+def label_text(row: Array, names: Mapping[int, str], style: DrawStyle) -> str:
+    """`id:3 person 0.87`, as far as known and wanted."""
+    words = [f"id:{int(row[4])}"] if len(row) == 7 else []
+    words.append(names.get(int(row[-1]), str(int(row[-1]))))
+    if style.conf:
+        words.append(f"{row[-2]:.2f}")
+    return " ".join(words)
+
+
+def draw_label(canvas: Image, text: str, box: Array, color: Color, pen: Pen, others: Obstacles) -> None:
+    """The text on a plate at the box; left out where it would only hide other labels or instances, as in a crowd."""
+    font = pen.font_on(box)
+    size = (font.width(text) + round(font.size * 0.6), round(font.size * 1.35))
+    spots = label_spots(box, size, pen.line_on(box), canvas.shape[:2])
+    cost = others.hidden_by(spots)
+    chosen = int(np.argmax(cost < 0.1)) if (cost < 0.1).any() else int(np.argmin(cost))
+    if cost[chosen] < 0.5:
+        others.labels.append(spots[chosen])
+        draw_plate(canvas, spots[chosen], text, font, color)
+
+
+def label_spots(box: Array, size: tuple[int, int], line: int, hw: tuple[int, int]) -> Array:
+    """(8, 4) places for a plate of `size` (w, h) at the box, pushed into the picture: above, inside, below, inside."""
+    (w, h), out = size, line // 2
+    x1, y1 = (np.floor(box[:2]) - out).tolist()
+    x2, y2 = (np.ceil(box[2:4]) + out).tolist()
+    lefts = (x1, x2 - w)
+    corners = [(left, top) for top in (y1 - h, y1, y2, y2 - h) for left in lefts]
+    low = np.clip(np.array(corners), 0, (max(hw[1] - w, 0), max(hw[0] - h, 0))).astype(int)
+    return np.concatenate([low, low + size], 1)
+
+
+@dataclass
+class Obstacles:
+    """What a label should not hide: every instance's box, and four times more the labels that are there already."""
+
+    boxes: Array
+    labels: list[Array] = field(default_factory=list)
+
+    def hidden_by(self, plates: Array) -> Array:
+        """(P, 4) → (P,) how much each plate would hide: the summed shares of the obstacles' areas."""
+        rects = np.concatenate([self.boxes[:, :4], np.reshape(self.labels, (-1, 4))])
+        shared = np.minimum(plates[:, None, 2:], rects[:, 2:]) - np.maximum(plates[:, None, :2], rects[:, :2])
+        shares = np.maximum(shared, 0).prod(-1) / np.maximum(area(rects), 1)
+        return np.asarray(shares[:, : len(self.boxes)].sum(1) + 4 * shares[:, len(self.boxes) :].sum(1))
+
+
+def draw_plate(canvas: Image, plate: Array, text: str, font: Font, color: Color) -> None:
+    """Text on a filled rectangle (left, top, right, bottom), dark on light colours and white on dark ones."""
+    left, top, right, bottom = plate.tolist()
+    canvas[top:bottom, left:right] = color
+    luminance = 0.114 * color[0] + 0.587 * color[1] + 0.299 * color[2]
+    ink = SHADE if luminance > 140 else (255, 255, 255)
+    font.write(canvas, text, left + round(font.size * 0.3), top + round(font.size * 1.03), ink)

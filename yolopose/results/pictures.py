@@ -1,0 +1,98 @@
+"""Pictures of results: get the original again, write one, show one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.errors import PoseError
+
+Image = NDArray[np.uint8]
+
+
+def names_image(path: str) -> bool:
+    """Whether the path's suffix is an image file's."""
+    from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
+
+    return suffix_of(path) in IMAGE_SUFFIXES
+
+
+def reopen(path: str, shape: tuple[int, int]) -> Image:
+    """The image file at `path` once more, as (H, W, 3) BGR.
+
+    Raises:
+        PoseError: it is no image file, is gone, or no longer has `shape` (H, W).
+    """
+    from yolopose.images import read_image
+
+    remedy = "; predict with keep_image=True to keep the images"
+    if not names_image(path):
+        raise PoseError(f"{path}: the image was not kept, and this is no image file to read again{remedy}")
+    try:
+        image = read_image(path)
+    except PoseError as error:
+        raise PoseError(f"{error} (the image was not kept{remedy})") from None
+    if image.shape[:2] != shape:
+        now, then = (f"{w}x{h}" for h, w in (image.shape[:2], shape))
+        raise PoseError(f"{path}: has changed since it was predicted, from {then} to {now} pixels{remedy}")
+    return image
+
+
+def picture_path(source: str, filename: str | Path | None) -> Path:
+    """`filename`, or for None `results_<name>` of the source, in the working folder."""
+    if filename:
+        return Path(filename)
+    name = Path(source)
+    suffix = (
+        name.suffix if name.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff") else ".jpg"
+    )
+    return Path(f"results_{name.stem or 'image'}{suffix}")
+
+
+def write_picture(image: Image, path: Path) -> None:
+    """Write (H, W, 3) BGR in the format that the suffix names, making its folder."""
+    import cv2
+
+    try:
+        data = cv2.imencode(path.suffix, image)[1]
+    except cv2.error:
+        raise PoseError(f"{path}: no picture format that OpenCV writes; use .jpg or .png") from None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data.tobytes())
+
+
+def show_picture(image: Image, title: str) -> None:
+    """Show (H, W, 3) BGR in a notebook or a window, which waits for a key when `title` is an image file.
+
+    Raises:
+        PoseError: there is no display, or OpenCV was built without windows.
+    """
+    import cv2
+
+    if "ipykernel" in sys.modules:
+        display = import_module("IPython.display")
+        display.display(display.Image(data=cv2.imencode(".png", image)[1].tobytes()))
+        return
+    remedy = "save the picture instead, with .save('picture.jpg') or save=True"
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise PoseError(f"cannot show: this machine has no display; {remedy}")
+    try:
+        cv2.imshow(title, image)
+        cv2.waitKey(0 if names_image(title) else 1)
+    except cv2.error:
+        raise PoseError(f"cannot show: opencv-python-headless has no windows; {remedy}") from None
+
+
+def as_pil(image: Image) -> Any:
+    """(H, W, 3) BGR → a PIL image, RGB."""
+    try:
+        from PIL import Image as pil
+    except ImportError:
+        raise PoseError("pil=True needs Pillow: pip install pillow (without pil the picture is a BGR array)") from None
+    return pil.fromarray(np.ascontiguousarray(image[..., ::-1]))

@@ -1,0 +1,235 @@
+"""Results: everything found in one image, to index, draw and write."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.errors import PoseError
+from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
+from yolopose.results.arrays import Boxes, Keypoints, rows
+from yolopose.results.pictures import as_pil, picture_path, reopen, show_picture, write_picture
+from yolopose.results.serialise import crops, csv_text, label_lines, summary_rows, write_numbered
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Image = NDArray[np.uint8]
+
+
+class Results:
+    """The instances found in one image (H, W, 3) BGR: `boxes` (N, 6 or 7) and `keypoints` (N, K, D), empty when N is 0.
+
+    Coordinates are pixels of the original image. `orig_img` is None when the image was not kept; pictures and crops
+    then read the file at `path` again. `speed` holds milliseconds per image. `masks`, `probs` and `obb` are always
+    None. The arrays live in host memory: `cpu`, `numpy`, `cuda` and `to` give the result itself.
+    """
+
+    masks = None
+    probs = None
+    obb = None
+
+    def __init__(
+        self,
+        orig_img: Image | None,
+        path: str | Path,
+        names: Mapping[int, str],
+        boxes: Any = None,
+        keypoints: Any = None,
+        speed: Mapping[str, float] | None = None,
+        *,
+        layout: KeypointLayout | None = None,
+        orig_shape: tuple[int, int] | None = None,
+        save_dir: str | Path | None = None,
+    ) -> None:
+        """Wrap arrays or tensors; nothing is copied that is float32 already.
+
+        Raises:
+            PoseError: arrays of the wrong shape, or keypoints that do not match boxes or layout.
+        """
+        if orig_shape is None:
+            if orig_img is None:
+                raise PoseError("Results needs orig_img, or orig_shape=(H, W) when the image is not kept")
+            orig_shape = (orig_img.shape[0], orig_img.shape[1])
+        self.orig_img = orig_img
+        self.orig_shape = orig_shape
+        self.path = str(path)
+        self.names = names
+        self.speed = {"preprocess": 0.0, "inference": 0.0, "postprocess": 0.0} if speed is None else dict(speed)
+        self.save_dir = save_dir
+        self.boxes = Boxes(np.empty((0, 6), np.float32) if boxes is None else boxes, orig_shape)
+        if keypoints is None:
+            keypoints = np.empty((0, *(layout or COCO_17).shape), np.float32)
+        self.keypoints = Keypoints(keypoints, orig_shape)
+        k, d = self.keypoints.shape[1:]
+        self.layout = layout or default_layout((k, d))
+        check_pairs(self.boxes, self.keypoints, self.layout)
+
+    def _like(self, boxes: Any, keypoints: Any) -> Results:
+        """Other instances of the same image."""
+        return type(self)(
+            self.orig_img, self.path, self.names, boxes, keypoints, self.speed,
+            layout=self.layout, orig_shape=self.orig_shape, save_dir=self.save_dir,
+        )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Any) -> Results:
+        """Instances chosen by an int, a slice, a mask or indices."""
+        points = self.keypoints.data if len(self.keypoints) else None
+        return self._like(rows(self.boxes.data, index), None if points is None else rows(points, index))
+
+    def __iter__(self) -> Iterator[Results]:
+        """One instance at a time."""
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        return (
+            f"Results(path={self.path!r}, orig_shape={self.orig_shape}, boxes={self.boxes.shape}, "
+            f"keypoints={self.keypoints.shape}, names={self.names}, speed={self.speed})"
+        )
+
+    def new(self) -> Results:
+        """The same image with nothing found in it."""
+        return self._like(None, None)
+
+    def update(self, boxes: Any = None, keypoints: Any = None) -> None:
+        """Replace boxes, keypoints or both, in place.
+
+        Raises:
+            PoseError: what is new does not match what stays; nothing has changed then.
+        """
+        found = self._like(
+            self.boxes.data if boxes is None else boxes, self.keypoints.data if keypoints is None else keypoints
+        )
+        self.boxes, self.keypoints = found.boxes, found.keypoints
+
+    def to(self, target: object = None) -> Self:
+        """Itself: results stay in host memory, as NumPy arrays."""
+        return self
+
+    cpu = cuda = numpy = to
+
+    def name(self, cls: int) -> str:
+        """The name of a class, or its number when it has none."""
+        return self.names.get(cls, str(cls))
+
+    def verbose(self) -> str:
+        """How many of each class, for a log line: `4 persons, 1 dog, `, or `(no detections), `."""
+        if not len(self):
+            return "(no detections), "
+        counts = sorted(Counter(int(c) for c in self.boxes.cls.tolist()).items())
+        return "".join(f"{n} {self.name(cls)}{'s' * (n > 1)}, " for cls, n in counts)
+
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
+        """One dict of JSON types per instance: name, class, confidence, box, track_id when tracked, keypoints."""
+        return summary_rows(self.boxes, self.keypoints, self.names, normalize=normalize, decimals=decimals)
+
+    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`summary` as indented JSON."""
+        return json.dumps(self.summary(normalize, decimals), indent=2)
+
+    tojson = to_json
+
+    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`summary` as CSV with a header; box and keypoints are Python literals in their cells."""
+        return csv_text(self.summary(normalize, decimals))
+
+    def to_df(self, normalize: bool = False, decimals: int = 5) -> pd.DataFrame:
+        """`summary` as a pandas table. Raises PoseError when pandas is not installed."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise PoseError("to_df needs pandas: pip install pandas (to_csv and to_json work without it)") from None
+        return pd.DataFrame(self.summary(normalize, decimals))
+
+    def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
+        """Write one label row per instance, `cls cx cy w h [px py [v]]… [conf] [id]`, normalised; return the path.
+
+        An older file is replaced. Without instances no file is begun, but an older one is emptied.
+        """
+        path = Path(txt_file)
+        lines = label_lines(self.boxes, self.keypoints, save_conf=save_conf)
+        if lines or path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{line}\n" for line in lines))
+        return str(path)
+
+    def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
+        """Write each box's part of the image as `save_dir/<class name>/im.jpg`, `im2.jpg`, …; older files stay."""
+        from yolopose.images import encode_jpeg
+
+        for cls, crop in crops(self.image(), self.boxes):
+            folder = Path(save_dir) / re.sub(r"[^\w .-]|^\.+", "_", self.name(cls))  # a name must not lead elsewhere
+            write_numbered(folder, Path(file_name).stem, ".jpg", encode_jpeg(np.ascontiguousarray(crop)))
+
+    def image(self) -> Image:
+        """The original image, read again from `path` when it was not kept; PoseError when that fails."""
+        return reopen(self.path, self.orig_shape) if self.orig_img is None else self.orig_img
+
+    def plot(
+        self,
+        conf: bool = True,
+        line_width: float | None = None,
+        font_size: float | None = None,
+        font: str | None = None,
+        pil: bool = False,
+        img: Any = None,
+        *,
+        kpt_radius: float | None = None,
+        kpt_line: bool = True,
+        labels: bool = True,
+        boxes: bool = True,
+        show: bool = False,
+        save: bool = False,
+        filename: str | Path | None = None,
+        color_mode: str = "class",
+        kpt_conf: float = 0.25,
+    ) -> Any:
+        """A copy of the image, or of `img`, with what was found drawn on it: (H, W, 3) BGR, with `pil` a PIL image.
+
+        What each option draws is told by `yolopose.draw.DrawStyle`. `show` and `save` (to `filename`) do so besides.
+        """
+        from yolopose.draw import DrawStyle, draw_instances
+        from yolopose.images import to_bgr
+
+        style = DrawStyle(
+            boxes=boxes, labels=labels, conf=conf, line_width=line_width, font_size=font_size, font=font,
+            kpt_radius=kpt_radius, kpt_line=kpt_line, kpt_conf=kpt_conf, color_mode=color_mode,
+        )  # fmt: skip
+        image = self.image() if img is None else to_bgr(img)[0]
+        table, points = self.boxes.data.numpy(), self.keypoints.data.numpy()
+        picture = draw_instances(image, table, points, self.layout, self.names, style)
+        if save:
+            write_picture(picture, picture_path(self.path, filename))
+        if show:
+            show_picture(picture, self.path)
+        return as_pil(picture) if pil else picture
+
+    def save(self, filename: str | Path | None = None, **options: Any) -> str:
+        """Write `plot(**options)` to `filename`, by default `results_<name>` in the working folder; return the path."""
+        self.plot(**options, save=True, filename=filename)
+        return str(picture_path(self.path, filename))
+
+    def show(self, **options: Any) -> None:
+        """Show `plot(**options)` in a window or notebook. Raises PoseError where there is no display."""
+        self.plot(**options, show=True)
+
+
+def check_pairs(boxes: Boxes, keypoints: Keypoints, layout: KeypointLayout) -> None:
+    """Raise PoseError unless keypoints are of as many instances as boxes, or of none, and of the layout's K points."""
+    if len(keypoints) not in (0, len(boxes)):
+        raise PoseError(
+            f"{len(boxes)} boxes but keypoints of {len(keypoints)} instances: give both, or choose instances by "
+            "indexing the result"
+        )
+    if keypoints.shape[1] != layout.shape[0]:
+        raise PoseError(f"{keypoints.shape[1]} keypoints, but the layout has {layout.shape[0]}")

@@ -1,0 +1,103 @@
+"""Results as rows, text and crops: what `summary`, `to_csv`, `save_txt` and `save_crop` write."""
+
+from __future__ import annotations
+
+import csv
+import io
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.results.arrays import Array, Boxes, Keypoints
+
+COLUMNS = ("name", "class", "confidence", "box", "track_id", "keypoints")
+
+
+def summary_rows(
+    boxes: Boxes, keypoints: Keypoints, names: Mapping[int, str], *, normalize: bool, decimals: int
+) -> list[dict[str, Any]]:
+    """One dict of JSON types per instance, under the keys of `COLUMNS` as far as there is something to tell.
+
+    Coordinates are pixels, or fractions of the image's width and height with `normalize`.
+    """
+    corners = (boxes.xyxyn if normalize else boxes.xyxy).numpy()
+    points = (keypoints.xyn if normalize else keypoints.xy).numpy()
+    out = []
+    for i, (cls, conf) in enumerate(zip(boxes.cls.tolist(), boxes.conf.tolist(), strict=True)):
+        number = int(cls)
+        row: dict[str, Any] = {"name": names.get(number, str(number)), "class": number}
+        row["confidence"] = round(conf, decimals)
+        row["box"] = dict(zip(("x1", "y1", "x2", "y2"), rounded(corners[i], decimals), strict=True))
+        if boxes.id is not None:
+            row["track_id"] = int(boxes.id[i])
+        if len(keypoints):
+            row["keypoints"] = {"x": rounded(points[i, :, 0], decimals), "y": rounded(points[i, :, 1], decimals)}
+            if keypoints.conf is not None:
+                row["keypoints"]["visible"] = rounded(keypoints.conf[i], decimals)
+        out.append(row)
+    return out
+
+
+def rounded(values: Array, decimals: int) -> list[float]:
+    """The values as Python floats of at most `decimals` places."""
+    return [round(value, decimals) for value in values.tolist()]
+
+
+def csv_text(summary: list[dict[str, Any]]) -> str:
+    """The rows of `summary_rows` as CSV with a header; boxes and keypoints are Python literals in their cells."""
+    keys = {key for row in summary for key in row} or set(COLUMNS) - {"track_id"}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [key for key in COLUMNS if key in keys], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(summary)
+    return text.getvalue()
+
+
+def label_lines(boxes: Boxes, keypoints: Keypoints, *, save_conf: bool) -> list[str]:
+    """One label row per instance: `cls cx cy w h [px py [v]]… [conf] [id]`, normalised, six significant digits."""
+    count = len(boxes)
+    columns = [boxes.cls.numpy()[:, None], boxes.xywhn.numpy()]
+    if len(keypoints):
+        visible = [] if keypoints.conf is None else [keypoints.conf.numpy()[..., None]]
+        columns.append(np.concatenate([keypoints.xyn.numpy(), *visible], -1).reshape(count, -1))
+    if save_conf:
+        columns.append(boxes.conf.numpy()[:, None])
+    if boxes.id is not None:
+        columns.append(boxes.id.numpy()[:, None])
+    return [" ".join(f"{value:g}" for value in row) for row in np.concatenate(columns, 1).tolist()]
+
+
+def crops(image: NDArray[np.uint8], boxes: Boxes) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """(class, part of the image (H, W, 3) inside the box) per instance: whole pixels, at least one, none outside."""
+    h, w = image.shape[:2]
+    low = np.floor(boxes.xyxy.numpy()[:, :2]).clip(0, (w - 1, h - 1)).astype(int)
+    high = np.maximum(np.ceil(boxes.xyxy.numpy()[:, 2:]).clip(0, (w, h)).astype(int), low + 1)
+    for cls, (x1, y1), (x2, y2) in zip(boxes.cls.tolist(), low, high, strict=True):
+        yield int(cls), image[y1:y2, x1:x2]
+
+
+def write_numbered(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
+    """Write `stem.suffix`, or `stem2.suffix`, `stem3.suffix` … whichever is free first, also among several threads.
+
+    Numbers are expected without gaps: the free one is found by bisection, so that long videos stay fast.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def path(number: int) -> Path:
+        return folder / f"{stem}{number if number > 1 else ''}{suffix}"
+
+    while True:
+        high = 1
+        while path(high).exists():
+            high *= 2
+        free = high // 2 + 1 + bisect_left(range(high // 2 + 1, high), True, key=lambda n: not path(n).exists())
+        try:
+            with path(free).open("xb") as file:
+                file.write(data)
+        except FileExistsError:  # somebody else took it meanwhile
+            continue
+        return path(free)
