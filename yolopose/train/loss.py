@@ -1,0 +1,167 @@
+"""The pose loss: CIoU boxes, distribution focal loss, class BCE, OKS keypoints, keypoint visibility BCE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from yolopose.metadata import ModelInfo
+from yolopose.nn.head import REG_MAX, Maps, anchors
+from yolopose.train.assign import Truths, assign, ciou
+
+if TYPE_CHECKING:
+    from yolopose.data.batch import Batch
+
+PARTS = ("box", "pose", "kobj", "cls", "dfl")
+SIDES = 4 * REG_MAX  # the channels of a level before its class logits
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Weights of the five parts."""
+
+    box: float = 7.5
+    cls: float = 0.5
+    dfl: float = 1.5
+    pose: float = 12.0
+    kobj: float = 1.0
+
+
+class PoseLoss:
+    """Raw maps and a batch's ground truth → the total to differentiate, and its five parts.
+
+    With the slots of `assign`, their targets t, T = max(Σ t, 1), and P the positive slots whose truth has a labelled
+    keypoint:
+
+    - box = Σ t · (1 − CIoU) / T
+    - dfl = Σ t · `focal` / T
+    - cls = Σ over anchors and classes of BCE / T
+    - pose = mean over P of `dissimilarity`
+    - kobj = mean over P and K of the BCE of visibility against "is labelled"; 0 for models with D = 2
+
+    each times its gain; total = Σ parts · B. Computed in float32 even when the maps are half precision.
+
+    With `compat` P is every positive slot: a truth without labelled keypoints then pulls its visibilities towards 0 and
+    thins out the mean of `pose`. It also makes `assign` follow the reference's ties.
+
+    Several ranks: `reduce` sums a vector over the ranks, so that Σ t, |P| and B are those of all ranks together. Each
+    rank's total is its share of that common loss times the number of ranks, because DDP *averages* gradients: the
+    optimizer sees the gradient of one process that takes every rank's images as one batch (with separate batch
+    statistics). The ranks' parts add up to the common parts. Every rank must call once per step, truths or not.
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        strides: Sequence[float],
+        gains: Gains,
+        sigmas: Sequence[float],
+        compat: bool = False,
+        reduce: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        """`strides` of the levels in pixels, `sigmas` (K,) the OKS constants of the keypoints."""
+        self.kpt_shape = info.kpt_shape
+        self.strides = tuple(float(s) for s in strides)
+        self.compat = compat
+        self.reduce = reduce
+        self.gains = torch.tensor([getattr(gains, part) for part in PARTS])
+        self.sigmas = torch.tensor([float(s) for s in sigmas])
+
+    def __call__(self, maps: Maps, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Maps of B images → total (), parts (5,) detached, after gains, in the order of PARTS."""
+        device = maps.keypoints.device
+        self.gains, self.sigmas = self.gains.to(device), self.sigmas.to(device)
+        with torch.autocast(device.type, enabled=False):
+            sums, counts = self._sums(maps, batch)
+            if self.reduce is not None:
+                counts = self.reduce(counts)
+            targets, counted, images, ranks = counts.unbind()
+            targets, counted = targets.clamp(min=1), counted.clamp(min=1)
+            parts = self.gains * sums / torch.stack((targets, counted, counted, targets, targets))
+            return parts.sum() * images * ranks, parts.detach()
+
+    def _sums(self, maps: Maps, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The parts (5,) before gains and normalisation; and what `reduce` adds up: Σ t, |P|, B and 1 rank."""
+        # Anchors before channels: nothing to shuffle in channels_last maps, the fast layout of a CPU.
+        rows = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps.levels], 1)  # (B, A, 4R+C)
+        bins, labels = rows.split((SIDES, rows.shape[2] - SIDES), 2)
+        logits = exact(labels)
+        points, steps = (x.to(logits) for x in anchors(maps.levels, self.strides))  # (A, 2) grid, (A, 1)
+        height, width = (side * self.strides[0] for side in maps.levels[0].shape[2:])
+        truths, keypoints = in_pixels(batch, height, width, logits.dtype)
+        with torch.no_grad():
+            predicted = decode(exact(bins), points) * steps  # (B, A, 4) pixels
+        slots = assign(predicted, logits, points * steps, truths, compat=self.compat)
+        point, step = points[slots.anchor], steps[slots.anchor]  # (S, 2) grid, (S, 1)
+
+        chosen = exact(bins[slots.image, slots.anchor])  # (S, 4R)
+        goal = truths.boxes[slots.truth] / step  # (S, 4) grid
+        box = 1 - ciou(decode(chosen, point), goal)
+        dfl = focal(chosen, torch.cat((point - goal[:, :2], goal[:, 2:] - point), 1))
+        hit = logits[slots.image, slots.anchor, truths.classes[slots.truth]]  # (S,)
+        cls = F.softplus(logits).sum() - (hit * slots.target).sum()  # BCE; every target but the slots' is 0
+
+        raw = exact(maps.keypoints[slots.image, :, slots.anchor]).reshape(len(point), *self.kpt_shape)  # (S, K, D)
+        truth = keypoints[slots.truth]  # (S, K, 3) pixels
+        labelled = (truth[..., 2] != 0).to(logits)
+        offset = raw[..., :2] * 2 + (point - 0.5)[:, None] - truth[..., :2] / step[:, None]  # (S, K, 2) grid
+        pose = dissimilarity(offset, labelled, (goal[:, 2:] - goal[:, :2]).prod(1), self.sigmas.to(logits))
+        kobj = torch.zeros_like(pose)
+        if raw.shape[2] == 3:
+            kobj = F.binary_cross_entropy_with_logits(raw[..., 2], labelled, reduction="none").mean(1)
+
+        counted = (slots.positive if self.compat else slots.positive & (labelled.sum(1) > 0)).to(logits)
+        by_slot = torch.stack((box * slots.target, pose * counted, kobj * counted, dfl * slots.target), 1).sum(0)
+        sums = torch.cat((by_slot[:3], cls[None], by_slot[3:]))
+        images = counted.new_full((), float(len(logits)))
+        return sums, torch.stack((slots.target.sum(), counted.sum(), images, torch.ones_like(images)))
+
+
+def exact(x: Tensor) -> Tensor:
+    """Half precision to float32, others as they are (float64 for gradient checks)."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def in_pixels(batch: Batch, height: float, width: float, dtype: torch.dtype) -> tuple[Truths, Tensor]:
+    """The normalised cxcywh boxes as xyxy and the keypoints (G, K, 3), both in pixels of the input."""
+    x, y, w, h = batch.boxes.to(dtype).unbind(1)
+    x, y, w, h = x * width, y * height, w * width, h * height
+    boxes = torch.stack((x - w / 2, y - h / 2, x + w / 2, y + h / 2), 1)
+    px, py, v = batch.keypoints.to(dtype).unbind(2)
+    return Truths(batch.image_index, batch.classes, boxes), torch.stack((px * width, py * height, v), 2)
+
+
+def decode(bins: Tensor, points: Tensor) -> Tensor:
+    """(..., 4R), (..., 2) → (..., 4) xyxy in grid units: expected distances to the four sides (GFL equation 4)."""
+    shares = bins.reshape(*bins.shape[:-1], 4, REG_MAX).softmax(-1)
+    distances = shares @ torch.arange(REG_MAX, dtype=bins.dtype, device=bins.device)  # (..., 4)
+    return torch.cat((points - distances[..., :2], points + distances[..., 2:]), -1)
+
+
+def focal(bins: Tensor, distances: Tensor) -> Tensor:
+    """(S, 4R), (S, 4) grid units → (S,) distribution focal loss (GFL, arXiv:2006.04388, equation 6), mean of 4 sides.
+
+    Distances beyond what the bins can say are taken as the nearest that they can, a hundredth below the last.
+    """
+    distances = distances.clamp(0, REG_MAX - 1 - 0.01)
+    left = distances.floor()
+    weight = distances - left  # of the bin above
+    log_shares = bins.reshape(*bins.shape[:-1], 4, REG_MAX).log_softmax(-1)
+    index = left.long()[..., None]
+    low, high = log_shares.gather(-1, index)[..., 0], log_shares.gather(-1, index + 1)[..., 0]
+    return -(low * (1 - weight) + high * weight).mean(-1)
+
+
+def dissimilarity(offset: Tensor, labelled: Tensor, area: Tensor, sigmas: Tensor) -> Tensor:
+    """(S, K, 2), (S, K), (S,), (K,) → (S,) 1 − OKS: mean over labelled keypoints of 1 − exp(−d² / (2 · (2σ)² · area)).
+
+    `offset` from truth to prediction, `area` = w·h of the truth's box, in the same units; 0 without labelled keypoints.
+    Source: COCO keypoint evaluation; as a loss Maji et al. 2022 (arXiv:2204.06806, equation 2).
+    """
+    exponent = (offset**2).sum(-1) / (2 * (2 * sigmas) ** 2 * (area[:, None] + 1e-9))
+    return ((1 - torch.exp(-exponent)) * labelled).sum(1) / (labelled.sum(1) + 1e-9)
