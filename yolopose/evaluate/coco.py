@@ -1,0 +1,222 @@
+"""Average precision and recall by COCO's rule, equal to pycocotools, for boxes and keypoints; in NumPy.
+
+Source: the COCO detection and keypoint evaluation (cocodataset.org), as pycocotools 2.0 (BSD licence) computes it.
+Other than in `evaluate.precision` a detection may fall back to its second-best truth, crowds and instances without
+labelled keypoints are ignored, and there are figures by instance size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.errors import PoseError
+from yolopose.geometry.keypoints import COCO_SIGMAS, oks
+
+Array = NDArray[Any]
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+REACHED = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # so that rounding cannot deny a perfect match
+SIZES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}  # square pixels
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a kind of evaluation reports: instance sizes (keys of SIZES) and numbers of detections per image."""
+
+    sizes: tuple[str, ...]
+    most: tuple[int, ...]
+
+
+PROTOCOLS = {"keypoints": Protocol(("", "m", "l"), (20,)), "bbox": Protocol(("", "s", "m", "l"), (1, 10, 100))}
+
+
+@dataclass(frozen=True)
+class Instances:
+    """N truths or detections of a whole data set, in the order of their file; coordinates in image pixels."""
+
+    image: Array  # (N,) image ids
+    category: Array  # (N,)
+    boxes: Array  # (N, 4) left, top, width, height
+    area: Array  # (N,) square pixels
+    keypoints: Array  # (N, K, 3) x y v; K = 0 where only boxes are evaluated
+    labelled: Array  # (N,) how many keypoints of a truth are labelled
+    score: Array  # (N,) detections
+    crowd: Array  # (N,) bool, truths
+    unseen: Array  # (N,) bool, truths with the id 0: pycocotools takes a match with one for no match
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.image)
+
+    def __getitem__(self, rows: Any) -> Instances:
+        """The instances in `rows`."""
+        return Instances(**{name: values[rows] for name, values in vars(self).items()})
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Every detection's fate by size S and threshold T, and what there was to find."""
+
+    category: Array  # (N,)
+    score: Array  # (N,)
+    rank: Array  # (N,) place by score in its image and category
+    hit: Array  # (N, S, T)
+    skip: Array  # (N, S, T) neither right nor wrong
+    truth_category: Array  # (G,)
+    ignored: Array  # (G, S) truths that do not count
+
+
+def evaluate(
+    truths: Instances, detections: Instances, kind: str, sigmas: Sequence[float] = COCO_SIGMAS
+) -> dict[str, float]:
+    """AP, AP50, AP75, APm, APl, AR, … for `kind` "keypoints" or "bbox"; -1 where there is no truth of that size.
+
+    Raises:
+        PoseError: `sigmas`, truths and detections differ in their number of keypoints.
+    """
+    if kind == "keypoints":
+        for name, k in (("truths", truths.keypoints.shape[1]), ("detections", detections.keypoints.shape[1])):
+            if k != len(sigmas):
+                raise PoseError(f"the {name} have {k} keypoints, but there are {len(sigmas)} sigmas")
+    detections = detections[np.isin(detections.category, truths.category)]
+    return _figures(_judge(truths, detections, kind, sigmas), PROTOCOLS[kind])
+
+
+def _judge(truths: Instances, detections: Instances, kind: str, sigmas: Sequence[float]) -> Judged:
+    """Match the detections of every image and category."""
+    truths, detections, cells = _by_cell(truths, detections)
+    protocol = PROTOCOLS[kind]
+    sizes = np.array([SIZES[name] for name in protocol.sizes])
+    uncounted = truths.crowd | ((truths.labelled == 0) if kind == "keypoints" else False)
+    ignored = _outside(truths.area, sizes) | uncounted[:, None]
+    skip = np.repeat(_outside(detections.area, sizes)[:, :, None], len(THRESHOLDS), axis=2)
+    hit, rank = np.zeros(skip.shape, bool), np.zeros(len(detections), int)
+    for found, true in cells:
+        rank[found] = np.arange(found.stop - found.start)
+        if true.start == true.stop:
+            continue
+        found = slice(found.start, min(found.stop, found.start + protocol.most[-1]))
+        overlap = _overlap(detections[found], truths[true], kind, sigmas)
+        chosen = _match(overlap, ignored[true].T, truths.crowd[true])  # (D, S, T)
+        matched, row = chosen >= 0, true.start + np.maximum(chosen, 0)
+        hit[found] = matched & ~truths.unseen[row]
+        beside = matched & ignored[row, np.arange(len(sizes))[:, None]]
+        skip[found] = beside | (skip[found] & ~hit[found])
+    return Judged(detections.category, detections.score, rank, hit, skip, truths.category, ignored)
+
+
+def _outside(area: Array, sizes: Array) -> Array:
+    """(N,), (S, 2) → (N, S) whether the area is not of that size."""
+    return np.asarray((area[:, None] < sizes[:, 0]) | (area[:, None] > sizes[:, 1]))
+
+
+def _by_cell(truths: Instances, detections: Instances) -> tuple[Instances, Instances, list[tuple[slice, slice]]]:
+    """Both sorted by category and image, detections then by score; the rows of detections and truths of each cell."""
+    _, image = np.unique(np.concatenate([truths.image, detections.image]), return_inverse=True)
+    _, category = np.unique(np.concatenate([truths.category, detections.category]), return_inverse=True)
+    cell = category * (len(image) + 1) + image
+    true, found = cell[: len(truths)], cell[len(truths) :]
+    by_true, by_found = np.argsort(true, kind="stable"), np.lexsort((-detections.score, found))
+    starts = np.unique(found)
+    edges = [
+        np.searchsorted(side, starts, place).tolist()
+        for side in (found[by_found], true[by_true])
+        for place in ("left", "right")
+    ]
+    cells = [(slice(a, b), slice(c, d)) for a, b, c, d in zip(*edges, strict=True)]
+    return truths[by_true], detections[by_found], cells
+
+
+def _overlap(detections: Instances, truths: Instances, kind: str, sigmas: Sequence[float]) -> Array:
+    """(D, G) box IoU or keypoint similarity."""
+    return box_overlap(detections, truths) if kind == "bbox" else keypoint_overlap(detections, truths, sigmas)
+
+
+def box_overlap(detections: Instances, truths: Instances) -> Array:
+    """(D, G) intersection over union; over the detection's area alone where the truth is a crowd."""
+    d, g = detections.boxes[:, None], truths.boxes[None]
+    side = np.minimum(d[..., :2] + d[..., 2:], g[..., :2] + g[..., 2:]) - np.maximum(d[..., :2], g[..., :2])
+    inter = np.where((side > 0).all(-1), side[..., 0] * side[..., 1], 0.0)
+    size_d, size_g = d[..., 2] * d[..., 3], g[..., 2] * g[..., 3]
+    union = np.where(truths.crowd, size_d, size_d + size_g - inter)
+    return np.divide(inter, union, out=np.zeros_like(inter), where=inter > 0)
+
+
+def keypoint_overlap(detections: Instances, truths: Instances, sigmas: Sequence[float]) -> Array:
+    """(D, G) keypoint similarity; to a truth without labelled keypoints from the distances to its box, doubled."""
+    out = oks(truths.keypoints, detections.keypoints, truths.area, sigmas).T
+    blank = np.flatnonzero((truths.keypoints[..., 2] <= 0).all(1))
+    if len(blank):
+        low = truths.boxes[blank, :2] - truths.boxes[blank, 2:]
+        high = truths.boxes[blank, :2] + 2 * truths.boxes[blank, 2:]
+        points = detections.keypoints[:, None, :, :2]  # (D, 1, K, 2)
+        off = np.maximum(low[:, None] - points, 0) + np.maximum(points - high[:, None], 0)
+        variance = (2.0 * np.asarray(sigmas)) ** 2
+        area = truths.area[blank, None] + np.spacing(1.0)
+        out[:, blank] = np.exp(-(off**2).sum(-1) / variance / area / 2).mean(-1)
+    return out
+
+
+def _match(overlap: Array, ignored: Array, crowd: Array) -> Array:
+    """(D, G) best score first, (S, G), (G,) → (D, S, T) the truth that each detection takes, -1 for none.
+
+    Each takes the free truth it overlaps most, the later one among equals; an ignored one only where no other is within
+    reach. Crowds are never used up.
+    """
+    chosen = np.full((len(overlap), len(ignored), len(THRESHOLDS)), -1)
+    free = np.ones((*chosen.shape[1:], overlap.shape[1]), bool)  # (S, T, G)
+    last = overlap.shape[1] - 1
+    for d in np.flatnonzero((overlap >= REACHED[0]).any(1)):
+        able = free & (overlap[d] >= REACHED)
+        counted = able & ~ignored[:, None]
+        pool = np.where(counted.any(-1, keepdims=True), counted, able)
+        s, t = np.nonzero(pool.any(-1))
+        best = last - np.where(pool[s, t], overlap[d], -1.0)[:, ::-1].argmax(-1)
+        chosen[d, s, t] = best
+        free[s, t, best] = crowd[best]
+    return chosen
+
+
+def _figures(judged: Judged, protocol: Protocol) -> dict[str, float]:
+    """The averages over categories, thresholds and recalls, by name."""
+    most = protocol.most
+    ap, ar = {}, {}
+    for s, name in enumerate(protocol.sizes):
+        ap[name], ar[name] = _curves(judged, s, most[-1])
+    out = {"AP": _mean(ap[""]), "AP50": _mean(ap[""][:, 0]), "AP75": _mean(ap[""][:, 5])}
+    out |= {f"AP{name}": _mean(values) for name, values in ap.items() if name}
+    if len(most) == 1:
+        out |= {"AR": _mean(ar[""]), "AR50": _mean(ar[""][:, 0]), "AR75": _mean(ar[""][:, 5])}
+    else:
+        out |= {f"AR{m}": _mean(_curves(judged, 0, m)[1]) for m in most}
+    return out | {f"AR{name}": _mean(values) for name, values in ar.items() if name}
+
+
+def _curves(judged: Judged, size: int, most: int) -> tuple[Array, Array]:
+    """(C', T, 101) precision at RECALLS and (C', T) final recall of the categories that have truths of that size."""
+    precision, recall = [np.zeros((0, len(THRESHOLDS), len(RECALLS)))], [np.zeros((0, len(THRESHOLDS)))]
+    for category in np.unique(judged.truth_category):
+        total = np.count_nonzero(~judged.ignored[judged.truth_category == category, size])
+        if not total:
+            continue
+        rows = np.flatnonzero((judged.category == category) & (judged.rank < most))
+        rows = rows[np.argsort(-judged.score[rows], kind="stable")]
+        hit, skip = judged.hit[rows, size].T, judged.skip[rows, size].T  # (T, N)
+        right, wrong = np.cumsum(hit & ~skip, 1), np.cumsum(~hit & ~skip, 1)
+        p = right / (right + wrong + np.spacing(1.0))
+        p = np.maximum.accumulate(p[:, ::-1], 1)[:, ::-1]
+        p = np.pad(p, ((0, 0), (0, 1)))  # recalls that are never reached have precision 0
+        reached = [np.searchsorted(r, RECALLS) for r in right / total]
+        precision.append(np.take_along_axis(p, np.stack(reached), 1)[None])
+        recall.append((right[:, -1] if len(rows) else np.zeros(len(THRESHOLDS)))[None] / total)
+    return np.concatenate(precision), np.concatenate(recall)
+
+
+def _mean(values: Array) -> float:
+    """The mean, -1 for no values."""
+    return float(values.mean()) if values.size else -1.0

@@ -1,0 +1,49 @@
+"""Which class was taken for which, by box."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.geometry.boxes import iou_matrix
+
+Array = NDArray[Any]
+IOU = 0.45  # two boxes that overlap by more than this show the same thing
+CONFIDENCE = 0.25  # of the detections that count, unless the user asked for another one
+DEFAULT_CONF = 0.001  # val's own confidence: far too low to count detections by
+
+
+class ConfusionMatrix:
+    """`matrix` (C + 1, C + 1): rows the class predicted, columns the true one; the last of each is background.
+
+    Every detection chooses the truth it overlaps most, whatever the classes, and every truth keeps the detection that
+    overlaps it most among those. What is left over is background taken for an object, or an object missed.
+    """
+
+    def __init__(self, names: dict[int, str], conf: float = DEFAULT_CONF) -> None:
+        self.names = list(names.values())
+        self.conf = CONFIDENCE if conf == DEFAULT_CONF else conf
+        self.matrix = np.zeros((len(names) + 1, len(names) + 1))
+
+    def add(self, boxes: Array, truth_boxes: Array, truth_classes: Array) -> None:
+        """Count one image: (N, 6) xyxy conf cls, most confident first, against (G, 4) xyxy and (G,)."""
+        boxes = boxes[boxes[:, 4] > self.conf]
+        predicted, true = boxes[:, 5].astype(int), np.asarray(truth_classes).astype(int)
+        size = len(self.matrix)
+        found = np.full(len(true), -1)
+        if len(boxes) and len(true):
+            overlap = iou_matrix(truth_boxes, boxes[:, :4])  # (G, N)
+            chosen = overlap.argmax(0)[None] == np.arange(len(true))[:, None]
+            overlap = np.where(chosen & (overlap > IOU), overlap, 0)
+            found = np.where(overlap.max(1) > 0, overlap.argmax(1), -1)
+        hit = found >= 0
+        spare = np.setdiff1d(np.arange(len(boxes)), found[hit])
+        np.add.at(self.matrix, (predicted[found[hit]], true[hit]), 1)
+        self.matrix[-1] += np.bincount(true[~hit], minlength=size)
+        self.matrix[:, -1] += np.bincount(predicted[spare], minlength=size)
+
+    def normalized(self) -> Array:
+        """(C + 1, C + 1) each column divided by its sum: of what is truly this class, how much was taken for which."""
+        return np.asarray(self.matrix / np.maximum(self.matrix.sum(0, keepdims=True), 1e-9))

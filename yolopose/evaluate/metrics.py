@@ -1,0 +1,134 @@
+"""What a validation found, under the names that scripts use: `metrics.box.map`, `metrics.pose.map50` and so on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.evaluate.confusion import ConfusionMatrix
+from yolopose.evaluate.precision import CONFIDENCES, Scores
+
+Array = NDArray[Any]
+KEYS = tuple(f"metrics/{column}({kind})" for kind in "BP" for column in ("precision", "recall", "mAP50", "mAP50-95"))
+
+
+@dataclass(frozen=True)
+class KindMetrics:
+    """Precision, recall and average precision of boxes or of poses.
+
+    Arrays of length C' have an entry per class that has truths; `ap_class_index` says which class each one is. P, R and
+    F1 are read at `best_conf`, the confidence of the best mean F1.
+    """
+
+    scores: Scores
+    ap_class_index: Array  # (C',)
+    all_ap: Array  # (C', 10) by threshold .50:.05:.95
+    ap: Array  # (C',) mean over the thresholds
+    ap50: Array  # (C',)
+    p: Array  # (C',)
+    r: Array  # (C',)
+    f1: Array  # (C',)
+    maps: Array  # (C,) for every class of the model; the mean where a class has no truths
+    map: float
+    map50: float
+    map75: float
+    mp: float
+    mr: float
+    best_conf: float
+
+    @classmethod
+    def of(cls, scores: Scores, class_count: int) -> KindMetrics:
+        """The metrics in `scores`; all zero when there are no truths at all."""
+        ap, best = scores.ap, scores.best
+        p, r, f1 = scores.precision[:, best], scores.recall[:, best], scores.f1[:, best]
+        maps = np.full(class_count, mean(ap))
+        maps[scores.classes] = ap.mean(1)
+        return cls(
+            scores, scores.classes, ap, ap.mean(1), ap[:, 0], p, r, f1, maps,
+            map=mean(ap), map50=mean(ap[:, 0]), map75=mean(ap[:, 5]), mp=mean(p), mr=mean(r),
+            best_conf=float(CONFIDENCES[best]),
+        )  # fmt: skip
+
+    def mean_results(self) -> list[float]:
+        """P, R, mAP50, mAP50-95 over the classes."""
+        return [self.mp, self.mr, self.map50, self.map]
+
+    def class_result(self, i: int) -> tuple[float, float, float, float]:
+        """P, R, AP50, AP50-95 of the i-th class in `ap_class_index`."""
+        return float(self.p[i]), float(self.r[i]), float(self.ap50[i]), float(self.ap[i])
+
+    def fitness(self) -> float:
+        """0.1 mAP50 + 0.9 mAP50-95."""
+        return 0.1 * self.map50 + 0.9 * self.map
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The result of a validation.
+
+    `speed` is in milliseconds per image; `losses` are filled in when a criterion was given, `coco` with `metric=coco`,
+    `keypoints` is the table of errors per keypoint, `report` everything with the protocol it was measured by.
+    """
+
+    box: KindMetrics
+    pose: KindMetrics
+    names: dict[int, str]
+    images: int
+    class_images: Array  # (C,) images that have an instance of the class
+    class_instances: Array  # (C,)
+    confusion_matrix: ConfusionMatrix | None = None
+    speed: dict[str, float] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    coco: dict[str, dict[str, float]] = field(default_factory=dict)
+    keypoints: list[dict[str, Any]] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict, repr=False)
+    save_dir: Path | None = None
+    task: str = "pose"
+
+    @property
+    def keys(self) -> list[str]:
+        """The names of `mean_results`."""
+        return list(KEYS)
+
+    def mean_results(self) -> list[float]:
+        """P, R, mAP50, mAP50-95 of the boxes, then of the poses."""
+        return self.box.mean_results() + self.pose.mean_results()
+
+    def class_result(self, i: int) -> tuple[float, ...]:
+        """The same for the i-th class in `ap_class_index`."""
+        return self.box.class_result(i) + _class_result(self.pose, self.ap_class_index[i])
+
+    @property
+    def ap_class_index(self) -> Array:
+        """(C',) the classes that have truths."""
+        return self.box.ap_class_index
+
+    @property
+    def maps(self) -> Array:
+        """(C,) AP50-95 of boxes plus poses, by class."""
+        return np.asarray(self.box.maps + self.pose.maps)
+
+    @property
+    def fitness(self) -> float:
+        """What training maximises: the boxes' fitness plus the poses'."""
+        return self.box.fitness() + self.pose.fitness()
+
+    @property
+    def results_dict(self) -> dict[str, float]:
+        """The means by name, `fitness` last."""
+        return dict(zip((*KEYS, "fitness"), (*self.mean_results(), self.fitness), strict=True))
+
+
+def _class_result(kind: KindMetrics, name: int) -> tuple[float, ...]:
+    """The results of the class called `name`, zeros where this kind has no truth of it."""
+    where = np.flatnonzero(kind.ap_class_index == name)
+    return kind.class_result(int(where[0])) if len(where) else (0.0,) * 4
+
+
+def mean(values: Array) -> float:
+    """The mean, 0 for no values."""
+    return float(values.mean()) if values.size else 0.0
