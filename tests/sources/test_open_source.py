@@ -1,0 +1,167 @@
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from yolopose.errors import PoseError, UsageError
+from yolopose.images import encode_jpeg
+from yolopose.sources import SourceOptions, open_source
+
+cv2 = pytest.importorskip("cv2")
+
+PICTURE = np.full((30, 40, 3), (10, 100, 200), np.uint8)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ("a.jpg", "b ü.jpg", "c.jpg"):
+        (tmp_path / name).write_bytes(encode_jpeg(PICTURE))
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_one_photograph(photos, kind):
+    with open_source(kind(photos / "b ü.jpg")) as source:
+        assert source.len_hint == 1
+        assert source.streams == 0
+        (frame,) = source
+    assert np.abs(frame.image.astype(int) - PICTURE).max() <= 3
+    assert (frame.path, frame.kind, frame.index, frame.total) == (str(photos / "b ü.jpg"), "image", 0, 1)
+
+
+def test_folder_with_a_broken_file_and_a_video(photos, make_video):
+    (photos / "b ü.jpg").write_bytes(encode_jpeg(PICTURE)[:-100])
+    make_video("bb.avi", frames=3)
+    source = open_source(photos)
+    assert source.len_hint is None
+    frames = list(source)
+    assert [(frame.kind, frame.item, frame.index) for frame in frames] == [
+        ("image", 0, 0),
+        ("image", 1, 1),
+        ("video", 2, 0),
+        ("video", 2, 1),
+        ("video", 2, 2),
+        ("image", 3, 3),
+    ]
+    assert {frame.items for frame in frames} == {4}
+    assert [frame.total for frame in frames] == [4, 4, 3, 3, 3, 4]
+    assert [frame.error is not None for frame in frames] == [False, True, False, False, False, False]
+    assert frames[1].error.startswith(f"{photos / 'b ü.jpg'}: truncated")
+    assert frames[1].image is None
+
+
+def test_mixed_list(photos):
+    image = pytest.importorskip("PIL.Image")
+    torch = pytest.importorskip("torch")
+    opened = image.open(photos / "c.jpg")
+    members = [
+        PICTURE,
+        photos / "a.jpg",
+        image.fromarray(np.ascontiguousarray(PICTURE[..., ::-1])),
+        torch.from_numpy(PICTURE[..., ::-1].copy()).permute(2, 0, 1).expand(2, 3, 30, 40) / 255,
+        "gone.jpg",
+        encode_jpeg(PICTURE),
+        b"rubbish",
+        str(photos / "*.jpg"),
+        opened,
+    ]
+    source = open_source(tuple(members))
+    assert source.len_hint == 12
+    frames = list(source)
+    names = [Path(frame.path).name for frame in frames]
+    pictures = ["a.jpg", "b ü.jpg", "c.jpg"]
+    memory = ["image2.jpg", "image3.jpg", "image4.jpg", "gone.jpg", "image6.jpg", "image7.jpg"]
+    assert names == ["image0.jpg", "a.jpg", *memory, *pictures, "c.jpg"]
+    assert [frame.index for frame in frames] == list(range(12))
+    assert [frame.index for frame in frames if frame.error] == [5, 7]
+    assert all(np.abs(frame.image.astype(int) - PICTURE).max() <= 3 for frame in frames if not frame.error)
+
+
+def test_arrays_are_not_copied_and_read_lazily():
+    (frame,) = open_source(PICTURE)
+    assert np.shares_memory(frame.image, PICTURE)
+    source = iter(open_source([PICTURE, np.zeros((3, 3, 3, 3, 3))]))
+    assert next(source).error is None
+    with pytest.raises(PoseError, match=r"image1\.jpg: array of shape"):
+        next(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "type NoneType"),
+        (1.5, "type float"),
+        (True, "type bool"),
+        ({"a": 1}, "type dict"),
+        ([], "empty list"),
+        ("", "source is empty"),
+        ([["a.jpg"]], "type list"),
+        (["rtsp://host/a", "b.jpg"], r"rtsp://host/a is a stream"),
+    ],
+)
+def test_no_source_at_all(source, message):
+    with pytest.raises(UsageError, match=message):
+        open_source(source)
+
+
+def test_missing_paths_raise_at_once(tmp_path):
+    for source in (tmp_path / "gone.jpg", str(tmp_path), f"{tmp_path}/**/*.png"):
+        with pytest.raises(PoseError, match=str(tmp_path)):
+            open_source(source)
+    (tmp_path / "x.streams").write_text("# none\n")
+    with pytest.raises(PoseError, match="lists no streams"):
+        open_source(tmp_path / "x.streams")
+
+
+def test_txt_and_csv_of_sources(photos):
+    (photos / "list.txt").write_text("c.jpg\nmissing.jpg\na.jpg\n")
+    (photos / "list.csv").write_text("n,file\n1,c.jpg\n2,a.jpg\n")
+    found = list(open_source(photos / "list.txt"))
+    assert [Path(frame.path).name for frame in found] == ["c.jpg", "missing.jpg", "a.jpg"]
+    assert [bool(frame.error) for frame in found] == [False, True, False]
+    assert [Path(frame.path).name for frame in open_source(str(photos / "list.csv"))] == ["c.jpg", "a.jpg"]
+
+
+def test_addresses_are_downloaded_and_cleaned_up(server, make_video, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    server.pages["/x/bus.jpg"] = (200, "image/jpeg", encode_jpeg(PICTURE))
+    server.pages["/picture"] = (200, "image/jpeg", encode_jpeg(PICTURE))
+    server.pages["/clip.avi"] = (200, "video/avi", make_video(frames=4).read_bytes())
+    server.pages["/cut.jpg"] = (200, "image/jpeg", encode_jpeg(PICTURE)[:-50])
+    (frame,) = open_source(f"{server.url}/x/bus.jpg?size=1")
+    assert frame.image.shape == (30, 40, 3)
+    assert frame.path == f"{server.url}/x/bus.jpg"
+    assert [frame.image.shape for frame in open_source(f"{server.url}/picture")] == [(30, 40, 3)]
+    video = [(frame.kind, frame.index, frame.total) for frame in open_source(f"{server.url}/clip.avi")]
+    assert video == [("video", index, 4) for index in range(4)]
+    names = ["x/bus.jpg", "gone.jpg", "cut.jpg", "clip.avi"]
+    found = list(open_source([f"{server.url}/{name}" for name in names], SourceOptions(vid_stride=2)))
+    assert [bool(frame.error) for frame in found] == [False, True, True, False, False]
+    assert all(f"{server.url}/{name}" in frame.error for name, frame in zip(names[1:3], found[1:3], strict=True))
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_password_is_in_no_message():
+    (frame,) = open_source("http://bob:secret@127.0.0.1:9/a.jpg")
+    assert frame.error
+    assert "secret" not in f"{frame.error} {frame.path}"
+
+
+def test_a_stream_among_files_is_refused(server):
+    server.cameras["/cam"] = [(0, 1, 0, "close")]
+    (frame,) = open_source([f"{server.url}/cam"])
+    assert "a stream among files" in frame.error
+
+
+def test_the_photographs_and_videos_of_the_demo(shared):
+    folder = shared / "data" / "demo"
+    pictures = list(open_source(f"{folder}/*.jpg"))
+    assert len(pictures) == 8
+    assert not any(frame.error for frame in pictures)
+    video = open_source(folder / "intel_one_by_one_person_20s.mp4", SourceOptions(vid_stride=50))
+    frames = list(video)
+    assert [frame.index for frame in frames] == list(range(0, frames[0].total, 50))
+    assert len({frame.image.shape for frame in frames}) == 1
