@@ -1,12 +1,13 @@
 """Reads a pickle as data: the names in it are looked up in a list, never imported, and nothing in it is called.
 
-The standard library's disassembler (`pickletools.genops`) turns the bytes into opcodes; the stack machine below builds
-lists, dicts, numbers, text and the records of `inert` from them. There is nothing to execute, so a hostile file can at
-most be refused, and the limits bound what it may cost.
+The standard library's disassembler (`pickletools`) says what the opcodes are; the stack machine below builds lists,
+dicts, numbers, text and the records of `inert` from them. There is nothing to execute, so a hostile file can at most be
+refused, and the limits bound what it may cost.
 """
 
 from __future__ import annotations
 
+import io
 import pickletools
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +18,7 @@ from yolopose.inert import refuse
 
 MAX_BYTES = 32 << 20  # a training checkpoint of the largest network has about 0.4 MB
 MAX_OPCODES = 1_000_000  # and about 150,000 opcodes
-MAX_COPIES = 4_000_000  # elements that constructors may copy: a memoised list could be copied many times over
+MAX_COPIES = 1_000_000  # elements that constructors may copy: a memoised list could be copied many times over
 MAX_INT_BITS = 256  # the state of a random generator has 128
 
 
@@ -39,17 +40,26 @@ def _run(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         refuse(f"its pickle has {len(data)} bytes, more than {MAX_BYTES}")
     machine = _Machine()
-    end = None
-    for count, (opcode, argument, end) in enumerate(pickletools.genops(data)):  # noqa: B007
-        if count >= MAX_OPCODES:
-            refuse(f"its pickle has more than {MAX_OPCODES} opcodes")
+    stream = io.BytesIO(data)
+    for _ in range(MAX_OPCODES):
+        opcode = OPCODES[stream.read(1).decode("latin-1")]
         handler = HANDLERS.get(opcode.name)
         if handler is None:
             refuse(f"it uses opcode {opcode.name}, which no checkpoint needs")
-        handler(machine, argument)
-    if end != len(data) - 1 or len(machine.stack) != 1 or machine.outer:
+        handler(machine, _argument(opcode, stream))
+        if opcode.name == "STOP":
+            break
+    else:
+        refuse(f"its pickle has more than {MAX_OPCODES} opcodes")
+    if stream.tell() != len(data) or len(machine.stack) != 1 or machine.outer:
         refuse("its pickle does not end where it should")
     return machine.stack[0]
+
+
+def _argument(opcode: pickletools.OpcodeInfo, stream: io.BytesIO) -> Any:
+    if opcode.name == "GLOBAL":  # two lines, taken literally: the disassembler would resolve escapes in them
+        return stream.readline().decode().rstrip("\n"), stream.readline().decode().rstrip("\n")
+    return opcode.arg.reader(stream) if opcode.arg else None
 
 
 class _Machine:
@@ -135,6 +145,8 @@ def _build(machine: _Machine, _: Any) -> None:
     machine.stack.append(target)
 
 
+OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
+
 # The opcodes of pickle protocols 2 to 5 that saved modules use; every other one is refused by its name.
 HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
@@ -160,7 +172,7 @@ HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     "SETITEMS": lambda machine, _: _set_items(machine, machine.to_mark()),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _store),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, index: _push(machine, machine.memo[index])),
-    "GLOBAL": lambda machine, text: _push(machine, inert.name(*text.split(" ", 1))),
+    "GLOBAL": lambda machine, names: _push(machine, inert.name(*names)),
     "STACK_GLOBAL": lambda machine, _: _push(machine, inert.name(*machine.take(2))),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), _construct),
     "BUILD": _build,
