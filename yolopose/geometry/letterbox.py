@@ -40,14 +40,19 @@ class Letterbox:
 
     @property
     def offset(self) -> tuple[float, float]:
-        """(x, y) of the image's corner in the canvas; in compat mode what the nominal gain makes of it."""
+        """(x, y) of the image's corner in the canvas; in compat mode what the nominal gain makes of it, for boxes."""
+        if not self.compat:
+            return self.left, self.top
+        x, y = self.point_offset
+        return round(x - 0.1), round(y - 0.1)
+
+    @property
+    def point_offset(self) -> tuple[float, float]:
+        """(x, y) of the corner for points: `offset`, but in compat mode not rounded, as in the reference."""
         if not self.compat:
             return self.left, self.top
         gain, _ = self.scale
-        return (
-            round((self.canvas[1] - self.source[1] * gain) / 2 - 0.1),
-            round((self.canvas[0] - self.source[0] * gain) / 2 - 0.1),
-        )
+        return (self.canvas[1] - self.source[1] * gain) / 2, (self.canvas[0] - self.source[0] * gain) / 2
 
     def image(self, image: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """(H, W, 3) → the canvas (H', W', 3), written into `out` when given; the channel order stays."""
@@ -72,25 +77,31 @@ class Letterbox:
 
     def points_to_source(self, points: NDArray[Any]) -> NDArray[Any]:
         """(..., 2+) x y [and more columns, kept] from canvas to source pixels; a new array, not clipped."""
-        out = points.copy()
-        out[..., :2] -= np.asarray(self.offset, out.dtype)
-        out[..., :2] /= np.asarray(self.scale, out.dtype)
-        return out
+        return self._to_source(points, self.point_offset)
 
     def points_to_canvas(self, points: NDArray[Any]) -> NDArray[Any]:
         """(..., 2+) x y [and more columns, kept] from source to canvas pixels; a new array."""
-        out = points.copy()
-        out[..., :2] *= np.asarray(self.scale, out.dtype)
-        out[..., :2] += np.asarray(self.offset, out.dtype)
-        return out
+        return self._to_canvas(points, self.point_offset)
 
     def boxes_to_source(self, boxes: NDArray[Any]) -> NDArray[Any]:
         """(..., 4) xyxy from canvas to source pixels; a new array, not clipped."""
-        return self.points_to_source(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
+        return self._to_source(boxes.reshape(*boxes.shape[:-1], 2, 2), self.offset).reshape(boxes.shape)
 
     def boxes_to_canvas(self, boxes: NDArray[Any]) -> NDArray[Any]:
         """(..., 4) xyxy from source to canvas pixels; a new array."""
-        return self.points_to_canvas(boxes.reshape(*boxes.shape[:-1], 2, 2)).reshape(boxes.shape)
+        return self._to_canvas(boxes.reshape(*boxes.shape[:-1], 2, 2), self.offset).reshape(boxes.shape)
+
+    def _to_source(self, points: NDArray[Any], offset: tuple[float, float]) -> NDArray[Any]:
+        out = points.copy()
+        out[..., :2] -= np.asarray(offset, out.dtype)
+        out[..., :2] /= np.asarray(self.scale, out.dtype)
+        return out
+
+    def _to_canvas(self, points: NDArray[Any], offset: tuple[float, float]) -> NDArray[Any]:
+        out = points.copy()
+        out[..., :2] *= np.asarray(self.scale, out.dtype)
+        out[..., :2] += np.asarray(offset, out.dtype)
+        return out
 
 
 def fit(

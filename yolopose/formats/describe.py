@@ -1,0 +1,88 @@
+"""What an exported file says of itself, or what its output shape gives away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from yolopose.errors import PoseError
+from yolopose.formats.base import Float
+from yolopose.geometry.keypoints import default_layout
+from yolopose.metadata import ModelInfo, literal
+
+Dims = Sequence[Any]
+
+
+def describe(
+    name: str, metadata: Mapping[str, str], inputs: Dims, output: Dims, kpt_shape: tuple[int, int] | None
+) -> ModelInfo:
+    """The ModelInfo of a file from its metadata, its (B, 3, H, W) input and its (B, 4+C+K·D, A) output.
+
+    Sizes that a file leaves open are names or None. Without metadata the layout comes from `kpt_shape`, or from the
+    number of channels for one class and three numbers per keypoint.
+
+    Raises:
+        PoseError: another task's model, or an output that fits no pose network; with the remedy.
+    """
+    task = metadata.get("task", "pose")
+    if task != "pose":
+        raise PoseError(f"{name}: this is a {task!r} model; yolopose runs pose models")
+    if kpt_shape is None and "kpt_shape" in metadata:
+        info = ModelInfo.from_strings(metadata)
+    else:
+        info = _from_shape(name, metadata, output, kpt_shape)
+    b, h, w = inputs[0], inputs[2], inputs[3]
+    if isinstance(h, int) and isinstance(w, int):
+        info = replace(info, imgsz=(h, w))
+    info = replace(info, batch=b if isinstance(b, int) else 1, dynamic=not isinstance(h, int))
+    channels = output[1]
+    if isinstance(channels, int) and channels != info.channels and not is_end_to_end(output, info):
+        raise PoseError(
+            f"{name}: its output {list(output)} has {channels} channels, "
+            f"{len(info.names)} classes and kpt_shape {list(info.kpt_shape)} make {info.channels}"
+        )
+    return info
+
+
+def _from_shape(name: str, metadata: Mapping[str, str], output: Dims, kpt_shape: tuple[int, int] | None) -> ModelInfo:
+    """The description of a file that does not name its keypoints."""
+    channels = output[1] if len(output) == 3 and isinstance(output[1], int) else None
+    names = literal(metadata.get("names", "None"))
+    if kpt_shape is None:
+        known = len(names) if names else 1
+        k, rest = divmod((channels or 0) - 4 - known, 3)
+        if rest or k < 1:
+            raise PoseError(f"{name}: no keypoints in its metadata or its output {list(output)}; give kpt_shape=K,D")
+        kpt_shape = (k, 3)
+    if not names:
+        classes = 1 if channels is None else channels - 4 - kpt_shape[0] * kpt_shape[1]
+        names = {0: {17: "person", 5: "face"}.get(kpt_shape[0], "object")} if classes == 1 else {}
+        names = names or {i: f"class{i}" for i in range(classes)}
+        if not names:
+            raise PoseError(f"{name}: kpt_shape {list(kpt_shape)} does not fit its output {list(output)}")
+    return ModelInfo.from_dict(
+        {key: literal(value) for key, value in metadata.items()}
+        | default_layout(kpt_shape).to_dict()
+        | {"names": names}
+    )
+
+
+def is_end_to_end(output: Dims, info: ModelInfo) -> bool:
+    """Whether an output shape is (B, N, 6+K·D): non-maximum suppression lies within the file."""
+    k, d = info.kpt_shape
+    return len(output) == 3 and output[2] == 6 + k * d and output[1] != info.channels
+
+
+def decoded(rows: Float, classes: int) -> Float:
+    """(B, N, 6+K·D) xyxy score class keypoints → (B, 4+C+K·D, N), the form of a file without suppression."""
+    out = np.zeros((rows.shape[0], rows.shape[2] - 2 + classes, rows.shape[1]), np.float32)
+    low, high = rows[..., :2], rows[..., 2:4]
+    out[:, 0:2] = ((low + high) / 2).transpose(0, 2, 1)
+    out[:, 2:4] = (high - low).transpose(0, 2, 1)
+    for c in range(classes):
+        out[:, 4 + c] = np.where(rows[..., 5] == c, rows[..., 4], 0)
+    out[:, 4 + classes :] = rows[..., 6:].transpose(0, 2, 1)
+    return out

@@ -1,0 +1,198 @@
+"""ONNX files: written by torch's exporter, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from yolopose.config import ExportConfig
+from yolopose.console import log
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, to_nchw
+from yolopose.formats.describe import decoded, describe, is_end_to_end
+from yolopose.metadata import ModelInfo
+
+if TYPE_CHECKING:
+    from yolopose.nn.network import PoseNet
+
+OPSET = 18  # the oldest that torch's current exporter writes
+
+
+class OnnxBackend(Backend):
+    """An ONNX Runtime session; ours, Ultralytics' and others' files with one decoded output."""
+
+    def __init__(self, session: Any, info: ModelInfo) -> None:
+        self.info = info
+        self._session = session
+        entry, result = session.get_inputs()[0], session.get_outputs()[0]
+        batch, _, h, w = entry.shape
+        self._input, self._output = entry.name, result.name
+        self._type = np.float16 if entry.type == "tensor(float16)" else np.float32
+        self._batch = batch if isinstance(batch, int) else None
+        self._end_to_end = is_end_to_end(result.shape, info)
+        self.fixed_shape = (self._batch or 1, h, w) if isinstance(h, int) and isinstance(w, int) else None
+        self.precision = str(info.extra.get("precision", np.dtype(self._type).name))
+        self.device = "cpu" if session.get_providers()[0] == "CPUExecutionProvider" else "cuda"
+
+    def infer(self, images: Array) -> Float:
+        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
+        return in_batches_of(self._batch, images, self._run) if self._batch else self._run(images)
+
+    def _run(self, images: Array) -> Float:
+        """One run of the session on a batch it accepts."""
+        feed = {self._input: to_nchw(images).astype(self._type, copy=False)}
+        output = np.asarray(self._session.run([self._output], feed)[0], np.float32)
+        return decoded(output, len(self.info.names)) if self._end_to_end else output
+
+
+def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
+    """Open an ONNX file with ONNX Runtime.
+
+    Raises:
+        PoseError: a file that ONNX Runtime cannot read, no pose network, or a device that is not there.
+    """
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.log_severity_level = 3  # errors only
+    settings.intra_op_num_threads = options.cpu_threads() or 0
+    providers = _providers(options.device, ort.get_available_providers())
+    try:
+        session = ort.InferenceSession(str(path), settings, providers=providers)
+    except Exception as e:  # ONNX Runtime's own exception types share no base but this one
+        raise PoseError(f"{path}: ONNX Runtime cannot load it: {_first_line(e)}") from None
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 3:
+        shapes = f"{[i.shape for i in inputs]} → {[o.shape for o in outputs]}"
+        raise PoseError(f"{path}: expected one image input and one decoded (B, 4+C+K·D, A) output, got {shapes}")
+    metadata = session.get_modelmeta().custom_metadata_map
+    info = describe(str(path), metadata, inputs[0].shape, outputs[0].shape, options.kpt_shape)
+    backend = OnnxBackend(session, info)
+    if (options.half and backend.precision != "float16") or options.bf16:
+        log.warning(f"{path}: computes in {backend.precision}, as it was exported; half and bf16 change nothing")
+    return backend
+
+
+def _providers(device: str | None, available: list[str]) -> list[Any]:
+    """ONNX Runtime's execution providers for a device as users name it: None, cpu, cuda, cuda:1, 1."""
+    name = str(device or "auto").lower().removeprefix("cuda").removeprefix(":")
+    gpu = "CUDAExecutionProvider" in available
+    if name == "cpu" or (name == "auto" and not gpu):
+        return ["CPUExecutionProvider"]
+    if not gpu:
+        raise PoseError(f"device={device}: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or device=cpu")
+    index = int(name) if name.isdigit() else 0
+    return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of an error's text, or its type."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def export_onnx(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+    """Write `network` to `target` as a single ONNX file with the metadata of `info`.
+
+    Raises:
+        PoseError: an operator set that torch cannot write.
+    """
+    import onnx
+
+    model = _graph(network, config, info)
+    if config.simplify:
+        model = _simplify(model)
+    _name_axes(model, info, config.dynamic)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, info.to_strings())
+    onnx.save_model(model, str(target))
+
+
+def _graph(network: PoseNet, config: ExportConfig, info: ModelInfo) -> Any:
+    """The ONNX model as torch writes it; below `OPSET` by torch's older exporter, whose graphs are valid there."""
+    import onnx
+    import torch
+
+    from yolopose.formats.wrapper import ExportNetwork
+
+    opset, newest = config.opset or OPSET, onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise UsageError(f"opset={opset}: the newest that this onnx {onnx.__version__} knows is {newest}")
+    wrapper = ExportNetwork(network, half=config.half)
+    # an axis of size 1 would be taken for one that is always 1
+    example = torch.zeros(max(info.batch, 2 if config.dynamic else 1), 3, *info.imgsz)
+    names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"], "opset_version": opset}
+    write = _write_new if opset >= OPSET else _write_old
+    with _quiet():
+        try:
+            model = write(wrapper, example, names, info.stride if config.dynamic else None)
+        except (ValueError, torch.onnx.errors.OnnxExporterError) as e:
+            raise PoseError(f"opset={opset}: torch cannot write this network in it: {_first_line(e)}") from None
+    if model.opset_import[0].version != opset:
+        raise PoseError(f"opset={opset}: torch cannot convert this network to it; leave opset out")
+    return model
+
+
+def _write_new(wrapper: Any, example: Any, names: dict[str, Any], stride: int | None) -> Any:
+    """By torch.export; `stride` opens batch, height and width, the latter two in its multiples."""
+    import torch
+    from torch.export import Dim
+
+    axes = None
+    if stride:
+        axes = ({0: Dim("batch", min=1), 2: stride * Dim("rows", min=1), 3: stride * Dim("columns", min=1)},)
+    program = torch.onnx.export(wrapper, (example,), dynamo=True, verbose=False, dynamic_shapes=axes, **names)
+    assert program is not None
+    return program.model_proto
+
+
+def _write_old(wrapper: Any, example: Any, names: dict[str, Any], stride: int | None) -> Any:
+    """By tracing; arguments as for `_write_new`."""
+    import onnx
+    import torch
+
+    axes = {"images": {0: "batch", 2: "height", 3: "width"}, "output0": {0: "batch", 2: "anchors"}}
+    buffer: Any = io.BytesIO()
+    torch.onnx.export(wrapper, (example,), buffer, dynamo=False, dynamic_axes=axes if stride else None, **names)
+    return onnx.load_from_string(buffer.getvalue())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's notes on its own internals."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _simplify(model: Any) -> Any:
+    """The graph with constants folded and needless nodes removed."""
+    import onnxslim
+
+    return onnxslim.slim(model)
+
+
+def _name_axes(model: Any, info: ModelInfo, dynamic: bool) -> None:
+    """Give the input's and output's axes their names or sizes; the exporter leaves formulas there."""
+    axes: dict[str, list[Any]] = {"images": [info.batch, 3, *info.imgsz], "output0": [info.batch, info.channels, None]}
+    if dynamic:
+        axes = {"images": ["batch", 3, "height", "width"], "output0": ["batch", info.channels, "anchors"]}
+    for value in (*model.graph.input, *model.graph.output):
+        for dim, size in zip(value.type.tensor_type.shape.dim, axes[value.name], strict=True):
+            if isinstance(size, int):
+                dim.dim_value = size
+            elif size:
+                dim.dim_param = size

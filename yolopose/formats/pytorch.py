@@ -1,0 +1,173 @@
+"""PyTorch: a `.pt` checkpoint, or a network that a program holds, run by torch itself."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from yolopose.console import log
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import Array, Backend, Float, OpenOptions
+from yolopose.metadata import ModelInfo
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from yolopose.nn.head import Maps
+    from yolopose.nn.network import PoseNet
+
+
+class TorchBackend(Backend):
+    """A PoseNet fused and laid out for inference (channels last), on one device in one precision.
+
+    The network given stays as it is: the backend works on a copy, so that a network in training can be validated.
+    """
+
+    def __init__(self, network: PoseNet, options: OpenOptions | None = None, *, shared: bool = True) -> None:
+        """Take a copy of `network`, or with `shared=False` the network itself.
+
+        Raises:
+            UsageError: a device or precision that this machine does not have.
+        """
+        import torch
+
+        options = options or OpenOptions()
+        device = choose_device(options.device)
+        self.info: ModelInfo = network.info
+        self.device = str(device)
+        self._device = device
+        self._type = choose_type(options, device)
+        self.precision = str(self._type).removeprefix("torch.")
+        self.fixed_shape = None
+        network = copy.deepcopy(network) if shared else network
+        network = network.requires_grad_(False).float().fuse()  # folded in float32, then rounded once
+        network = network.to(device, self._type).eval()
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if options.threads and device.type == "cpu":
+            torch.set_num_threads(options.threads)  # the process's setting: torch knows no other
+
+    def infer(self, images: Array) -> Float:
+        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
+        return np.asarray(self.infer_maps(images)[0].cpu().numpy(), np.float32)
+
+    def infer_maps(self, images: Array) -> tuple[Tensor, Maps]:
+        """(B, H, W, 3) → decoded (B, 4+C+K·D, A) float32, and the raw maps of the same forward, on the device."""
+        import torch
+
+        with torch.inference_mode():
+            maps = self.network.maps(self._tensor(images))
+            return self.network.decode(maps), maps
+
+    def candidates(self, images: Array, conf: float) -> list[Float]:
+        """(B, H, W, 3) → rows as `Backend.candidates`, chosen on the device so that no others leave it."""
+        return self.select(self.infer_maps(images)[0], conf)
+
+    def select(self, output: Tensor, conf: float) -> list[Float]:
+        """Decoded (B, 4+C+K·D, A) → per image the (M, 4+C+K·D) rows whose best class scores above `conf`."""
+        import torch
+
+        with torch.inference_mode():
+            hits = output[:, 4 : 4 + len(self.info.names)].amax(1) > conf  # (B, A)
+            rows = output.transpose(1, 2)[hits].cpu().numpy()
+            ends = hits.sum(1).cumsum(0).tolist()
+        return [rows[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+    def _tensor(self, images: Array) -> Tensor:
+        """(B, H, W, 3) BGR → (B, 3, H, W) RGB from 0 to 1, channels last, on the device in its precision."""
+        import torch
+
+        pixels = torch.from_numpy(_rgb(images)).to(self._device).permute(0, 3, 1, 2)
+        floats = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
+        return floats.to(self._type)
+
+
+def _rgb(images: Array) -> Array:
+    """(B, H, W, 3) BGR → RGB, by OpenCV, which is many times faster at it than NumPy."""
+    import cv2
+
+    b, h, w, _ = images.shape
+    return np.asarray(cv2.cvtColor(images.reshape(b * h, w, 3), cv2.COLOR_BGR2RGB)).reshape(images.shape)
+
+
+def open_pytorch(path: Path, options: OpenOptions) -> TorchBackend:
+    """Open a `.pt` checkpoint, ours or Ultralytics'.
+
+    Raises:
+        PoseError: torch is not installed, or the file is no checkpoint of a pose network.
+    """
+    return TorchBackend(load_network(path), options, shared=False)
+
+
+def load_network(path: Path) -> PoseNet:
+    """The network of a `.pt` checkpoint, in float32 on the CPU. Raises PoseError as `open_pytorch`."""
+    require_torch(str(path))
+    from yolopose import checkpoint
+
+    return checkpoint.build(checkpoint.load(path))
+
+
+def require_torch(what: str) -> None:
+    """Raise PoseError with the remedy when torch is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise PoseError(
+            f"{what}: needs torch: pip install 'yolopose[train]', "
+            "or export it to ONNX on a machine that has torch (yolo export format=onnx)"
+        )
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device that a user means: None, cpu, cuda, cuda:1, 1, mps. None takes a GPU when there is one.
+
+    Raises:
+        UsageError: a device that is not there, or several.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count()
+    text = str(name if name is not None else "").strip().lower().removeprefix("cuda:")
+    if text in ("", "auto", "none"):
+        return torch.device("cuda:0" if gpus else "cpu")
+    if text == "cpu":
+        return torch.device("cpu")
+    if text == "mps" and torch.backends.mps.is_available():
+        return torch.device("mps")
+    if text == "cuda":
+        text = "0"
+    if text.isdigit() and int(text) < gpus:
+        return torch.device(f"cuda:{text}")
+    there = ", ".join(["cpu", *(str(i) for i in range(gpus))])
+    raise UsageError(f"device={name}: not on this machine, or not one device; there is {there}")
+
+
+def choose_type(options: OpenOptions, device: torch.device) -> torch.dtype:
+    """The type that convolutions compute in.
+
+    Raises:
+        UsageError: bf16 on a CPU without it, where it would only be slow.
+    """
+    import torch
+
+    if options.bf16:
+        if device.type == "cpu" and not cpu_has_bf16():
+            raise UsageError("bf16=True: this CPU has neither AVX512-BF16 nor AMX; leave it out")
+        return torch.bfloat16
+    if options.half and device.type == "cpu":
+        log.warning("half=True: CPUs compute 16-bit floats slowly; staying in float32 (bf16=True where the CPU has it)")
+        return torch.float32
+    return torch.float16 if options.half else torch.float32
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware, as far as torch can tell."""
+    import torch
+
+    if hasattr(torch.cpu, "get_capabilities"):
+        flags = torch.cpu.get_capabilities()
+        return any(flags.get(flag) for flag in ("avx512_bf16", "amx_bf16", "bf16"))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,0 +1,155 @@
+"""The table of model formats, and the two things one does with it: open a file, write a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yolopose.config import ExportConfig, arguments, nearest
+from yolopose.console import log
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import Backend, OpenOptions
+from yolopose.formats.onnx import export_onnx, open_onnx
+from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
+from yolopose.metadata import ModelInfo
+
+if TYPE_CHECKING:
+    from yolopose.nn.network import PoseNet
+
+Export = Callable[["PoseNet", ExportConfig, ModelInfo, Path], None]
+Open = Callable[[Path, OpenOptions], Backend]
+
+COMMON = frozenset({"model", "format", "imgsz", "device", "project", "name", "exist_ok", "verbose", "compat", "out"})
+
+
+@dataclass(frozen=True)
+class Format:
+    """A row: how users name a format, how its file is known, made and run.
+
+    `extra` is the install that exporting needs, `options` the export arguments beyond `COMMON` that it takes,
+    `tolerance` the largest pixel difference from float32 torch on equal input tensors that an export may show.
+    """
+
+    title: str
+    argument: str
+    suffix: str
+    open: Open
+    export: Export | None
+    extra: str
+    options: frozenset[str]
+    tolerance: float
+
+
+FORMATS = (
+    Format("PyTorch", "pytorch", ".pt", open_pytorch, None, "train", frozenset(), 0.0),
+    Format(
+        "ONNX", "onnx", ".onnx", open_onnx, export_onnx, "train",
+        frozenset({"batch", "dynamic", "half", "opset", "simplify"}), 1e-2,
+    ),
+)  # fmt: skip
+
+
+def format_of(path: str | Path) -> Format:
+    """The row of a model file, by its suffix. Raises UsageError when there is none."""
+    for row in FORMATS:
+        if str(path).endswith(row.suffix):
+            return row
+    raise UsageError(f"{path}: not a model file; known are {', '.join(row.suffix for row in FORMATS)} and .yaml")
+
+
+def needs_torch(path: str | Path) -> bool:
+    """Whether the file is a checkpoint, which only torch runs. Raises UsageError for no model file at all."""
+    return format_of(path).argument == "pytorch"
+
+
+def open_backend(
+    path: str | Path,
+    *,
+    device: str | None = None,
+    half: bool = False,
+    bf16: bool = False,
+    threads: int | None = None,
+    kpt_shape: tuple[int, int] | None = None,
+) -> Backend:
+    """The model file at `path`, ready to run; options as in `OpenOptions`.
+
+    Raises:
+        PoseError: the file is missing or damaged, its runtime is not installed, or the device is not there.
+    """
+    row = format_of(path)
+    if not Path(path).exists():
+        raise PoseError(f"{path}: no such file")
+    return row.open(Path(path), OpenOptions(device, half, bf16, threads, kpt_shape))
+
+
+def export(model: str | Path | PoseNet, config: ExportConfig) -> Path:
+    """Write a checkpoint or a network in another format and return the new file, beside the model unless `out` is set.
+
+    The file appears under its name when it is complete. The network itself stays as it is.
+
+    Raises:
+        UsageError: an unknown format, or an argument that the format does not take.
+        PoseError: what the export needs is not installed, or the export failed.
+    """
+    row = _row(config)
+    write = row.export
+    if write is None:
+        raise UsageError(f"format={row.argument}: the model is one already; to write another copy use YOLO(…).save()")
+    require_torch(f"format={row.argument}")
+    network = load_network(Path(model)) if isinstance(model, (str, Path)) else model
+    info = _info(network, config)
+    target = _target(model, row, config)
+    part = target.with_name(f".{target.stem}.{os.getpid()}{row.suffix}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(network, config, info, part)
+        os.replace(part, target)
+    except ModuleNotFoundError as e:
+        raise PoseError(f"format={row.argument}: needs {e.name}: pip install 'yolopose[{row.extra}]'") from None
+    except OSError as e:
+        raise PoseError(f"{target}: cannot be written: {e.strerror or e}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def _row(config: ExportConfig) -> Format:
+    """The format asked for. Raises UsageError when it does not exist or does not take an argument that was set."""
+    by_name = {row.argument: row for row in FORMATS}
+    if config.format not in by_name:
+        close = nearest(config.format, by_name)
+        hint = f"; did you mean {close}?" if close else ""
+        raise UsageError(f"format={config.format!r}: known are {', '.join(by_name)}{hint}")
+    row = by_name[config.format]
+    for key, argument in arguments(ExportConfig).items():
+        value = getattr(config, key)
+        if key not in COMMON | row.options and value != argument.default:
+            takes = ", ".join(sorted(row.options)) or "no options"
+            raise UsageError(f"{key}={value}: format={row.argument} does not take it; it takes {takes}")
+    return row
+
+
+def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
+    """What the exported file says of itself; sides of the input are rounded up to multiples of the stride."""
+    stride = network.info.stride
+    asked = config.imgsz or network.info.imgsz
+    sides = (asked, asked) if isinstance(asked, int) else asked
+    h, w = (-(-side // stride) * stride for side in sides)
+    if (h, w) != sides:
+        log.warning(f"imgsz={sides[0]},{sides[1]}: not multiples of the stride {stride}, exporting {h},{w}")
+    extra = network.info.extra | {"precision": "float16" if config.half else "float32"}
+    return replace(network.info, imgsz=(h, w), batch=config.batch, dynamic=config.dynamic, extra=extra)
+
+
+def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> Path:
+    """Where the file goes: `out`, or the model's own name with the format's suffix."""
+    if config.out:
+        target = Path(config.out)
+        if not target.name.endswith(row.suffix):
+            raise UsageError(f"out={config.out}: a {row.title} file ends in {row.suffix}")
+        return target
+    source = model if isinstance(model, (str, Path)) else config.model or "model.pt"
+    return Path(source).with_suffix(row.suffix)

@@ -1,0 +1,62 @@
+"""From the network's candidate rows to the detections of one image, in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.geometry.boxes import cxcywh_to_xyxy, nms
+
+Float = NDArray[np.float32]
+
+MOST_CANDIDATES = 30_000  # the field's bound on what suppression looks at; the best are taken
+COMPAT_SPAN = 7680  # the reference shifts the boxes of class c by 7680·c pixels, in float32
+
+
+class Choice(Protocol):
+    """What decides which candidates become detections; PredictConfig and ValConfig both do."""
+
+    @property
+    def iou(self) -> float: ...  # noqa: D102
+    @property
+    def max_det(self) -> int: ...  # noqa: D102
+    @property
+    def agnostic_nms(self) -> bool: ...  # noqa: D102
+    @property
+    def classes(self) -> tuple[int, ...] | None: ...  # noqa: D102
+    @property
+    def compat(self) -> bool: ...  # noqa: D102
+
+
+def choose(rows: Float, classes: int, choice: Choice) -> tuple[Float, Float]:
+    """(M, 4+C+K·D) → boxes (N, 6) x1 y1 x2 y2 score class, keypoints (N, K·D); input pixels, best first.
+
+    A candidate belongs to its best class, the lower index among equals. Suppression is per class unless
+    `agnostic_nms`; among equal scores the candidate with the lower row wins. No time limit cuts it short.
+    """
+    scores = rows[:, 4 : 4 + classes]
+    labels = scores.argmax(1) if classes > 1 else np.zeros(len(rows), np.intp)
+    best = scores[np.arange(len(rows)), labels]
+    if choice.classes is not None:
+        wanted = np.isin(labels, choice.classes)
+        rows, labels, best = rows[wanted], labels[wanted], best[wanted]
+    if len(rows) > MOST_CANDIDATES:
+        top = np.argsort(-best, kind="stable")[:MOST_CANDIDATES]
+        rows, labels, best = rows[top], labels[top], best[top]
+    boxes = cxcywh_to_xyxy(rows[:, :4])
+    kept = nms(_apart(boxes, labels, choice), best, choice.iou, choice.max_det)
+    out = np.empty((len(kept), 6), np.float32)
+    out[:, :4], out[:, 4], out[:, 5] = boxes[kept], best[kept], labels[kept]
+    return out, rows[kept, 4 + classes :]
+
+
+def _apart(boxes: Float, labels: NDArray[Any], choice: Choice) -> NDArray[Any]:
+    """The boxes with each class moved to a region of its own, so that classes do not suppress one another."""
+    if choice.agnostic_nms or not labels.any():
+        return boxes
+    if choice.compat:
+        return np.asarray(boxes + (labels[:, None] * COMPAT_SPAN).astype(np.float32))
+    span = np.abs(boxes).max() * 2.0 + 1  # in float64, where the shift costs no digit that matters
+    return np.asarray(boxes.astype(np.float64) + labels[:, None] * span)

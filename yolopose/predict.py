@@ -1,0 +1,278 @@
+"""Prediction: images through the network, its output through the inverse letterbox, frame by frame to Results."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.config import PredictConfig, ValConfig
+from yolopose.console import log
+from yolopose.formats.base import Backend
+from yolopose.geometry.boxes import clip_boxes
+from yolopose.geometry.letterbox import Letterbox, fit
+from yolopose.postprocess import choose
+from yolopose.progress import progress
+from yolopose.results import Results
+from yolopose.saving import Saver
+from yolopose.sources import Frame, Source, SourceOptions, open_source
+
+if TYPE_CHECKING:
+    from yolopose.nn.head import Maps
+
+Image = NDArray[np.uint8]
+Float = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What one image holds: `boxes` (N, 6) x1 y1 x2 y2 score class, `keypoints` (N, K, D), pixels of the image.
+
+    Both lie within the image. `speed` is in milliseconds, `shape` the network's input (1, 3, H, W).
+    """
+
+    boxes: Float
+    keypoints: Float
+    speed: dict[str, float]
+    shape: tuple[int, int, int, int]
+
+
+def detect(
+    backend: Backend,
+    images: Sequence[Image],
+    config: PredictConfig | ValConfig,
+    *,
+    letterboxes: Sequence[Letterbox] | None = None,
+    observe: Callable[[Maps, list[int]], None] | None = None,
+) -> list[Detections]:
+    """Find the instances in (H, W, 3) BGR images; the only inference loop of the project.
+
+    Images of equal canvas run together. Each gets its own smallest canvas unless `letterboxes` are given, so that a
+    result does not depend on its neighbours. `observe` is told the raw maps of every run, with the positions of its
+    images; only a torch backend has them.
+    """
+    if letterboxes is None:
+        letterboxes = plan(backend, [(image.shape[0], image.shape[1]) for image in images], config)
+    found: dict[int, Detections] = {}
+    for positions in _groups(letterboxes):
+        start = time.perf_counter()
+        boxes = [letterboxes[i] for i in positions]
+        batch = _letterboxed([images[i] for i in positions], boxes)
+        middle = time.perf_counter()
+        rows = _run(backend, batch, positions, config.conf, observe)
+        end = time.perf_counter()
+        found |= zip(positions, _detections(backend, rows, boxes, config), strict=True)
+        times = np.diff([start, middle, end, time.perf_counter()]) * 1e3 / len(positions)
+        for i in positions:
+            found[i].speed.update(zip(("preprocess", "inference", "postprocess"), times.tolist(), strict=True))
+    return [found[i] for i in range(len(images))]
+
+
+def plan(backend: Backend, sources: Sequence[tuple[int, int]], config: PredictConfig | ValConfig) -> list[Letterbox]:
+    """The letterbox of each image (H, W): its own multiple of the stride, or the one size that the file takes.
+
+    Prediction always pads least, whatever `rect` says, as the reference 8.3 does. In compat mode images of unequal
+    size in one call are all padded to the full input size, as there.
+    """
+    stride, fixed = backend.info.stride, backend.fixed_shape
+    size = fixed[1:] if fixed else input_size(config.imgsz, stride)
+    rect = isinstance(config, PredictConfig) or config.rect
+    rect = rect and not fixed and (not config.compat or len(set(sources)) == 1)
+    return [fit(hw, size, stride=stride, rect=rect, compat=config.compat) for hw in sources]
+
+
+def input_size(imgsz: int | tuple[int, int], stride: int) -> tuple[int, int]:
+    """(H, W) of the network's input, rounded up to multiples of the stride."""
+    h, w = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
+    return -(-h // stride) * stride, -(-w // stride) * stride
+
+
+def _groups(letterboxes: Sequence[Letterbox]) -> Iterable[list[int]]:
+    """Positions of the images that share a canvas, in order of first appearance."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, box in enumerate(letterboxes):
+        groups.setdefault(box.canvas, []).append(i)
+    return groups.values()
+
+
+def _letterboxed(images: Sequence[Image], letterboxes: Sequence[Letterbox]) -> Image:
+    """Images into one (B, H, W, 3) batch of canvases."""
+    batch = np.empty((len(images), *letterboxes[0].canvas, 3), np.uint8)
+    for image, box, canvas in zip(images, letterboxes, batch, strict=True):
+        box.image(image, out=canvas)
+    return batch
+
+
+def _run(
+    backend: Backend,
+    batch: Image,
+    positions: list[int],
+    conf: float,
+    observe: Callable[[Maps, list[int]], None] | None,
+) -> list[Float]:
+    """The candidate rows of each image of a batch; the raw maps go to `observe`."""
+    if observe is None:
+        return backend.candidates(batch, conf)
+    from yolopose.formats.pytorch import TorchBackend
+
+    if not isinstance(backend, TorchBackend):
+        raise TypeError("only a torch backend has raw maps to observe")
+    output, maps = backend.infer_maps(batch)
+    observe(maps, positions)
+    return backend.select(output, conf)
+
+
+def _detections(
+    backend: Backend, rows: Sequence[Float], letterboxes: Sequence[Letterbox], config: PredictConfig | ValConfig
+) -> list[Detections]:
+    """Candidate rows in canvas pixels → detections in pixels of each image."""
+    (k, d), classes = backend.info.kpt_shape, len(backend.info.names)
+    out = []
+    for candidates, box in zip(rows, letterboxes, strict=True):
+        boxes, flat = choose(candidates, classes, config)
+        boxes[:, :4] = clip_boxes(box.boxes_to_source(boxes[:, :4]), box.source)
+        points = box.points_to_source(flat.reshape(-1, k, d))
+        points[..., 0] = points[..., 0].clip(0, box.source[1])
+        points[..., 1] = points[..., 1].clip(0, box.source[0])
+        if config.compat and d == 3:
+            points[..., :2] *= points[..., 2:] >= 0.5  # the reference hides what it is unsure of
+        out.append(Detections(boxes, points, {}, (1, 3, *box.canvas)))
+    return out
+
+
+def predict(backend: Backend, source: Any, config: PredictConfig) -> Run:
+    """The results of whatever `source` points at, one by one as they are asked for.
+
+    Raises:
+        PoseError: the source is not there, or its folder of results cannot be made.
+    """
+    return Run(backend, source, config)
+
+
+class Run(Iterator[Results]):
+    """An iterator over the results of one source, in its order, which counts on the way.
+
+    `done` images went through the network, `failed` could not be read: each of those was warned of, by name. `save_dir`
+    is the folder written to, or None. At most one batch of images is held at a time.
+    """
+
+    def __init__(self, backend: Backend, source: Any, config: PredictConfig) -> None:
+        self.done = 0
+        self.failed = 0
+        self._backend = backend
+        self._config = config
+        self._speed: Counter[str] = Counter()
+        self._shape: tuple[int, ...] = ()
+        self._source = open_source(source, SourceOptions(config.vid_stride, config.stream_buffer))
+        self._batch = len(source) if config.compat and isinstance(source, (list, tuple)) else config.batch
+        self._saver = Saver(config)
+        self.save_dir = self._saver.folder
+        _check_size(backend, config)
+        self._results = self._run()
+
+    def __next__(self) -> Results:
+        return next(self._results)
+
+    def close(self) -> None:
+        """Stop early and release the source; what was written so far is complete."""
+        self._results.close()
+        self._source.close()
+
+    def _run(self) -> Generator[Results, None, None]:
+        """All batches, then the summary."""
+        with self._source as source, self._saver, progress(self._config.verbose) as bar:
+            for frames in self._batches(source):
+                for result, frame in zip(self._process(frames), frames, strict=True):
+                    bar(*_position(frame, source))
+                    yield result
+        if self._config.verbose:
+            self._summarise()
+
+    def _batches(self, source: Source) -> Iterator[list[Frame]]:
+        """Readable frames in batches: `batch` of them, or one of each live stream."""
+        size = source.streams or self._batch
+        batch: list[Frame] = []
+        for frame in source:
+            if frame.error is not None:
+                log.warning(frame.error)
+                self.failed += 1
+                size -= frame.kind == "stream"  # this stream has ended: the others need not wait for it
+            elif batch and frame.kind == "stream" and frame.stream <= batch[-1].stream:
+                yield batch
+                batch = [frame]
+            else:
+                batch.append(frame)
+            if batch and len(batch) >= size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _process(self, frames: list[Frame]) -> Iterator[Results]:
+        """Detect in a batch of frames; tell, save and give each result."""
+        images = [frame.image for frame in frames if frame.image is not None]
+        for frame, image, found in zip(frames, images, detect(self._backend, images, self._config), strict=True):
+            info = self._backend.info
+            result = Results(
+                image, frame.path, info.names, found.boxes, found.keypoints, found.speed,
+                layout=info.layout, save_dir=self.save_dir,
+            )  # fmt: skip
+            self.done += 1
+            self._speed.update(found.speed)
+            self._shape = found.shape
+            if self._config.verbose:
+                h, w = found.shape[2:]
+                log.info(f"{_title(frame)}: {h}x{w} {result.verbose()}{found.speed['inference']:.1f}ms")
+            self._saver.add(result, frame)
+            if not self._config.keep_image:
+                result.orig_img = frame.image = None
+            yield result
+
+    def _summarise(self) -> None:
+        """The last lines: mean times, and where the files are."""
+        if self.done:
+            pre, inference, post = (self._speed[key] / self.done for key in ("preprocess", "inference", "postprocess"))
+            log.info(
+                f"Speed: {pre:.1f}ms preprocess, {inference:.1f}ms inference, {post:.1f}ms postprocess per image "
+                f"at shape {(min(self._batch, self.done), *self._shape[1:])}"
+            )
+        if self.save_dir is not None:
+            labels = self._saver.labels
+            if self._config.save_txt:
+                log.info(f"{labels} label{'s' * (labels != 1)} saved to {self.save_dir / 'labels'}")
+            log.info(f"Results saved to {self.save_dir}")
+        if self.failed:
+            log.warning(f"{self.failed} of {self.failed + self.done} could not be read, see above")
+
+
+def _title(frame: Frame) -> str:
+    """The start of a frame's line: which of how many, and its path."""
+    if frame.kind == "stream":
+        return f"{frame.stream}: {frame.path}" if (frame.items or 1) > 1 else frame.path
+    count = f"{frame.item + 1}/{frame.items}" if frame.items else f"{frame.item + 1}"
+    if frame.kind == "image":
+        return f"image {count} {frame.path}"
+    return f"video {count} (frame {frame.index + 1}/{frame.total or '?'}) {frame.path}"
+
+
+def _position(frame: Frame, source: Source) -> tuple[int, int | None]:
+    """How far the source has come, and its length when that is known."""
+    return (frame.index + 1, frame.total) if frame.kind != "image" else (frame.item + 1, source.len_hint or frame.items)
+
+
+def _check_size(backend: Backend, config: PredictConfig) -> None:
+    """Say so when the network's input will not be the size that was asked for."""
+    if "imgsz" not in config.given:
+        return
+    size = input_size(config.imgsz, backend.info.stride)
+    fixed = backend.fixed_shape
+    asked = "x".join(str(side) for side in np.ravel(config.imgsz))
+    if fixed and size != fixed[1:]:
+        log.warning(f"imgsz={asked}: this file takes {fixed[1]}x{fixed[2]} only, and gets that")
+    elif not fixed and size != tuple(np.broadcast_to(config.imgsz, 2)):
+        log.warning(f"imgsz={asked}: rounded up to {size[0]}x{size[1]}, multiples of the stride {backend.info.stride}")

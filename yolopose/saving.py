@@ -1,0 +1,177 @@
+"""The folder of a run, and what predict writes into it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.config import PredictConfig
+from yolopose.errors import PoseError
+from yolopose.results import Results
+from yolopose.sources.frame import Frame
+
+Image = NDArray[np.uint8]
+
+RUNS = Path("runs") / "pose"
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # written in their own format, others as .jpg
+FRAME_RATE = 30.0  # of a video whose source does not tell its own
+
+
+def run_folder(project: str | None, name: str | None, mode: str, *, exist_ok: bool = False) -> Path:
+    """Make and return `project/name`, or the first of name2, name3, … that is free, unless `exist_ok`.
+
+    `project` None is runs/pose, `name` None the mode. Two processes never get the same new folder.
+
+    Raises:
+        PoseError: the folder cannot be made.
+    """
+    base = (Path(project) if project else RUNS) / (name or mode)
+    number = 1
+    while True:
+        folder = base.with_name(f"{base.name}{number}") if number > 1 else base
+        try:
+            folder.mkdir(parents=True, exist_ok=exist_ok)
+            return folder
+        except FileExistsError:
+            if exist_ok:
+                raise PoseError(f"{folder}: is a file, not a folder; choose another project or name") from None
+            number += 1
+        except OSError as e:
+            raise PoseError(f"{folder}: cannot be made: {e.strerror or e}; choose another project or name") from None
+
+
+class Saver:
+    """Writes pictures, videos, label files and crops of results, as `config` asks; does nothing when it asks nothing.
+
+    Names follow the sources'; sources of one stem are told apart as `name`, `name-2`, … so that none is overwritten.
+    """
+
+    def __init__(self, config: PredictConfig) -> None:
+        self.config = config
+        self.folder: Path | None = None
+        self.labels = 0  # label files written
+        if config.save or config.save_txt or config.save_crop or config.save_frames:
+            self.folder = run_folder(config.project, config.name, "predict", exist_ok=config.exist_ok)
+        self._stems: set[str] = set()
+        self._current: dict[int, tuple[int, str]] = {}  # per stream: the video or stream under way and its stem
+        self._videos: dict[int, VideoFile] = {}
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for video in self._videos.values():
+            video.close()
+
+    def add(self, result: Results, frame: Frame) -> None:
+        """Write and show what is wanted of one result; its image must still be there.
+
+        Raises:
+            PoseError: something cannot be written, or shown.
+        """
+        config = self.config
+        if self.folder is None and not config.show:
+            return
+        drawn = self._draw(result) if config.save or config.save_frames or config.show else None
+        try:
+            if self.folder is not None:
+                self._write(result, frame, drawn, self.folder)
+        except OSError as e:
+            raise PoseError(f"{self.folder}: cannot write: {e.strerror or e}") from None
+        if config.show and drawn is not None:
+            from yolopose.results.pictures import show_picture
+
+            show_picture(drawn, result.path)
+
+    def _draw(self, result: Results) -> Image:
+        config = self.config
+        drawn: Image = result.plot(
+            conf=config.show_conf, labels=config.show_labels, boxes=config.show_boxes, line_width=config.line_width
+        )
+        return drawn
+
+    def _write(self, result: Results, frame: Frame, drawn: Image | None, folder: Path) -> None:
+        """The files of one result."""
+        config = self.config
+        stem = self._stem(frame)
+        numbered = stem if frame.kind == "image" else f"{stem}_{frame.index + 1}"
+        if drawn is not None and frame.kind == "image":
+            suffix = Path(frame.path).suffix.lower()
+            _write_picture(drawn, folder / f"{stem}{suffix if suffix in PICTURES else '.jpg'}")
+        elif drawn is not None:
+            if config.save:
+                self._video(frame, folder / f"{stem}.mp4").write(drawn)
+            if config.save_frames:
+                _write_picture(drawn, folder / f"{stem}_frames" / f"{frame.index + 1}.jpg")
+        if config.save_txt:
+            self.labels += len(result) > 0
+            result.save_txt(folder / "labels" / f"{numbered}.txt", save_conf=config.save_conf)
+        if config.save_crop and len(result):
+            result.save_crop(folder / "crops", f"{numbered}.jpg")
+
+    def _stem(self, frame: Frame) -> str:
+        """The name of a frame's source without suffix; all frames of a video share it, no two sources do."""
+        item, stem = self._current.get(frame.stream, (-1, ""))
+        if frame.kind == "image" or item != frame.item or not stem:
+            plain = "".join(c if c.isalnum() or c in " ._-()+@" else "_" for c in Path(frame.path).stem) or "image"
+            stem, number = plain, 1
+            while stem.lower() in self._stems:  # some file systems do not tell cases apart
+                number += 1
+                stem = f"{plain}-{number}"
+            self._stems.add(stem.lower())
+            self._current[frame.stream] = (frame.item, stem)
+        return stem
+
+    def _video(self, frame: Frame, path: Path) -> VideoFile:
+        """The video file that a frame belongs to; a file that is complete is closed."""
+        video = self._videos.get(frame.stream)
+        if video is None or video.path != path:
+            if video is not None:
+                video.close()
+            video = self._videos[frame.stream] = VideoFile(path, frame.fps or FRAME_RATE)
+        return video
+
+
+class VideoFile:
+    """An .mp4 that frames are appended to; frames of another size are fitted to the first one's."""
+
+    def __init__(self, path: Path, fps: float) -> None:
+        self.path, self.fps = path, fps
+        self._writer: Any = None
+        self._size = (0, 0)
+
+    def write(self, image: Image) -> None:
+        """Append (H, W, 3) BGR. Raises PoseError when OpenCV cannot write the file."""
+        import cv2
+
+        h, w = image.shape[:2]
+        if self._writer is None:
+            self._size = (w, h)
+            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
+            if not self._writer.isOpened():
+                raise PoseError(
+                    f"{self.path}: this OpenCV cannot write .mp4; use save_frames=True instead of save=True"
+                )
+        self._writer.write(image if (w, h) == self._size else cv2.resize(image, self._size))
+
+    def close(self) -> None:
+        """Complete the file."""
+        if self._writer is not None:
+            self._writer.release()
+
+
+def _write_picture(image: Image, path: Path) -> None:
+    """Write (H, W, 3) BGR beside `path`, then rename."""
+    import cv2
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
+    os.replace(part, path)
