@@ -38,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PoseError as e:
         log.error(str(e))
         return e.exit_code
+    except OSError as e:  # a file that cannot be written, a full disk
+        log.error(" ".join(str(e).split()))
+        return 1
     except KeyboardInterrupt:
         log.error("interrupted")
         return 130

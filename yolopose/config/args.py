@@ -34,6 +34,7 @@ class DetectArgs:
     max_det: int = arg(300, "detections kept per image", low=1)
     agnostic_nms: bool = arg(False, "suppress across classes")
     classes: Indices = arg(None, "class indices to keep; None keeps all", low=0)
+    multi_label = False  # an anchor may become a detection of one class only; no argument: a rule of the mode
     bf16: bool = arg(False, "bfloat16 on CPUs that compute it (AVX512-BF16, AMX); decoding stays 32-bit")
     threads: int | None = arg(None, "CPU threads of the runtime; None is the runtime's own choice", low=1)
     kpt_shape: tuple[int, int] | None = arg(None, "K,D of an ONNX file that carries no metadata", low=2)
@@ -68,6 +69,7 @@ class PredictConfig(RunArgs, DetectArgs):
 class ValConfig(RunArgs, DetectArgs):
     """Arguments of val."""
 
+    multi_label = True  # of every class it scores above conf in, as average precision wants it
     data: str | None = arg(None, "data set YAML; None is the one the model was trained on")
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
     conf: float = arg(0.001, "lowest confidence of a detection", low=0.0, high=1.0)

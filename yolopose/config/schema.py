@@ -52,9 +52,13 @@ def arg(
     return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices, "low": low, "high": high})
 
 
-@functools.cache
 def arguments(cls: type[Any]) -> dict[str, Argument]:
     """The arguments of a configuration class by name, in the order of declaration."""
+    return _arguments(cls)  # type: ignore[arg-type]  # a class is hashable
+
+
+@functools.cache  # every call of predict() asks
+def _arguments(cls: Any) -> dict[str, Argument]:
     hints = get_type_hints(cls)
     return {
         f.name: Argument(f.name, f.default, hint=hints[f.name], **f.metadata)

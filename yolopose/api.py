@@ -1,0 +1,287 @@
+"""class YOLO: a model loaded once, and the door to predict, val, train and export."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from yolopose import weights
+from yolopose.config import ExportConfig, PredictConfig, TrainConfig, ValConfig, parse
+from yolopose.console import log
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import Backend, OpenOptions
+from yolopose.formats.pytorch import require_torch
+from yolopose.formats.table import export as export_file
+from yolopose.formats.table import needs_torch, open_backend
+from yolopose.metadata import ModelInfo
+from yolopose.predict import Run, predict
+from yolopose.results import Results
+
+if TYPE_CHECKING:
+    from yolopose.checkpoint import Checkpoint
+    from yolopose.evaluate.metrics import Metrics
+    from yolopose.nn.network import PoseNet
+
+Callback = Callable[[Any], None]
+
+
+class YOLO:
+    """A pose model: `YOLO('yolov8n-pose.pt')('photo.jpg')`.
+
+    `model` is a checkpoint (.pt), an exported file, a known name that is downloaded once, or an architecture (.yaml,
+    with random weights); None is the bundled model. One object may predict from many threads at once; `train`, `load`,
+    `fuse` and `to` change it and want it to themselves. The methods take the arguments of their mode by name
+    (`yolo MODE help` lists them).
+    """
+
+    task = "pose"
+
+    def __init__(self, model: str | Path | None = None, task: str = "pose", verbose: bool = False) -> None:
+        """Find the model and read it.
+
+        Raises:
+            PoseError: the file is missing, damaged or no pose model; the line says what to do.
+        """
+        if task != "pose":
+            raise UsageError(f"task={task!r}: yolopose knows the task 'pose' only")
+        self.callbacks: dict[str, list[Callback]] = {}
+        self.metrics: Metrics | None = None
+        self.ckpt_path: Path | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._network: PoseNet | None = None
+        self._device: str | None = None
+        self._backends: dict[OpenOptions, Backend] = {}
+        self._lock = threading.Lock()
+        name = str(model) if model is not None else str(weights.default_model())
+        if Path(name).suffix in (".yaml", ".yml"):
+            self._network = _fresh(name)
+        else:
+            self._open(weights.find(name))
+        if verbose:
+            self.info()
+
+    def __call__(self, source: Any = None, stream: bool = False, **arguments: Any) -> list[Results] | Iterator[Results]:
+        """The same as `predict`."""
+        return self.predict(source, stream, **arguments)
+
+    def predict(self, source: Any = None, stream: bool = False, **arguments: Any) -> list[Results] | Iterator[Results]:
+        """Find the instances in whatever `source` points at: one `Results` per image or frame.
+
+        A list, or with `stream=True` an iterator that holds one batch at a time.
+
+        Raises:
+            UsageError: an unknown or impossible argument.
+            PoseError: the source is not there. An unreadable image among others is warned of and left out.
+        """
+        run = self._run(parse(PredictConfig, {"source": source, **arguments}))
+        return run if stream else list(run)
+
+    def _run(self, config: PredictConfig) -> Run:
+        """The results of `config.source` as an iterator that counts failures."""
+        if config.source is None:
+            raise UsageError("source is missing: an image, video, folder, list, URL, stream, camera number or array")
+        options = OpenOptions(config.device, config.half, config.bf16, config.threads, config.kpt_shape)
+        return predict(self._backend(options), config.source, config)
+
+    def val(self, **arguments: Any) -> Metrics:
+        """Measure the model on a data set; see `evaluate.metrics.Metrics`.
+
+        Raises:
+            UsageError: an unknown argument, or no data set named and none known to the model.
+            PoseError: the data set cannot be read.
+        """
+        require_torch("val")
+        from yolopose.data.labels import load_data
+        from yolopose.evaluate.validate import validate
+
+        config = parse(ValConfig, arguments)
+        options = OpenOptions(config.device, config.half, config.bf16, config.threads, config.kpt_shape)
+        data = config.data or (self._checkpoint.train_args.get("data") if self._checkpoint else None)
+        if data is None:
+            raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
+        self.metrics = validate(self._backend(options), load_data(data), config)
+        return self.metrics
+
+    def train(self, **arguments: Any) -> Metrics | None:
+        """Train on a data set; afterwards this object holds the best weights. Returns their metrics.
+
+        Raises:
+            UsageError: an unknown argument, or no data set named.
+            PoseError: the data set cannot be read, or the run failed; the line says which and how to go on.
+        """
+        require_torch("train")
+        from yolopose.train.loop import train
+
+        outcome = train(parse(TrainConfig, arguments), self._checkpoint, self._network, callbacks=self.callbacks)
+        self._open(outcome.best if outcome.best.exists() else outcome.last)
+        self.metrics = outcome.metrics
+        return self.metrics
+
+    def export(self, **arguments: Any) -> Path:
+        """Write the model in another format and return the new file.
+
+        Raises:
+            UsageError: an unknown format, or an argument it does not take.
+            PoseError: what the export needs is not installed.
+        """
+        config = parse(ExportConfig, {"model": self.ckpt_path and str(self.ckpt_path), **arguments})
+        return export_file(self.model, config)
+
+    @property
+    def model(self) -> PoseNet:
+        """The network, a torch module. Raises PoseError for an exported file, which has none."""
+        if self._network is None:
+            raise PoseError(f"{self.ckpt_path}: an exported file has no network to change; start from its .pt")
+        return self._network
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """What the model says of itself."""
+        return self._network.info if self._network is not None else self._backend(OpenOptions()).info
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self.model_info.names
+
+    @property
+    def device(self) -> str:
+        """Where the next prediction runs unless `device=` says otherwise."""
+        return self._backend(OpenOptions()).device
+
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
+        """Layers, parameters, gradients and GFLOPs at `imgsz`; says so, with the table of layers when `detailed`."""
+        from yolopose.nn.summary import count, summary
+
+        text = summary(self.model, imgsz)
+        if verbose:
+            log.info(text if detailed else text.splitlines()[-1])
+        return tuple(count(self.model, imgsz))  # type: ignore[return-value]
+
+    def fuse(self) -> Self:
+        """Fold batch normalisation into the convolutions: for inference only."""
+        self.model.fuse()
+        return self._changed()
+
+    def to(self, device: str) -> Self:
+        """Run on `device` from now on: cpu, cuda, 0, mps."""
+        self._device = str(device)
+        return self._changed()
+
+    def load(self, source: str | Path) -> Self:
+        """Take over the weights that fit by name and shape from another checkpoint."""
+        from yolopose.checkpoint import load_state
+        from yolopose.nn.network import transfer
+
+        loaded, total = transfer(self.model, load_state(weights.find(str(source))))
+        log.info(f"Transferred {loaded}/{total} items from pretrained weights")
+        return self._changed()
+
+    def save(self, path: str | Path = "saved_model.pt") -> Path:
+        """Write the model as a checkpoint of plain tensors that cannot run code."""
+        from yolopose.checkpoint import Checkpoint, save
+
+        known = self._checkpoint
+        info, spec = self.model.info, self.model.spec
+        checkpoint = Checkpoint(self.model.state_dict(), spec, info, known.train_args if known else {})
+        save(path, checkpoint)
+        return Path(path)
+
+    def add_callback(self, event: str, function: Callback) -> None:
+        """Call `function` at an event of training, such as on_train_epoch_end."""
+        self.callbacks.setdefault(event, []).append(function)
+
+    def clear_callback(self, event: str) -> None:
+        """Forget the functions of an event."""
+        self.callbacks.pop(event, None)
+
+    def _open(self, path: Path) -> None:
+        """Make a model file this object's model; a checkpoint is read, an exported file opened when first used."""
+        self.ckpt_path = path
+        self._checkpoint = self._network = None
+        if needs_torch(path):
+            require_torch(str(path))
+            from yolopose import checkpoint
+
+            self._checkpoint = checkpoint.load(path)
+            self._network = checkpoint.build(self._checkpoint)
+        self._changed()
+
+    def _changed(self) -> Self:
+        """Forget what was opened for the model as it was before."""
+        with self._lock:
+            self._backends.clear()
+        return self
+
+    def _backend(self, options: OpenOptions) -> Backend:
+        """The model ready to run with `options`, opened once."""
+        from dataclasses import replace
+
+        if options.device is None and self._device is not None:
+            options = replace(options, device=self._device)
+        with self._lock:
+            backend = self._backends.get(options)
+            if backend is None:
+                backend = self._backends[options] = self._opened(options)
+        return backend
+
+    def _opened(self, options: OpenOptions) -> Backend:
+        """A new backend for the network, or for the exported file."""
+        if self._network is None:
+            assert self.ckpt_path is not None
+            return open_backend(
+                self.ckpt_path,
+                device=options.device,
+                half=options.half,
+                bf16=options.bf16,
+                threads=options.threads,
+                kpt_shape=options.kpt_shape,
+            )
+        from yolopose.formats.pytorch import TorchBackend
+
+        return TorchBackend(self._network, options)
+
+
+def _fresh(name: str) -> PoseNet:
+    """A network with random weights from a model YAML."""
+    require_torch(name)
+    from yolopose.nn.network import PoseNet, load_spec
+
+    return PoseNet(load_spec(name)).eval()
+
+
+def run_predict(values: dict[str, Any]) -> int:
+    """`yolo predict`: pictures are written unless save=False. Returns 1 when a source item failed, otherwise 0."""
+    config = parse(PredictConfig, {"save": True, "keep_image": False, **values})
+    run = YOLO(config.model)._run(config)
+    for _ in run:
+        pass
+    return int(run.failed > 0)
+
+
+def run_val(values: dict[str, Any]) -> int:
+    """`yolo val`."""
+    YOLO(parse(ValConfig, values).model).val(**values)
+    return 0
+
+
+def run_train(values: dict[str, Any]) -> int:
+    """`yolo train`."""
+    YOLO(parse(TrainConfig, values).model).train(**values)
+    return 0
+
+
+def run_export(values: dict[str, Any]) -> int:
+    """`yolo export`."""
+    YOLO(parse(ExportConfig, values).model).export(**values)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
+    "predict": run_predict,
+    "val": run_val,
+    "train": run_train,
+    "export": run_export,
+}
