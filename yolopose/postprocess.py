@@ -19,6 +19,10 @@ class Choice(Protocol):
     """What decides which candidates become detections; PredictConfig and ValConfig both do."""
 
     @property
+    def conf(self) -> float: ...  # noqa: D102
+    @property
+    def multi_label(self) -> bool: ...  # noqa: D102
+    @property
     def iou(self) -> float: ...  # noqa: D102
     @property
     def max_det(self) -> int: ...  # noqa: D102
@@ -33,12 +37,17 @@ class Choice(Protocol):
 def choose(rows: Float, classes: int, choice: Choice) -> tuple[Float, Float]:
     """(M, 4+C+K·D) → boxes (N, 6) x1 y1 x2 y2 score class, keypoints (N, K·D); input pixels, best first.
 
-    A candidate belongs to its best class, the lower index among equals. Suppression is per class unless
-    `agnostic_nms`; among equal scores the candidate with the lower row wins. No time limit cuts it short.
+    A candidate belongs to its best class, the lower index among equals; with `multi_label` to every class that it scores
+    above `conf` in. Suppression is per class unless `agnostic_nms`; among equal scores the candidate with the lower row
+    wins. No time limit cuts it short.
     """
     scores = rows[:, 4 : 4 + classes]
-    labels = scores.argmax(1) if classes > 1 else np.zeros(len(rows), np.intp)
-    best = scores[np.arange(len(rows)), labels]
+    if choice.multi_label and classes > 1:
+        row, labels = np.nonzero(scores > choice.conf)
+        rows, best = rows[row], scores[row, labels]
+    else:
+        labels = scores.argmax(1) if classes > 1 else np.zeros(len(rows), np.intp)
+        best = scores[np.arange(len(rows)), labels]
     if choice.classes is not None:
         wanted = np.isin(labels, choice.classes)
         rows, labels, best = rows[wanted], labels[wanted], best[wanted]

@@ -139,8 +139,8 @@ def _detections(
         points = box.points_to_source(flat.reshape(-1, k, d))
         points[..., 0] = points[..., 0].clip(0, box.source[1])
         points[..., 1] = points[..., 1].clip(0, box.source[0])
-        if config.compat and d == 3:
-            points[..., :2] *= points[..., 2:] >= 0.5  # the reference hides what it is unsure of
+        if config.compat and d == 3 and isinstance(config, PredictConfig):
+            points[..., :2] *= points[..., 2:] >= 0.5  # the reference hides what it is unsure of, except in val
         out.append(Detections(boxes, points, {}, (1, 3, *box.canvas)))
     return out
 
