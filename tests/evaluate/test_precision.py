@@ -132,15 +132,13 @@ def test_p_and_r_are_read_at_the_best_smoothed_mean_f1() -> None:
 
 
 def test_curves_step_at_the_confidences() -> None:
-    hits = np.array([[0] * 10, [-1] * 10, [1] * 10])
-    judged = Judged(
-        np.array([0.8, 0.6, 0.4]), np.zeros(3), hits, hits, np.zeros((3, 10), bool), np.zeros(4), np.ones(4, bool)
-    )
+    hits = np.array([[True] * 10, [False] * 10, [True] * 10])
+    conf, zeros, never = np.array([0.8, 0.6, 0.4]), np.zeros(3), np.zeros((3, 10), bool)
+    judged = Judged(conf, zeros, hits, hits, never, zeros, np.zeros(4), np.ones(4, bool))
     got = score([judged], "box")
     at = {c: int(np.abs(CONFIDENCES - c).argmin()) for c in (0.3, 0.4, 0.6, 0.8, 0.9)}
-    assert got.recall[0, [at[0.9], at[0.8], at[0.6], at[0.4], at[0.3]]] == pytest.approx(
-        [0, 0.25, 0.25, 0.5, 0.5], abs=0.01
-    )
+    recalls = got.recall[0, [at[0.9], at[0.8], at[0.6], at[0.4], at[0.3]]]
+    assert recalls == pytest.approx([0, 0.25, 0.25, 0.5, 0.5], abs=0.01)
     assert got.precision[0, [at[0.9], at[0.8], at[0.6], at[0.3]]] == pytest.approx([1, 1, 0.5, 2 / 3], abs=0.01)
 
 

@@ -42,15 +42,16 @@ class Truth:
 
 @dataclass(frozen=True)
 class Judged:
-    """One image's N detections against its G truths; the last axis of the hits is THRESHOLDS."""
+    """One image's N detections against its G truths; the axis of 10 is THRESHOLDS."""
 
     confidence: Array  # (N,)
     classes: Array  # (N,)
-    box_hit: Array  # (N, 10) row of the truth found, -1 for none
-    pose_hit: Array  # (N, 10)
-    pose_ignored: Array  # (N, 10) neither right nor wrong for pose
+    box_right: Array  # (N, 10) bool
+    pose_right: Array  # (N, 10) bool
+    pose_ignored: Array  # (N, 10) bool: neither right nor wrong for pose
+    found: Array  # (N,) row of the truth found by box at IoU 0.5, -1 for none
     truth_classes: Array  # (G,)
-    truth_posed: Array  # (G,) counted for pose
+    truth_posed: Array  # (G,) bool: counts for pose
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,15 @@ def judge(boxes: Array, keypoints: Array, truth: Truth, sigmas: Sequence[float],
     that finds it (by box, at IoU 0.5), as COCO has it; otherwise such a truth is a miss, the reference's rule.
     """
     same_class = truth.classes[:, None] == boxes[None, :, 5]
-    box_hit = match(iou_matrix(truth.boxes.astype(np.float64), boxes[:, :4].astype(np.float64)) * same_class)
+    by_box = match(iou_matrix(truth.boxes.astype(np.float64), boxes[:, :4].astype(np.float64)) * same_class)
     w, h = (truth.boxes[:, 2:4] - truth.boxes[:, :2]).astype(np.float64).T
-    pose_hit = match(oks(truth.keypoints, keypoints, BODY_AREA * w * h, sigmas) * same_class)
-    posed, ignored = truth.posed, np.zeros(pose_hit.shape, bool)
+    pose_right = match(oks(truth.keypoints, keypoints, BODY_AREA * w * h, sigmas) * same_class) >= 0
+    found, counted, ignored = by_box[:, 0], np.ones(len(truth.classes), bool), np.zeros_like(pose_right)
     if ignore_unlabelled:
-        found = box_hit[:, :1]
-        ignored = (found >= 0) & ~np.append(posed, True)[found] & (pose_hit < 0)
-    counted = posed if ignore_unlabelled else np.ones_like(posed)
-    return Judged(boxes[:, 4], boxes[:, 5], box_hit, pose_hit, ignored, truth.classes, counted)
+        counted = truth.posed
+        found_unlabelled = (found >= 0) & ~np.append(counted, True)[found]
+        ignored = found_unlabelled[:, None] & ~pose_right
+    return Judged(boxes[:, 4], boxes[:, 5], by_box >= 0, pose_right, ignored, found, truth.classes, counted)
 
 
 def match(overlap: Array) -> NDArray[np.int64]:
@@ -108,11 +109,11 @@ def match(overlap: Array) -> NDArray[np.int64]:
 def score(images: Sequence[Judged], kind: str) -> Scores:
     """The scores of a set of judged images for `kind` "box" or "pose"."""
     conf, cls = (_join([getattr(j, name) for j in images]) for name in ("confidence", "classes"))
-    hit = _join([j.box_hit if kind == "box" else j.pose_hit for j in images], (0, len(THRESHOLDS))) >= 0
-    skip = np.zeros_like(hit) if kind == "box" else _join([j.pose_ignored for j in images], hit.shape)
+    right = _join([j.box_right if kind == "box" else j.pose_right for j in images], (0, len(THRESHOLDS)))
+    skip = np.zeros_like(right) if kind == "box" else _join([j.pose_ignored for j in images], right.shape)
     counted = [j.truth_classes if kind == "box" else j.truth_classes[j.truth_posed] for j in images]
     order = np.argsort(-conf, kind="stable")
-    return _score(hit[order], skip[order], conf[order], cls[order], _join(counted))
+    return _score(right[order], skip[order], conf[order], cls[order], _join(counted))
 
 
 def _join(parts: list[Array], empty: tuple[int, ...] = (0,)) -> Array:
@@ -120,7 +121,7 @@ def _join(parts: list[Array], empty: tuple[int, ...] = (0,)) -> Array:
     return np.concatenate(parts) if parts else np.zeros(empty)
 
 
-def _score(hit: Array, skip: Array, conf: Array, cls: Array, truth_classes: Array) -> Scores:
+def _score(right: Array, skip: Array, conf: Array, cls: Array, truth_classes: Array) -> Scores:
     """(N, 10) right, (N, 10) left out, (N,) confidence in falling order, (N,) class, (G,) class of each truth."""
     classes, truths = np.unique(truth_classes, return_counts=True)
     ap = np.zeros((len(classes), len(THRESHOLDS)))
@@ -130,10 +131,10 @@ def _score(hit: Array, skip: Array, conf: Array, cls: Array, truth_classes: Arra
         mine = cls == name
         for t in range(len(THRESHOLDS)):
             rows = mine & ~skip[:, t]
-            right = np.cumsum(hit[rows, t])
-            if not len(right):
+            hits = np.cumsum(right[rows, t])
+            if not len(hits):
                 continue
-            p, r = right / np.arange(1, len(right) + 1), right / total
+            p, r = hits / np.arange(1, len(hits) + 1), hits / total
             read = _envelope(p, r)
             ap[c, t] = np.trapezoid(read, RECALLS)
             if t == 0:
