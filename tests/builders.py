@@ -1,9 +1,19 @@
 """Small things that several tests build."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import default_layout
+from yolopose.metadata import ModelInfo
 from yolopose.results import Results
+
+if TYPE_CHECKING:
+    from yolopose.nn.network import PoseNet
 
 
 def make_results(n: int = 3, k: int = 17, d: int = 3, *, tracked: bool = False, hw=(240, 320), **values) -> Results:
@@ -19,3 +29,62 @@ def make_results(n: int = 3, k: int = 17, d: int = 3, *, tracked: bool = False, 
     defaults = {"path": "folder/photo.jpg", "names": {0: "person", 1: "dog"}, "layout": default_layout((k, d))}
     image = np.full((*hw, 3), 128, np.uint8)
     return Results(image, boxes=boxes, keypoints=keypoints, **(defaults | values))
+
+
+class FakeBackend(Backend):
+    """Finds the white rectangle of each image, score 0.9: its box, and its corners in turn as keypoints."""
+
+    precision, device = "float32", "cpu"
+
+    def __init__(self, k: int = 17, d: int = 3, fixed_shape: tuple[int, int, int] | None = None) -> None:
+        self.info = ModelInfo({0: "person"}, default_layout((k, d)))
+        self.fixed_shape = fixed_shape
+        self.shapes: list[tuple[int, ...]] = []
+
+    def infer(self, images: Any) -> Any:
+        self.shapes.append(images.shape)
+        k, d = self.info.kpt_shape
+        out = np.zeros((len(images), 5 + k * d, 3), np.float32)
+        for rows, image in zip(out, images, strict=True):
+            ys, xs = np.nonzero((image > 184).all(2))  # brighter than half between white and the padding
+            if len(ys):
+                x1, y1, x2, y2 = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
+                rows[:5, 1] = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 0.9
+                points = np.ones((k, d), np.float32)
+                points[:, :2] = [[(x1, x2)[i % 2], (y1, y2)[i // 2 % 2]] for i in range(k)]
+                rows[5:, 1] = points.ravel()
+        return out
+
+
+def make_photo(hw: tuple[int, int] = (240, 320), box: tuple[int, int, int, int] = (40, 60, 200, 180)) -> Any:
+    """A dark (H, W, 3) BGR image with a white rectangle x1 y1 x2 y2."""
+    image = np.full((*hw, 3), 20, np.uint8)
+    image[box[1] : box[3], box[0] : box[2]] = 255
+    return image
+
+
+def make_network(k: int = 5, d: int = 3, classes: int = 1, seed: int = 0) -> PoseNet:
+    """A pose network of a few small layers with strides 8, 16, 32 and random weights that find something."""
+    import torch
+
+    from yolopose.nn.network import PoseNet
+
+    rows = [[-1, 1, "Conv", [8, 3, 2]] for _ in range(5)]
+    spec = {"nc": classes, "kpt_shape": [k, d], "backbone": rows, "head": [[[2, 3, 4], 1, "Pose", ["nc", "kpt_shape"]]]}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = PoseNet(spec, names={i: f"class{i}" for i in range(classes)}).eval()
+        for name, weight in network.named_parameters():
+            if ".cv3." in name and name.endswith("2.bias"):
+                weight.data.zero_()  # scores around a half instead of near nothing
+            elif weight.ndim == 4:
+                weight.data.mul_(3)  # maps that vary over the image
+    return network
+
+
+def tiny_onnx(path: Path, k: int = 5, **options: Any) -> Path:
+    """`make_network` exported to an ONNX file, of open shape unless told otherwise."""
+    from yolopose.config import ExportConfig, parse
+    from yolopose.formats.table import export
+
+    return export(make_network(k), parse(ExportConfig, {"out": str(path), "imgsz": 64, "dynamic": True, **options}))

@@ -65,7 +65,13 @@ def test_nothing_evaluates_text_or_reads_pickles() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call):
                 call = ast.unparse(node.func)
-                if call in forbidden or call in ("os.system", "pickle.load", "pickle.loads", "subprocess.run", "os.popen"):
+                if call in forbidden or call in (
+                    "os.system",
+                    "pickle.load",
+                    "pickle.loads",
+                    "subprocess.run",
+                    "os.popen",
+                ):
                     found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {call}")
     assert not found, "\n".join(found)
 

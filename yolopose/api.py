@@ -269,7 +269,10 @@ def run_val(values: dict[str, Any]) -> int:
 
 def run_train(values: dict[str, Any]) -> int:
     """`yolo train`."""
-    YOLO(parse(TrainConfig, values).model).train(**values)
+    config = parse(TrainConfig, values)
+    if config.model is None and not config.resume:
+        raise UsageError("model is missing: name weights or an architecture, as in model=yolov8n-pose.yaml")
+    YOLO(config.model).train(**values)
     return 0
 
 

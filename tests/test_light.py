@@ -1,0 +1,100 @@
+"""Prediction from .onnx in an environment that holds the light install and nothing else."""
+
+import importlib.metadata as metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builders import tiny_onnx
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def closure(name: str) -> set[str]:
+    """The distributions that `pip install name` brings, extras left out."""
+    names: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current in names:
+            continue
+        names.add(current)
+        for line in metadata.requires(current) or []:
+            if "extra ==" not in line and "platform_system" not in line and "sys_platform" not in line:
+                waiting.append(re.split(r"[\s;<>=!~\[(]", line, maxsplit=1)[0].lower())
+    return names
+
+
+def link(source: str | Path, target: str | Path) -> None:
+    """A hard link, or a copy where the file system has none across folders."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@pytest.fixture(scope="module")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with exactly the packages of the light install."""
+    folder = tmp_path_factory.mktemp("light")
+    for name in closure("yolopose") - {"yolopose"}:
+        try:
+            files = metadata.files(name) or []
+        except metadata.PackageNotFoundError:
+            continue  # a requirement of another platform or Python
+        for top in {f.parts[0] for f in files} - {"..", "__pycache__"}:
+            target = Path(str(metadata.distribution(name).locate_file(top)))
+            if target.is_dir() and not (folder / top).exists():
+                shutil.copytree(target, folder / top, copy_function=link, ignore=shutil.ignore_patterns("__pycache__"))
+            elif target.is_file():
+                link(target, folder / top)
+    (folder / "yolopose").symlink_to(ROOT / "yolopose")
+    return folder
+
+
+def run(light: Path, code: str) -> str:
+    """What `code` prints in the light environment: no site-packages, no environment variables."""
+    start = f"import sys; sys.path.insert(0, {str(light)!r}); "
+    told = subprocess.run([sys.executable, "-I", "-S", "-c", start + code], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    return told.stdout
+
+
+def test_there_is_no_torch(light: Path) -> None:
+    said = run(
+        light, "import importlib.util as u; print([n for n in ('torch', 'onnx', 'PIL', 'pandas') if u.find_spec(n)])"
+    )
+    assert said == "[]\n"
+
+
+def test_python_and_command_line_predict_without_torch(light: Path, tmp_path: Path) -> None:
+    model = tiny_onnx(tmp_path / "tiny.onnx")
+    code = (
+        "import numpy as np, yolopose; from yolopose.cli import main; "
+        f"model = yolopose.YOLO({str(model)!r}); "
+        "r = model(np.zeros((90, 120, 3), np.uint8), imgsz=64, conf=0.0, max_det=3, verbose=False)[0]; "
+        "assert r.keypoints.shape == (3, 5, 3) and r.boxes.shape == (3, 6); r.plot(); "
+        f"r.save({str(tmp_path / 'picture.jpg')!r}); "
+        f"code = main(['predict', {f'model={model}'!r}, {f'source={tmp_path}/picture.jpg'!r}, {f'project={tmp_path}'!r}]); "
+        "assert code == 0; assert 'torch' not in sys.modules; print('fine')"
+    )
+    assert run(light, code).endswith("fine\n")
+    assert (tmp_path / "predict" / "picture.jpg").stat().st_size > 0
+
+
+def test_what_needs_torch_says_so_in_one_line(light: Path, golden: Path) -> None:
+    code = (
+        "from yolopose.cli import main; "
+        f"print(main(['predict', 'model={golden}/natural-n17.pt', 'source=x.jpg']), main(['train', 'model=yolov8n-pose.yaml', 'data=x.yaml']))"
+    )
+    start = f"import sys; sys.path.insert(0, {str(light)!r}); "
+    told = subprocess.run([sys.executable, "-I", "-S", "-c", start + code], capture_output=True, text=True, check=False)
+    lines = told.stderr.splitlines()
+    assert told.stdout == "1 1\n", told.stderr
+    assert len(lines) == 2
+    assert all("pip install 'yolopose[train]'" in line for line in lines), lines
