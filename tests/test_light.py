@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from builders import tiny_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,44 +56,40 @@ def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(light: Path, code: str) -> str:
-    """What `code` prints in the light environment: no site-packages, no environment variables."""
+def run(light: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in the light environment: no site-packages, no environment variables."""
     start = f"import sys; sys.path.insert(0, {str(light)!r}); "
-    told = subprocess.run([sys.executable, "-I", "-S", "-c", start + code], capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stderr
-    return told.stdout
+    return subprocess.run([sys.executable, "-I", "-S", "-c", start + code], capture_output=True, text=True, check=False)
 
 
 def test_there_is_no_torch(light: Path) -> None:
-    said = run(
-        light, "import importlib.util as u; print([n for n in ('torch', 'onnx', 'PIL', 'pandas') if u.find_spec(n)])"
-    )
-    assert said == "[]\n"
+    names = "'torch', 'onnx', 'PIL', 'pandas', 'matplotlib'"
+    told = run(light, f"import importlib.util as u; print([n for n in ({names}) if u.find_spec(n)])")
+    assert told.stdout == "[]\n"
 
 
 def test_python_and_command_line_predict_without_torch(light: Path, tmp_path: Path) -> None:
-    model = tiny_onnx(tmp_path / "tiny.onnx")
+    model, picture = tiny_onnx(tmp_path / "tiny.onnx"), tmp_path / "picture.jpg"
+    words = ["predict", f"model={model}", f"source={picture}", f"project={tmp_path}"]
     code = (
         "import numpy as np, yolopose; from yolopose.cli import main; "
         f"model = yolopose.YOLO({str(model)!r}); "
         "r = model(np.zeros((90, 120, 3), np.uint8), imgsz=64, conf=0.0, max_det=3, verbose=False)[0]; "
-        "assert r.keypoints.shape == (3, 5, 3) and r.boxes.shape == (3, 6); r.plot(); "
-        f"r.save({str(tmp_path / 'picture.jpg')!r}); "
-        f"code = main(['predict', {f'model={model}'!r}, {f'source={tmp_path}/picture.jpg'!r}, {f'project={tmp_path}'!r}]); "
-        "assert code == 0; assert 'torch' not in sys.modules; print('fine')"
+        "assert r.keypoints.shape == (3, 5, 3) and r.boxes.shape == (3, 6); "
+        f"r.save({str(picture)!r}); assert main({words!r}) == 0; assert 'torch' not in sys.modules; print('fine')"
     )
-    assert run(light, code).endswith("fine\n")
+    told = run(light, code)
+    assert told.stdout.endswith("fine\n"), told.stderr
     assert (tmp_path / "predict" / "picture.jpg").stat().st_size > 0
 
 
 def test_what_needs_torch_says_so_in_one_line(light: Path, golden: Path) -> None:
-    code = (
-        "from yolopose.cli import main; "
-        f"print(main(['predict', 'model={golden}/natural-n17.pt', 'source=x.jpg']), main(['train', 'model=yolov8n-pose.yaml', 'data=x.yaml']))"
-    )
-    start = f"import sys; sys.path.insert(0, {str(light)!r}); "
-    told = subprocess.run([sys.executable, "-I", "-S", "-c", start + code], capture_output=True, text=True, check=False)
-    lines = told.stderr.splitlines()
+    commands = [
+        ["predict", f"model={golden}/natural-n17.pt", "source=x.jpg"],
+        ["train", "model=yolov8n-pose.yaml", "data=x.yaml"],
+    ]
+    told = run(light, f"from yolopose.cli import main; print(*(main(words) for words in {commands!r}))")
     assert told.stdout == "1 1\n", told.stderr
+    lines = told.stderr.splitlines()
     assert len(lines) == 2
     assert all("pip install 'yolopose[train]'" in line for line in lines), lines

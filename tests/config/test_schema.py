@@ -58,7 +58,7 @@ def test_text_and_values_are_converted(key: str, value: Any, expected: Any) -> N
     ],
 )
 def test_wrong_values_are_named(cls: type[Any], key: str, value: Any, says: str) -> None:
-    with pytest.raises(UsageError, match=".") as error:
+    with pytest.raises(UsageError) as error:
         parse(cls, {key: value})
     assert says in str(error.value)
     assert "\n" not in str(error.value)
