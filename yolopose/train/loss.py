@@ -89,7 +89,7 @@ class PoseLoss:
         """The parts (5,) before gains and normalisation; and what `reduce` adds up: Σ t, |P|, B and 1 rank."""
         # Anchors before channels: nothing to shuffle in channels_last maps, the fast layout of a CPU.
         rows = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps.levels], 1)  # (B, A, 4R+C)
-        bins, labels = rows.split((SIDES, rows.shape[2] - SIDES), 2)
+        bins, labels = torch.split(rows, [SIDES, rows.shape[2] - SIDES], 2)
         logits = exact(labels)
         points, steps = (x.to(logits) for x in anchors(maps.levels, self.strides))  # (A, 2) grid, (A, 1)
         height, width = (side * self.strides[0] for side in maps.levels[0].shape[2:])
