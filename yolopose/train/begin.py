@@ -1,0 +1,152 @@
+"""From arguments and a network to a run that is ready for its first step, or for the one after the last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from yolopose.checkpoint import Checkpoint, build
+from yolopose.config import TrainConfig, to_dict
+from yolopose.console import log
+from yolopose.data.dataset import PoseDataset
+from yolopose.data.labels import DataSpec, Scan, load_data, scan
+from yolopose.data.loader import Loader
+from yolopose.errors import PoseError, UsageError
+from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.nn.network import PoseNet
+from yolopose.nn.summary import summary
+from yolopose.saving import run_folder
+from yolopose.train import state
+from yolopose.train.loss import Gains, PoseLoss
+from yolopose.train.optim import Ema, Recipe, Schedule, build_optimizer, parameter_groups, resolve
+from yolopose.train.ranks import Ranks
+from yolopose.train.run import Run
+from yolopose.train.setup import autocast_type, batch_size, freeze
+
+
+def begin(config: TrainConfig, network: PoseNet | None, ranks: Ranks, checkpoint: Checkpoint | None) -> Run:
+    """Everything that a run needs, in its folder; continued from `checkpoint` if there is one.
+
+    Raises:
+        PoseError: the data or the network does not serve.
+    """
+    if checkpoint is not None:
+        network = build(checkpoint)
+        network.requires_grad_(True)
+    if network is None:
+        raise UsageError("train: a network, or resume=True")
+    if not config.data:
+        raise UsageError("data=: which data set? name its YAML, for example data=coco8-pose.yaml")
+    data = _data(config, ranks)
+    _check(network, data, config)
+    network.head.dfl.requires_grad_(False)
+    network = network.to(ranks.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    freeze(network, config.freeze)
+    dtype = autocast_type(config, network, ranks.device)
+    size = batch_size(config, network, ranks, dtype)
+    if ranks.main:
+        log.info(summary(network, config.imgsz, table=config.verbose and checkpoint is None))
+    loader = _loader(config, data, ranks, size, network.info.stride)
+    if ranks.world > 1 and ranks.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    recipe = resolve(config, images=len(loader.dataset), batch=size, classes=len(network.info.names))
+    optimizer = build_optimizer(network, recipe)
+    _tell_optimizer(network, recipe)
+    run = Run(
+        args=config,
+        data=data,
+        save_dir=_folder(config, ranks, checkpoint),
+        ranks=ranks,
+        loader=loader,
+        network=network,
+        model=network,
+        criterion=_criterion(config, network, ranks),
+        ema=Ema(network),
+        optimizer=optimizer,
+        schedule=Schedule.of(config, recipe, batch=size, batches=len(loader)),
+        scaler=torch.amp.GradScaler(ranks.device.type, enabled=dtype == torch.float16),
+        dtype=dtype,
+        batch_size=size,
+        validation_set=_scan(config, data, config.split) if ranks.main else None,
+        epochs=config.epochs,
+    )
+    if checkpoint is not None:
+        state.restore(run, checkpoint.extra["train_state"], checkpoint.state)
+    run.model = ranks.wrap(torch.compile(network) if config.compile else network)
+    if ranks.main and checkpoint is None:
+        _write_args(run)
+    return run
+
+
+def _data(config: TrainConfig, ranks: Ranks) -> DataSpec:
+    """The data set, downloaded by the first rank where that is needed."""
+    if ranks.main:
+        data = load_data(str(config.data))
+    ranks.agree(None)
+    return data if ranks.main else load_data(str(config.data))
+
+
+def _check(network: PoseNet, data: DataSpec, config: TrainConfig) -> None:
+    """Raise PoseError when the network was not made for this data set, UsageError for a size that it cannot take."""
+    if network.info.kpt_shape != data.layout.shape:
+        shape = list(network.info.kpt_shape)
+        raise PoseError(f"{data.yaml}: kpt_shape is {list(data.layout.shape)}, the network's {shape}")
+    classes = 1 if config.single_cls else len(data.names)
+    if len(network.info.names) != classes:
+        raise PoseError(f"{data.yaml}: {classes} classes, the network has {len(network.info.names)}")
+    if config.imgsz % network.info.stride:
+        near = round(config.imgsz / network.info.stride) * network.info.stride
+        raise UsageError(f"imgsz={config.imgsz}: a multiple of the stride {network.info.stride}, such as {near}")
+
+
+def _loader(config: TrainConfig, data: DataSpec, ranks: Ranks, size: int, stride: int) -> Loader:
+    """The training images in batches for this rank."""
+    dataset = PoseDataset(_scan(config, data, "train"), config, stride=stride)
+    return Loader(
+        dataset, size // ranks.world, workers=config.workers, rank=ranks.rank, world=ranks.world,
+        pin=ranks.device.type == "cuda",
+    )  # fmt: skip
+
+
+def _scan(config: TrainConfig, data: DataSpec, split: str) -> Scan:
+    return scan(data, split, strict=config.strict, compat=config.compat)
+
+
+def _criterion(config: TrainConfig, network: PoseNet, ranks: Ranks) -> PoseLoss:
+    """The loss, with its normalisers summed over the ranks."""
+    sigmas = compat_sigmas(network.info.kpt_shape) if config.compat else network.info.layout.sigmas
+    gains = Gains(config.box, config.cls, config.dfl, config.pose, config.kobj)
+    reduce = ranks.sum if ranks.world > 1 else None
+    return PoseLoss(network.info, network.head.strides, gains, sigmas, compat=config.compat, reduce=reduce)
+
+
+def _folder(config: TrainConfig, ranks: Ranks, checkpoint: Checkpoint | None) -> Path:
+    """The run's folder: a new one, or that of the checkpoint."""
+    if checkpoint is not None and checkpoint.path is not None:
+        return checkpoint.path.resolve().parent.parent
+    path = run_folder(config.project, config.name, "train", exist_ok=config.exist_ok) if ranks.main else None
+    save_dir = Path(ranks.agree(str(path)))
+    if ranks.main:
+        (save_dir / "weights").mkdir(exist_ok=True)
+    return save_dir
+
+
+def _write_args(run: Run) -> None:
+    """args.yaml: every argument, as `cfg=args.yaml` takes it."""
+    text = yaml.safe_dump({"task": "pose", "mode": "train"} | to_dict(run.args), sort_keys=False, allow_unicode=True)
+    try:
+        (run.save_dir / "args.yaml").write_text(text, encoding="utf-8")
+        run.csv.unlink(missing_ok=True)  # of an earlier run in the same folder
+    except OSError as error:
+        raise PoseError(f"{run.save_dir}: cannot be written: {error.strerror or error}") from None
+
+
+def _tell_optimizer(network: PoseNet, recipe: Recipe) -> None:
+    biases, decayed, norms = (len(group) for group in parameter_groups(network))
+    log.info(
+        f"optimizer: {recipe.name}(lr={recipe.lr0:g}, momentum={recipe.momentum:g}) with parameter groups "
+        f"{norms} weight(decay=0), {decayed} weight(decay={recipe.weight_decay:g}), {biases} bias(decay=0)"
+    )

@@ -1,0 +1,103 @@
+"""Experiment trackers behind one small protocol; each is used only when it is asked for, and installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from yolopose.config import nearest
+from yolopose.errors import PoseError, UsageError
+
+
+class Logger(Protocol):
+    """Told of a run's arguments once, of its numbers after every epoch, and of its end."""
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Record the numbers of an epoch, counted from 1."""
+
+    def close(self) -> None:
+        """The run has ended."""
+
+
+class TensorBoard:
+    """Event files in the run's folder."""
+
+    def __init__(self, args: Mapping[str, Any], save_dir: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(save_dir))  # type: ignore[no-untyped-call]
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """See `Logger`."""
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
+        self._writer.flush()  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        """See `Logger`."""
+        self._writer.close()  # type: ignore[no-untyped-call]
+
+
+class WandB:
+    """A Weights & Biases run; who and where is wandb's own business (its login, its environment)."""
+
+    def __init__(self, args: Mapping[str, Any], save_dir: Path) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project=str(args.get("project") or "yolopose"), name=save_dir.name, config=dict(args), dir=str(save_dir)
+        )
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """See `Logger`."""
+        self._run.log(dict(metrics), step=epoch)
+
+    def close(self) -> None:
+        """See `Logger`."""
+        self._run.finish()
+
+
+class MLflow:
+    """An MLflow run, at MLFLOW_TRACKING_URI or in mlflow's default place."""
+
+    def __init__(self, args: Mapping[str, Any], save_dir: Path) -> None:
+        import mlflow
+
+        self._mlflow = mlflow
+        mlflow.set_experiment(str(args.get("project") or "yolopose"))
+        mlflow.start_run(run_name=save_dir.name)
+        mlflow.log_params(dict(args))
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """See `Logger`. MLflow allows no parentheses in names."""
+        plain = {name.replace("(", "").replace(")", ""): value for name, value in metrics.items()}
+        self._mlflow.log_metrics(plain, step=epoch)
+
+    def close(self) -> None:
+        """See `Logger`."""
+        self._mlflow.end_run()
+
+
+LOGGERS: dict[str, type[TensorBoard] | type[WandB] | type[MLflow]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WandB,
+    "mlflow": MLflow,
+}
+
+
+def check_loggers(names: Sequence[str]) -> None:
+    """Raise UsageError for an unknown name, PoseError for one whose package is not installed."""
+    for name in names:
+        if name not in LOGGERS:
+            close = nearest(name, LOGGERS)
+            hint = f"did you mean {close!r}?" if close else f"known are {', '.join(LOGGERS)}"
+            raise UsageError(f"loggers={name}: {hint}")
+        if importlib.util.find_spec(name) is None:
+            raise PoseError(f"loggers={name}: not installed: pip install {name}")
+
+
+def open_loggers(names: Sequence[str], args: Mapping[str, Any], save_dir: Path) -> list[Logger]:
+    """The loggers of a run, begun."""
+    return [LOGGERS[name](args, save_dir) for name in names]

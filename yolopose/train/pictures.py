@@ -1,0 +1,40 @@
+"""What a run draws: the batches it trains on, the labels of its data set, the curves of its results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from yolopose.data.batch import Batch
+from yolopose.draw import DrawStyle, Tile, mosaic
+from yolopose.geometry.boxes import cxcywh_to_xyxy
+from yolopose.images import encode_jpeg
+from yolopose.train.run import Run
+
+BATCHES = 3  # drawn at the start, and as many when mosaic ends
+TILES = 16
+
+
+def keep_batch(run: Run, index: int) -> None:
+    """Write train_batch<iteration>.jpg for the first batches, and for the first ones without mosaic."""
+    begins = run.epoch == 0 or run.epoch == run.epochs - run.args.close_mosaic
+    if run.args.plots and run.ranks.main and begins and index < BATCHES and run.batch is not None:
+        draw_batch(run.batch, run, run.save_dir / f"train_batch{run.iteration}.jpg")
+
+
+def draw_batch(batch: Batch, run: Run, path: Path) -> None:
+    """The first images of a batch with their labels, as the network gets them."""
+    batch = batch.to("cpu")
+    images = np.ascontiguousarray(batch.images[:TILES].permute(0, 2, 3, 1).numpy()[..., ::-1])
+    h, w = images.shape[1:3]
+    boxes = cxcywh_to_xyxy(batch.boxes.numpy()) * (w, h, w, h)
+    rows = np.concatenate([boxes, np.ones((len(boxes), 1)), batch.classes.numpy()[:, None]], 1).astype(np.float32)
+    keypoints = batch.keypoints.numpy() * (w, h, 1)
+    owner = batch.image_index.numpy()
+    tiles = [
+        Tile(image, rows[owner == i], keypoints[owner == i], Path(batch.paths[i]).name)
+        for i, image in enumerate(images)
+    ]
+    info = run.network.info
+    path.write_bytes(encode_jpeg(mosaic(tiles, info.layout, info.names, DrawStyle(conf=False))))

@@ -1,0 +1,124 @@
+"""What a run tells: a line per epoch on the console, a row per epoch in results.csv."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from yolopose.console import log
+from yolopose.errors import PoseError
+from yolopose.train.loss import PARTS
+
+if TYPE_CHECKING:
+    from yolopose.train.run import Run
+
+SHOW_EVERY = 0.5  # seconds between readings of the losses
+HEADER = ("Epoch", "GPU_mem", *(f"{part}_loss" for part in PARTS), "Instances", "Size")
+METRICS = tuple(f"metrics/{name}({kind})" for kind in "BP" for name in ("precision", "recall", "mAP50", "mAP50-95"))
+COLUMNS = (
+    "epoch", "time", *(f"train/{part}_loss" for part in PARTS), *METRICS,
+    *(f"val/{part}_loss" for part in PARTS), *(f"lr/pg{group}" for group in range(3)),
+)  # fmt: skip
+
+
+def header() -> str:
+    """The titles above the epochs' lines."""
+    return "".join(f"{title:>11}" for title in HEADER)
+
+
+def line(cells: Sequence[str | float]) -> str:
+    """An epoch's values under the titles: numbers with four digits."""
+    return "".join(f"{cell if isinstance(cell, str) else format(cell, '.4g'):>11}" for cell in cells)
+
+
+def append(path: Path, row: Mapping[str, float]) -> None:
+    """Add an epoch to results.csv (beside, then renamed), six digits per number; the file is begun when there is none.
+
+    Raises:
+        PoseError: the file cannot be written.
+    """
+    text = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
+    _write(path, text + ",".join(_digits(row.get(column, 0.0)) for column in COLUMNS) + "\n")
+
+
+def read(path: Path) -> dict[str, list[float]]:
+    """The columns of results.csv by name; none when there is no such file."""
+    if not path.exists():
+        return {}
+    names, *rows = (text.split(",") for text in path.read_text(encoding="utf-8").split())
+    return {name: [float(row[i]) for row in rows] for i, name in enumerate(names)}
+
+
+def truncate(path: Path, epochs: int) -> None:
+    """Drop the rows after the first `epochs` epochs: they will be written again."""
+    if path.exists():
+        rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        _write(path, "".join(rows[: epochs + 1]))
+
+
+def _digits(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    except OSError as error:
+        raise PoseError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def progress(run: Run, means: Tensor, side: int) -> str:
+    """The line of the epoch under way; `means` (5,) are its losses so far, `side` the last input's."""
+    memory = torch.cuda.memory_reserved(run.device) / 1e9 if run.device.type == "cuda" else 0.0
+    instances = len(run.batch.classes) if run.batch else 0
+    return line((f"{run.epoch + 1}/{run.epochs}", f"{memory:.3g}G", *means.tolist(), instances, side))
+
+
+@contextmanager
+def epoch_line(batches: int, wanted: bool = True) -> Iterator[Callable[[int, Callable[[], str]], None]]:
+    """A function (batches done, text) that tells how an epoch goes: a bar that moves on a terminal, then the last text.
+
+    `text` is asked for only when it is shown, because reading losses makes a GPU wait.
+    """
+    latest: Callable[[], str] = str
+    with ExitStack() as stack:
+        bar = _bar(stack, batches) if wanted and sys.stdout.isatty() else None
+
+        def show(done: int, text: Callable[[], str]) -> None:
+            nonlocal latest
+            latest = text
+            if bar is not None:
+                bar(done, text)
+
+        yield show
+    if wanted:
+        log.info(latest())
+
+
+def _bar(stack: ExitStack, batches: int) -> Callable[[int, Callable[[], str]], None]:
+    """Begin rich's bar; it goes when the stack unwinds."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = stack.enter_context(Progress(*columns, refresh_per_second=4, transient=True))
+    task = bar.add_task("", total=batches)
+    shown = -math.inf
+
+    def show(done: int, text: Callable[[], str]) -> None:
+        nonlocal shown
+        bar.update(task, completed=done)
+        if bar.get_time() - shown > SHOW_EVERY:
+            shown = bar.get_time()
+            bar.update(task, description=text())
+
+    return show

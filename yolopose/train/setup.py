@@ -1,0 +1,187 @@
+"""Before the first step: the network for a data set, the precision, the batch size, the kernels."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from yolopose import weights
+from yolopose.checkpoint import load_state
+from yolopose.config import TrainConfig
+from yolopose.console import log
+from yolopose.data.labels import DataSpec
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import OpenOptions
+from yolopose.formats.pytorch import choose_type
+from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.nn.network import PoseNet, transfer
+from yolopose.train.ranks import Ranks
+
+DEFAULT_BATCH = 16
+MEMORY_SHARE = 0.6  # of a GPU, for batch=-1
+AMP_TOLERANCE = 0.02  # of the input's side: boxes in mixed precision may be off by that much on average
+
+
+def prepare(base: PoseNet, data: DataSpec, config: TrainConfig, *, pretrained: bool = True) -> PoseNet:
+    """A network like `base` for the classes and keypoints of a data set, ready to be trained.
+
+    It takes the weights of `base` where their shapes fit (`pretrained` tells whether they are more than random), or
+    those of the file in `config.pretrained`; the others are random, by `config.seed`.
+
+    Raises:
+        PoseError: `base` is fused, or the file cannot be read.
+    """
+    layout, names = data.layout, data.names
+    if config.compat:
+        layout = replace(layout, sigmas=compat_sigmas(layout.shape))
+    if config.single_cls and len(names) > 1:
+        names = {0: "object"}
+    state: dict[str, Tensor] | None = base.state_dict() if pretrained and config.pretrained else None
+    if isinstance(config.pretrained, str):
+        state = load_state(weights.find(config.pretrained))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = PoseNet(base.spec, names=names, layout=layout, channels=base.channels)
+    if state is not None:
+        if not any(".bn." in key for key in state):
+            raise PoseError(
+                f"{config.pretrained or config.model}: fused weights cannot be trained; use the unfused file"
+            )
+        moved, total = transfer(network, state)
+        log.info(f"Transferred {moved}/{total} items from pretrained weights")
+    network.info = replace(network.info, imgsz=(config.imgsz, config.imgsz))
+    return network
+
+
+def freeze(network: PoseNet, layers: int | tuple[int, ...] | None) -> None:
+    """Stop the training of the first n layers, or of those with the given indices.
+
+    Raises:
+        UsageError: there is no such layer.
+    """
+    count = len(network.model)
+    indices = range(layers) if isinstance(layers, int) else layers or ()
+    if any(index >= count for index in indices):
+        raise UsageError(f"freeze={layers}: the network has layers 0 to {count - 1}")
+    for index in indices:
+        network.model[index].requires_grad_(False)
+
+
+def autocast_type(config: TrainConfig, network: nn.Module, device: torch.device) -> torch.dtype | None:
+    """What convolutions are computed in: float16 on CUDA, bfloat16 where asked for, None for float32.
+
+    Mixed precision that a device computes wrongly is switched off with a warning.
+
+    Raises:
+        UsageError: bf16 on a CPU without it.
+    """
+    if not config.amp or (device.type != "cuda" and not config.bf16):
+        return None
+    dtype = choose_type(OpenOptions(half=True, bf16=config.bf16), device)
+    if not _is_sound(network, device, dtype):
+        log.warning(f"mixed precision ({str(dtype).removeprefix('torch.')}) is wrong on this device: amp=False")
+        return None
+    return dtype
+
+
+@torch.no_grad()
+def _is_sound(network: nn.Module, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the boxes of one synthetic image agree with float32's."""
+    side = 256
+    image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    training = network.training
+    network.eval()
+    exact = network(image)[:, :4]
+    with torch.autocast(device.type, dtype=dtype):
+        rounded = network(image)[:, :4]
+    network.train(training)
+    return bool(rounded.isfinite().all() and (rounded - exact).abs().mean() < AMP_TOLERANCE * side)
+
+
+def batch_size(config: TrainConfig, network: nn.Module, ranks: Ranks, dtype: torch.dtype | None) -> int:
+    """Images per iteration over all ranks; -1 or a share measures the GPU.
+
+    Raises:
+        UsageError: a fraction of an image, or a number that the ranks cannot share.
+    """
+    if config.batch >= 1:
+        if config.batch % ranks.world:
+            raise UsageError(f"batch={config.batch:g}: {ranks.world} ranks need a multiple of {ranks.world} images")
+        return int(config.batch)
+    if config.batch == 0 or -1 < config.batch < 0:
+        raise UsageError(f"batch={config.batch:g}: a number of images, -1, or a share of the GPU's memory")
+    if ranks.world > 1:
+        raise UsageError(f"batch={config.batch:g}: with {ranks.world} ranks name the batch of all of them together")
+    if ranks.device.type != "cuda":
+        log.info(f"batch={config.batch:g}: measured on GPUs only, using {DEFAULT_BATCH}")
+        return DEFAULT_BATCH
+    share = config.batch if config.batch > 0 else MEMORY_SHARE
+    return _fitting_batch(network, config.imgsz, ranks.device, dtype, share)
+
+
+def _fitting_batch(
+    network: nn.Module, imgsz: int, device: torch.device, dtype: torch.dtype | None, share: float
+) -> int:
+    """The images whose forward and backward pass fill `share` of the GPU: extrapolated from a few small batches."""
+    total = torch.cuda.get_device_properties(device).total_memory
+    network = copy.deepcopy(network).train()  # whose batch statistics may be spoilt
+    counts, peaks = [], []
+    for count in (1, 2, 4, 8, 16):
+        torch.cuda.reset_peak_memory_stats(device)
+        try:
+            with torch.autocast("cuda", dtype=dtype or torch.float16, enabled=dtype is not None):
+                images = torch.zeros(count, 3, imgsz, imgsz, device=device).to(memory_format=torch.channels_last)
+                maps = network(images)
+            sum(level.float().sum() for level in (*maps.levels, maps.keypoints)).backward()
+        except torch.cuda.OutOfMemoryError:
+            break
+        finally:
+            network.zero_grad(set_to_none=True)
+        counts.append(count)
+        peaks.append(torch.cuda.max_memory_allocated(device))
+        torch.cuda.empty_cache()
+    if len(counts) < 2:
+        raise PoseError(f"batch=-1: the GPU's {total / 1e9:.1f} GB hold less than two images of imgsz={imgsz}")
+    slope, base = np.polyfit(counts, peaks, 1)
+    free = min(share * total, torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
+    fitting = max(int((free - base) / slope), 1)
+    log.info(f"batch={fitting}: {slope / 1e6:.0f} MB per image, {share:.0%} of {total / 1e9:.1f} GB")
+    return fitting
+
+
+@contextmanager
+def kernels(deterministic: bool) -> Iterator[None]:
+    """Reproducible kernels for the time of a run, or the fastest ones; torch's settings are then as before."""
+    cudnn, fill = torch.backends.cudnn, torch.utils.deterministic
+    before = (
+        torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
+        cudnn.deterministic, cudnn.benchmark, fill.fill_uninitialized_memory,
+    )  # fmt: skip
+    try:
+        torch.use_deterministic_algorithms(deterministic, warn_only=True)
+        cudnn.deterministic, cudnn.benchmark = deterministic, not deterministic
+        fill.fill_uninitialized_memory = False  # costs time, and nothing here reads it
+        with warnings.catch_warnings():
+            # An operation without a reproducible kernel, or cuBLAS without its environment variable: as good as it gets.
+            warnings.filterwarnings("ignore", message=".*(deterministic|CUBLAS_WORKSPACE_CONFIG).*")
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        cudnn.deterministic, cudnn.benchmark, fill.fill_uninitialized_memory = before[2:]
+
+
+def describe_sigmas(sigmas: tuple[float, ...], given: bool, compat: bool) -> str:
+    """Which OKS sigmas are in use, and why."""
+    source = (
+        "the reference's rule" if compat else "from the data YAML" if given else "the default for this many keypoints"
+    )
+    values: Any = sigmas[:1] if len(set(sigmas)) == 1 else sigmas
+    return f"OKS sigmas ({source}): {' '.join(f'{s:.3g}' for s in values)}{' for all' * (len(values) < len(sigmas))}"

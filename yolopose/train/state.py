@@ -1,0 +1,130 @@
+"""What a run leaves in its checkpoints, and how it goes on from there as if it had never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yolopose import __version__
+from yolopose.checkpoint import Checkpoint, load, save
+from yolopose.config import TrainConfig, parse, to_dict
+from yolopose.errors import PoseError, UsageError
+from yolopose.saving import RUNS
+from yolopose.train.run import Run
+
+COUNTERS = ("epochs", "iteration", "waiting", "elapsed", "best_fitness", "best_epoch", "stop")
+# What may change when a run is resumed. All else decides the weights, or where the run is, and stays as it was.
+CHANGEABLE = frozenset(
+    ("cache", "data", "device", "epochs", "loggers", "patience", "plots", "save_period", "time", "val", "verbose", "workers")
+)  # fmt: skip
+FINDING = frozenset({"model", "resume", "project", "name", "exist_ok"})  # how the run to resume is named
+
+
+def weights(run: Run) -> Checkpoint:
+    """The averaged weights and what is known of them."""
+    extra = {"epoch": run.epoch, "metrics": run.metrics, "fitness": run.fitness, "version": __version__}
+    network = run.network
+    return Checkpoint(run.ema.model.state_dict(), network.spec, network.info, to_dict(run.args), extra)
+
+
+def save_best(run: Run) -> None:
+    """Write best.pt: half-precision weights."""
+    save(run.best, weights(run), half=True)
+
+
+def save_last(run: Run, epoch: int, path: Path | None = None) -> None:
+    """Write last.pt (or `path`): the averaged weights, and under `train_state` all that going on with `epoch` needs."""
+    checkpoint = weights(run)
+    gradients = {name: p.grad for name, p in run.network.named_parameters() if p.grad is not None and run.waiting}
+    checkpoint.extra["train_state"] = {
+        **{name: getattr(run, name) for name in COUNTERS},
+        "epoch": epoch,
+        "given": sorted(run.args.given),
+        "network": run.network.state_dict(),
+        "updates": run.ema.updates,
+        "optimizer": run.optimizer.state_dict(),
+        "scaler": run.scaler.state_dict(),
+        "gradients": gradients,
+    }
+    save(path or run.last, checkpoint)
+
+
+def strip(path: Path) -> None:
+    """Reduce a checkpoint to half-precision weights: the run is over."""
+    checkpoint = load(path)
+    checkpoint.extra.pop("train_state", None)
+    save(path, checkpoint, half=True)
+
+
+def restore(run: Run, state: dict[str, Any], average: dict[str, Tensor]) -> None:
+    """Put a freshly built run where `save_last` left it; `average` are the checkpoint's weights."""
+    for name in (*COUNTERS, "epoch"):
+        setattr(run, name, state[name])
+    run.replan(run.args.epochs if "epochs" in run.args.given else run.epochs)
+    run.stop = run.stop and not run.args.given & {"epochs", "patience", "time"}
+    run.network.load_state_dict(state["network"])
+    run.ema.load_state_dict({"updates": state["updates"], "model": average})
+    run.optimizer.load_state_dict(state["optimizer"])
+    for parameter, values in run.optimizer.state.items():
+        values.update({key: _like(parameter, value) for key, value in values.items()})
+    if state["scaler"]:
+        run.scaler.load_state_dict(state["scaler"])
+    parameters = dict(run.network.named_parameters())
+    for name, gradient in state["gradients"].items():
+        parameters[name].grad = _like(parameters[name], gradient)
+
+
+def _like(parameter: nn.Parameter, value: Any) -> Any:
+    """A tensor of a parameter's shape in its memory layout: sums over other layouts round differently."""
+    if isinstance(value, Tensor) and value.shape == parameter.shape:
+        return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
+    return value
+
+
+def reopen(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
+    """The arguments and the checkpoint of the run to resume.
+
+    The arguments are those of the checkpoint, except for the CHANGEABLE ones that were given anew.
+
+    Raises:
+        PoseError: there is no run to resume, or it is finished.
+        UsageError: an argument is given that cannot change any more.
+    """
+    path = _find(config)
+    checkpoint = load(path)
+    state = checkpoint.extra.get("train_state")
+    if not state:
+        if path.name != "last.pt":
+            raise PoseError(f"{path}: holds weights only; a run is resumed from its last.pt")
+        raise PoseError(f"{path}: this run is finished; to train on from its weights: model={path} without resume")
+    stored = parse(TrainConfig, checkpoint.train_args)
+    changes = {name: getattr(config, name) for name in config.given if name in CHANGEABLE}
+    for name in sorted(config.given - CHANGEABLE - FINDING):
+        if getattr(config, name) != getattr(stored, name):
+            raise UsageError(
+                f"{name}={getattr(config, name)}: a resumed run keeps {name}={getattr(stored, name)}; "
+                f"only {', '.join(sorted(CHANGEABLE))} may change"
+            )
+    given = frozenset(state["given"]) - {"epochs", "patience", "time"} | changes.keys()
+    return dataclasses.replace(stored, **changes, given=given), checkpoint
+
+
+def _find(config: TrainConfig) -> Path:
+    """The last.pt that is meant: resume=FILE, model=FILE, or the newest below the project."""
+    named = config.resume if isinstance(config.resume, str) else config.model
+    if named and (isinstance(config.resume, str) or "model" in config.given) and Path(named).suffix == ".pt":
+        path = Path(named)
+        if not path.is_file():
+            raise PoseError(f"resume: {path} does not exist")
+        return path
+    base = Path(config.project) if config.project else RUNS
+    found = [path for path in base.rglob("last.pt") if path.parent.name == "weights"]
+    if config.name:
+        found = [path for path in found if path.parent.parent.name == config.name]
+    if not found:
+        raise PoseError(f"resume: no last.pt below {base}; name it: model=…/weights/last.pt resume=True")
+    return max(found, key=lambda path: path.stat().st_mtime)

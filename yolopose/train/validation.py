@@ -1,0 +1,52 @@
+"""Validation during training and at its end, by the evaluator of `val`."""
+
+from __future__ import annotations
+
+from yolopose.checkpoint import build, load
+from yolopose.config import ValConfig
+from yolopose.console import log
+from yolopose.evaluate.metrics import Metrics
+from yolopose.evaluate.validate import validate
+from yolopose.formats.base import OpenOptions
+from yolopose.formats.pytorch import TorchBackend
+from yolopose.train.run import Run
+
+
+def validate_epoch(run: Run) -> Metrics:
+    """The averaged weights on the validation images, with losses."""
+    backend = TorchBackend(run.ema.model, _options(run))  # type: ignore[arg-type]  # a copy of run.network
+    assert run.validation_set is not None
+    return validate(backend, run.validation_set, val_config(run, plots=False), criterion=run.criterion)
+
+
+def validate_best(run: Run) -> Metrics:
+    """What best.pt says when it is opened as any other file, with all plots."""
+    log.info(f"Validating {run.best}")
+    backend = TorchBackend(build(load(run.best)), _options(run), shared=False)
+    assert run.validation_set is not None
+    return validate(backend, run.validation_set, val_config(run, plots=run.args.plots), folder=run.save_dir)
+
+
+def val_config(run: Run, *, plots: bool) -> ValConfig:
+    """The arguments of val that belong to those of the training."""
+    args = run.args
+    return ValConfig(
+        data=args.data,
+        split=args.split,
+        imgsz=args.imgsz,
+        batch=max(2 * run.batch_size // run.ranks.world, 1),
+        workers=args.workers,
+        iou=args.iou,
+        max_det=args.max_det,
+        single_cls=args.single_cls,
+        classes=args.classes,
+        compat=args.compat,
+        plots=plots,
+    )
+
+
+def _options(run: Run) -> OpenOptions:
+    """The device of the run, in bfloat16 where the training is."""
+    import torch
+
+    return OpenOptions(device=str(run.device), bf16=run.dtype == torch.bfloat16)
