@@ -1,0 +1,259 @@
+"""Augmentation: several images drawn straight into one canvas, each with a single resampling, then colours and flips.
+
+Coordinates are continuous pixels (the pixel in row i, column j covers [j, j+1) by [i, i+1)); matrices are 3x3 and
+act on columns (x, y, 1). A mosaic is never pasted: each image's place in it and the random affine are multiplied
+into one matrix that takes its pixels to the canvas.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.config import TrainConfig
+from yolopose.data.batch import Sample
+from yolopose.data.rows import Labels
+from yolopose.geometry.boxes import cxcywh_to_xyxy
+from yolopose.geometry.keypoints import KeypointLayout
+from yolopose.geometry.letterbox import PADDING, fit
+
+Image = NDArray[np.uint8]
+Matrix = NDArray[np.float64]
+
+# A box is kept when enough of it is left for a network to find: more than MIN_SIDE pixels either way, more than
+# MIN_VISIBLE of its area inside the canvas, and not thinner than 1 : MAX_ASPECT.
+MIN_SIDE = 2.0
+MIN_VISIBLE = 0.1
+MAX_ASPECT = 100.0
+LEAST_GAIN = 0.05  # of the random zoom
+MIXUP_BETA = 32.0  # mixup's blend is drawn from Beta(32, 32): close to half and half
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """An image, its labels, and the matrix that takes its pixels to the canvas."""
+
+    image: Image
+    labels: Labels
+    matrix: Matrix
+
+
+def random_affine(rng: np.random.Generator, config: TrainConfig, hw: tuple[int, int]) -> Matrix:
+    """A random view of the plane around the origin, into a canvas of (H, W) pixels with the origin near its centre."""
+    turn, zoom, shear_x, shear_y, far_x, far_y, move_x, move_y = rng.uniform(-1, 1, 8).tolist()
+    angle = math.radians(turn * config.degrees)
+    gain = max(1 + zoom * config.scale, LEAST_GAIN)
+    cos, sin = gain * math.cos(angle), gain * math.sin(angle)
+    # points as far out as 1.5 canvases (a mosaic's corners) must stay in front of the viewer
+    limit = 0.75 / (3 * max(hw))
+    depth = [min(max(far * config.perspective, -limit), limit) for far in (far_x, far_y)]
+    view = np.array([[cos, sin, 0], [-sin, cos, 0], [*depth, 1]])
+    slant = [math.tan(math.radians(s * config.shear)) for s in (shear_x, shear_y)]
+    shear = np.array([[1, slant[0], 0], [slant[1], 1, 0], [0, 0, 1]])
+    shift = np.eye(3)
+    shift[0, 2] = (0.5 + move_x * config.translate) * hw[1]
+    shift[1, 2] = (0.5 + move_y * config.translate) * hw[0]
+    return np.asarray(shift @ shear @ view)
+
+
+def mosaic_places(rng: np.random.Generator, sizes: Sequence[tuple[int, int]], imgsz: int) -> list[Matrix]:
+    """Where four images of the given (H, W) lie in a mosaic, scaled to a long side of `imgsz`.
+
+    The plane is 2·imgsz wide and high with its origin in the middle; the images meet at a random point of its inner
+    half.
+    """
+    meet_x, meet_y = rng.uniform(-imgsz / 2, imgsz / 2, 2).tolist()
+    places = []
+    for corner, (h, w) in enumerate(sizes):
+        gain = imgsz / max(h, w)
+        left, top = corner in (0, 2), corner in (0, 1)
+        places.append(scaling(gain, meet_x - gain * w * left, meet_y - gain * h * top))
+    return places
+
+
+def centred(size: tuple[int, int], canvas: tuple[int, int]) -> Matrix:
+    """The matrix that fits an image of (H, W) into a canvas of (H, W), both with their centres at the origin."""
+    gain = min(canvas[0] / size[0], canvas[1] / size[1])
+    return scaling(gain, -gain * size[1] / 2, -gain * size[0] / 2)
+
+
+def scaling(gain: float, x: float, y: float) -> Matrix:
+    """Scale by `gain`, then shift by x and y."""
+    return np.array([[gain, 0, x], [0, gain, y], [0, 0, 1]])
+
+
+def compose(tiles: Sequence[Tile], hw: tuple[int, int], path: str = "") -> Sample:
+    """Draw tiles into a canvas of (H, W) pixels, grey elsewhere, and take their labels there."""
+    canvas = np.full((*hw, 3), PADDING, np.uint8)
+    matrices = [draw(tile.image, tile.matrix, canvas) for tile in tiles]
+    return _labelled(canvas, tiles, matrices, path)
+
+
+def letterboxed(image: Image, labels: Labels, hw: tuple[int, int], path: str = "", compat: bool = False) -> Sample:
+    """One image without any random change, scaled into a canvas of (H, W) pixels and centred."""
+    box = fit((image.shape[0], image.shape[1]), hw, rect=False, compat=compat)
+    (x, y) = box.size[1] / box.source[1], box.size[0] / box.source[0]
+    matrix = np.array([[x, 0, box.left], [0, y, box.top], [0, 0, 1]])
+    return _labelled(box.image(image), [Tile(image, labels, matrix)], [matrix], path)
+
+
+def draw(image: Image, matrix: Matrix, canvas: Image) -> Matrix:
+    """Draw an image into the canvas where `matrix` takes it; returns the matrix that was realised.
+
+    Without rotation, shear and perspective it is a plain resize of the part that shows, between whole pixels on
+    both sides, hence the realised matrix differs from `matrix` by up to half a pixel at the edges. Otherwise they
+    are equal.
+    """
+    upright = not (matrix[0, 1] or matrix[1, 0] or matrix[2, 0] or matrix[2, 1])
+    return _draw_upright(image, matrix, canvas) if upright else _draw_warped(image, matrix, canvas)
+
+
+def _draw_upright(image: Image, matrix: Matrix, canvas: Image) -> Matrix:
+    x = _span(matrix[0, 0], matrix[0, 2], image.shape[1], canvas.shape[1])
+    y = _span(matrix[1, 1], matrix[1, 2], image.shape[0], canvas.shape[0])
+    if x is None or y is None:
+        return matrix
+    part = image[y[2] : y[3], x[2] : x[3]]
+    place = canvas[y[0] : y[1], x[0] : x[1]]
+    if part.shape == place.shape:
+        place[:] = part
+    else:
+        cv2.resize(part, (x[1] - x[0], y[1] - y[0]), dst=place, interpolation=cv2.INTER_LINEAR)
+    (sx, tx), (sy, ty) = ((s := (d1 - d0) / (s1 - s0), d0 - s * s0) for d0, d1, s0, s1 in (x, y))
+    return np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]])
+
+
+def _span(scale: float, shift: float, length: int, limit: int) -> tuple[int, int, int, int] | None:
+    """Along one axis: the canvas pixels [d0, d1) that an image covers, and its own pixels [s0, s1) to be seen there."""
+    d0, d1 = max(round(shift), 0), min(round(shift + scale * length), limit)
+    if d0 >= d1:
+        return None
+    s0 = min(max(round((d0 - shift) / scale), 0), length - 1)
+    s1 = max(min(round((d1 - shift) / scale), length), s0 + 1)
+    return d0, d1, s0, s1
+
+
+def _draw_warped(image: Image, matrix: Matrix, canvas: Image) -> Matrix:
+    """Warp into the part of the canvas that the image covers, through a mask of its outline."""
+    h, w = image.shape[:2]
+    outline = transform(np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float64), matrix)
+    low = np.clip(np.floor(outline.min(0)), 0, (canvas.shape[1], canvas.shape[0])).astype(int)
+    high = np.clip(np.ceil(outline.max(0)), 0, (canvas.shape[1], canvas.shape[0])).astype(int)
+    if (low >= high).any():
+        return matrix
+    place = canvas[low[1] : high[1], low[0] : high[0]]
+    # OpenCV counts pixel centres as whole numbers, here they lie at a half
+    local = scaling(1, -low[0] - 0.5, -low[1] - 0.5) @ matrix @ scaling(1, 0.5, 0.5)
+    warped = cv2.warpPerspective(
+        image, local, (place.shape[1], place.shape[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    mask = np.zeros(place.shape[:2], np.uint8)
+    corners = np.round((outline - low - 0.5) * 16).astype(np.int32)
+    cv2.fillConvexPoly(mask, corners, 255, shift=4)
+    cv2.copyTo(warped, mask, place)
+    return matrix
+
+
+def transform(points: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
+    """(..., P, 2) points through (3, 3) or (..., 3, 3) matrices."""
+    turned = np.swapaxes(matrix, -1, -2)
+    out = points @ turned[..., :2, :2] + turned[..., 2:, :2]
+    if matrix[..., 2, :2].any():
+        out = out / (points @ turned[..., :2, 2:] + turned[..., 2:, 2:])
+    return np.asarray(out)
+
+
+def _labelled(canvas: Image, tiles: Sequence[Tile], matrices: Sequence[Matrix], path: str) -> Sample:
+    """The canvas as a sample: boxes cut at its edge and dropped when little is left, points outside unlabelled."""
+    counts = [len(tile.labels) for tile in tiles]
+    # labels are normalised by their image, so its size goes into the matrix
+    full = [m * (t.image.shape[1], t.image.shape[0], 1) for m, t in zip(matrices, tiles, strict=True)]
+    matrix = np.repeat(np.stack(full), counts, axis=0)  # (N, 3, 3)
+    boxes = cxcywh_to_xyxy(np.concatenate([tile.labels.boxes for tile in tiles]).astype(np.float64))
+    corners = transform(boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), matrix)
+    limit = np.array([canvas.shape[1], canvas.shape[0]])
+    low, high = corners.min(1), corners.max(1)
+    low_seen, high_seen = np.clip(low, 0, limit), np.clip(high, 0, limit)
+    keypoints = np.concatenate([tile.labels.keypoints for tile in tiles])
+    xy = transform(keypoints[..., :2].astype(np.float64), matrix)
+    keypoints[..., :2] = xy
+    keypoints[((xy < 0) | (xy > limit)).any(-1), 2] = 0
+    keep = _worthwhile(high - low, high_seen - low_seen)
+    return Sample(
+        image=canvas,
+        classes=np.concatenate([tile.labels.classes for tile in tiles])[keep],
+        boxes=np.concatenate([low_seen, high_seen], axis=1).astype(np.float32)[keep],
+        keypoints=keypoints[keep],
+        path=path,
+    )
+
+
+def _worthwhile(whole: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N, 2) sides of boxes, and of what is left of them → (N,) those that are kept."""
+    visible = seen.prod(1) > MIN_VISIBLE * whole.prod(1)
+    thin = seen.max(1) >= MAX_ASPECT * seen.min(1)
+    return np.asarray((seen > MIN_SIDE).all(1) & visible & ~thin)
+
+
+def mixup(rng: np.random.Generator, first: Sample, second: Sample) -> Sample:
+    """Two samples of one size blended, with the instances of both (Zhang et al., 2018); overwrites `first`'s image."""
+    share = float(rng.beta(MIXUP_BETA, MIXUP_BETA))
+    cv2.addWeighted(first.image, share, second.image, 1 - share, 0, dst=first.image)
+    return Sample(
+        first.image,
+        np.concatenate([first.classes, second.classes]),
+        np.concatenate([first.boxes, second.boxes]),
+        np.concatenate([first.keypoints, second.keypoints]),
+        first.path,
+    )
+
+
+def finish(rng: np.random.Generator, sample: Sample, config: TrainConfig, layout: KeypointLayout) -> Sample:
+    """Colour jitter, swapped channels and flips, in place where that can be."""
+    strength = rng.uniform(-1, 1, 3) * (config.hsv_h, config.hsv_s, config.hsv_v)
+    swap, up_down, left_right = rng.random(3) < (config.bgr, config.flipud, config.fliplr)
+    if strength.any():
+        jitter(sample.image, *strength.tolist())
+    if swap:
+        cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB, dst=sample.image)
+    if left_right:
+        sample = flip(sample, layout, axis=0)
+    if up_down:
+        sample = flip(sample, layout, axis=1)
+    return sample
+
+
+def jitter(image: Image, hue: float, saturation: float, value: float) -> None:
+    """Scale hue, saturation and value by 1 + the given shares, in place."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
+    if hue > 0.4:  # hues beyond 255 (of 180 on the circle) would not fit into a byte
+        table = np.tile(np.arange(256, dtype=np.uint8), (3, 1)).T[None].copy()
+        table[0, :, 0] = np.round(np.arange(256) * (1 + hue)) % 180
+        cv2.LUT(hsv, table, dst=hsv)
+        hue = 0.0
+    # one saturating multiplication, several times as fast as a table; the way back takes hues modulo 180
+    cv2.transform(hsv, np.diag(np.array([1 + hue, 1 + saturation, 1 + value], np.float32)), dst=hsv)
+    cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR, dst=image)
+
+
+def flip(sample: Sample, layout: KeypointLayout, axis: int) -> Sample:
+    """Mirror along x (axis 0) or y (axis 1); keypoints change places by `layout.flip`.
+
+    An up-down mirror exchanges left and right as well: it is the left-right one turned by half a circle, and a body
+    seen in any mirror has its left hand where its right one was.
+    """
+    if layout.flip is None:
+        raise ValueError("a layout without flip_idx cannot be mirrored")
+    size = sample.image.shape[1 - axis]
+    boxes = sample.boxes.copy()
+    boxes[:, [axis, axis + 2]] = size - sample.boxes[:, [axis + 2, axis]]
+    keypoints = sample.keypoints[:, list(layout.flip)]
+    keypoints[..., axis] = size - keypoints[..., axis]
+    image = cv2.flip(sample.image, 1 - axis)
+    return replace(sample, image=image, boxes=boxes, keypoints=keypoints)

@@ -1,0 +1,176 @@
+"""A split of a data set: its images and their labels, checked once and remembered in a label cache.
+
+The cache is a plain `.npz` file (no pickle), `.yolopose/labels-<yaml>-<split>.npz` in the data set's folder or,
+where that cannot be written, in the user's cache folder. Each image's entry holds the size and modification time of
+the image and of its label file: an entry that no longer fits is read afresh, the others are reused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from yolopose.console import log
+from yolopose.data import labelcache
+from yolopose.data.flips import audit_flip
+from yolopose.data.labelcache import Entry, Stat
+from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
+from yolopose.data.spec import DataSpec, load_data
+from yolopose.errors import PoseError
+from yolopose.images import check_image
+
+__all__ = [
+    "BadRow",
+    "Counts",
+    "DataSpec",
+    "Item",
+    "Labels",
+    "Scan",
+    "audit_flip",
+    "label_path",
+    "load_data",
+    "read_labels",
+    "scan",
+    "select",
+]
+
+SHOWN = 5  # bad rows named one by one; the doctor lists them all
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Item:
+    """An image: its file, its (H, W) as it is meant to be seen, and its instances."""
+
+    path: Path
+    hw: tuple[int, int]
+    labels: Labels
+
+
+class Counts(NamedTuple):
+    """Images looked at, those without instances, those left out; instances; duplicate rows left out; bad rows."""
+
+    images: int
+    backgrounds: int
+    corrupt: int
+    instances: int
+    duplicates: int
+    bad_rows: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Scan:
+    """The usable images of a split, what was set aside, and the numbers of both."""
+
+    spec: DataSpec
+    split: str
+    items: list[Item]
+    bad: list[BadRow]
+    counts: Counts
+
+
+def label_path(image: Path) -> Path:
+    """Where an image's labels are: the last folder `images` on its way becomes `labels`, the suffix .txt."""
+    parts = list(image.parts)
+    for i in range(len(parts) - 2, -1, -1):
+        if parts[i] == "images":
+            parts[i] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def read_labels(path: Path, spec: DataSpec, *, compat: bool = False) -> tuple[Labels, list[BadRow]]:
+    """The good rows of a label file and the bad ones; see `yolopose.data.rows` for what is bad."""
+    labels, bad, _ = parse_rows(path, spec.layout.shape, len(spec.names), compat=compat)
+    return labels, bad
+
+
+def scan(
+    spec: DataSpec, split: str, *, strict: bool = False, compat: bool = False, cache: bool = True, threads: int = 8
+) -> Scan:
+    """Check every image and label of a split and say what was found.
+
+    An image is left out when it is damaged or too small, when none of its rows can be read, and in compat mode when any
+    row is bad. An image without a label file, or with an empty one, is a background.
+
+    Raises:
+        PoseError: no images; with `strict`, the first thing that is wrong.
+    """
+    images = spec.split(split)
+    name = f"labels-{spec.yaml.stem}-{split}"
+    key = labelcache.key(spec.layout.shape, len(spec.names), compat)
+    known = labelcache.load(spec.path, name, key) if cache else {}
+    labels = [label_path(image) for image in images]
+    stats = [Stat.of(image, label) for image, label in zip(images, labels, strict=True)]
+    todo = [i for i, image in enumerate(images) if (e := known.get(str(image))) is None or e.stat != stats[i]]
+    entries = {str(image): known[str(image)] for image in images if str(image) in known}
+    with ThreadPoolExecutor(threads) as pool:
+        fresh = pool.map(lambda i: _examine(images[i], labels[i], stats[i], spec, compat), todo)
+        entries.update(zip((str(images[i]) for i in todo), fresh, strict=True))
+    entries = {str(image): entries[str(image)] for image in images}
+    if cache and (todo or len(known) != len(entries)):
+        labelcache.save(spec.path, name, key, entries)
+    result = _collect(spec, split, entries)
+    if strict and result.bad:
+        raise PoseError(f"{result.bad[0]} (strict=True)")
+    _report(result, cached=not todo)
+    return result
+
+
+def select(labels: Labels, classes: Sequence[int] | None, single_cls: bool = False) -> Labels:
+    """The instances of the given classes (None is all), with `single_cls` all as class 0."""
+    if classes is not None:
+        labels = labels.keep(np.isin(labels.classes, classes))
+    return dataclasses.replace(labels, classes=np.zeros_like(labels.classes)) if single_cls else labels
+
+
+def _examine(image: Path, label: Path, stat: Stat, spec: DataSpec, compat: bool) -> Entry:
+    """Look at one image and its labels."""
+    nothing = no_labels(spec.layout.shape[0])
+    try:
+        hw = check_image(image)
+    except PoseError as e:
+        reason = str(e).removeprefix(f"{image}: ")
+        return Entry(stat, (0, 0), nothing, [BadRow(str(image), 0, reason)])
+    labels, bad, duplicates = parse_rows(label, spec.layout.shape, len(spec.names), compat=compat)
+    lost = [row for row in bad if not row.kept]
+    if lost and (compat or not len(labels)):
+        return Entry(stat, (0, 0), nothing, bad, duplicates)
+    return Entry(stat, hw, labels, bad, duplicates)
+
+
+def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
+    items = [Item(Path(path), entry.hw, entry.labels) for path, entry in entries.items() if entry.hw != (0, 0)]
+    bad = [row for entry in entries.values() for row in entry.bad]
+    counts = Counts(
+        images=len(entries),
+        backgrounds=sum(not len(item.labels) for item in items),
+        corrupt=len(entries) - len(items),
+        instances=sum(len(item.labels) for item in items),
+        duplicates=sum(entry.duplicates for entry in entries.values()),
+        bad_rows=sum(row.line > 0 and not row.kept for row in bad),
+    )
+    if not items:
+        first = f": {bad[0]}" if bad else ""
+        raise PoseError(f"{spec.yaml}: {split}: none of {len(entries)} images is usable{first}")
+    return Scan(spec, split, items, bad, counts)
+
+
+def _report(scan: Scan, cached: bool) -> None:
+    """Say the counts, and the first few things that are wrong."""
+    n = scan.counts
+    folder = label_path(scan.items[0].path).parent
+    source = " (label cache)" if cached else ""
+    log.info(
+        f"{scan.split}: Scanning {folder}{source}… {n.images} images, {n.backgrounds} backgrounds, {n.corrupt} corrupt"
+    )
+    for row in scan.bad[:SHOWN]:
+        log.warning(f"{scan.split}: {row}")
+    if len(scan.bad) > SHOWN:
+        log.warning(f"{scan.split}: {len(scan.bad) - SHOWN} more; `yolo pose doctor data={scan.spec.yaml}` lists them")
+    if n.duplicates:
+        log.info(f"{scan.split}: {n.duplicates} duplicate rows left out")

@@ -1,0 +1,183 @@
+"""Batches made ahead by worker processes.
+
+A worker's task is one block of the epoch's order, or one batch when batches are larger, so that the images of a
+block are decoded once. Workers write pixels into slots of shared memory, which the main process copies out; only
+the few numbers of the labels travel through a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from yolopose.data.batch import Batch, collate
+from yolopose.data.dataset import PoseDataset
+from yolopose.data.order import BLOCK, global_batches, rect_canvas, shuffled
+from yolopose.data.shared import SharedBytes
+from yolopose.errors import PoseError
+
+AHEAD = 2  # tasks that each worker has waiting
+
+
+class BatchPlan(NamedTuple):
+    """The images of a batch and its canvas (H, W)."""
+
+    indices: tuple[int, ...]
+    hw: tuple[int, int]
+
+
+class Task(NamedTuple):
+    """What a worker makes in one go, and the slot that it writes the pixels to."""
+
+    epoch: int
+    closing: bool
+    batches: tuple[BatchPlan, ...]
+    slot: int = 0
+
+
+class Parcel(NamedTuple):
+    """A batch on its way from a worker: its labels, and which bytes of the slots are its pixels (B, H, W, 3)."""
+
+    labels: tuple[NDArray[Any], ...]  # image_index, classes, boxes, keypoints
+    paths: tuple[str, ...]
+    start: int
+    shape: tuple[int, int, int, int]
+
+
+class Loader:
+    """Iterating over it gives one epoch of batches, the one that `dataset.set_epoch` chose last.
+
+    `batch` is the number of images per rank; rank r of `world` gets the r-th part of each step's batch, whatever
+    `world` is. With `pin` images lie in page-locked memory, from which copies to a GPU are fast. At most as many
+    `workers` run as there are processors and tasks; with 0 the batches are made in the calling process.
+    """
+
+    def __init__(
+        self, dataset: PoseDataset, batch: int, *, workers: int = 0, rank: int = 0, world: int = 1, pin: bool = False
+    ) -> None:
+        self.dataset, self.batch, self.rank, self.world, self.pin = dataset, batch, rank, world, pin
+        self.group = max(BLOCK // batch, 1)  # batches per task
+        workers = min(workers, (os.cpu_count() or 1) // world or 1, -(-len(self) // self.group))
+        self.workers = workers
+        self._slots = 1
+        self._loader: DataLoader[Any] | None = None
+        if workers:
+            self._start(workers)
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(global_batches(len(self.dataset), self.batch, self.world))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the epoch. Raises PoseError for an image that cannot be read."""
+        if self._loader is None:
+            for task in self.tasks():
+                for plan in task.batches:
+                    yield collate([self.dataset.sample(i, plan.hw) for i in plan.indices])
+            return
+        for parcels in self._loader:
+            if isinstance(parcels, PoseError):
+                raise parcels
+            for parcel in parcels:
+                yield self._opened(parcel)
+
+    def tasks(self) -> Iterator[Task]:
+        """What there is to do for this rank in this epoch, in order."""
+        dataset = self.dataset
+        plans = [self._plan(positions) for positions in global_batches(len(dataset), self.batch, self.world)]
+        if dataset.config.rect and not dataset.config.compat:  # a fixed order of images, so mix the batches
+            plans = [plans[i] for i in shuffled(len(plans), dataset.config.seed, dataset.epoch)]
+        for number, first in enumerate(range(0, len(plans), self.group)):
+            batches = tuple(plans[first : first + self.group])
+            yield Task(dataset.epoch, dataset.closing, batches, number % self._slots)
+
+    def _plan(self, positions: NDArray[np.int64]) -> BatchPlan:
+        """This rank's part of a step's batch; the canvas suits the whole of it."""
+        dataset, config = self.dataset, self.dataset.config
+        indices = dataset.order[positions]
+        hw = dataset.imgsz, dataset.imgsz
+        if config.rect:
+            hw = rect_canvas([dataset.items[i].hw for i in indices], dataset.imgsz, dataset.stride, config.compat)
+        mine = np.split(indices, self.world)[self.rank]
+        return BatchPlan(tuple(mine.tolist()), hw)
+
+    def _start(self, workers: int) -> None:
+        """Set up the worker processes; they begin with the first epoch and stay."""
+        stride = self.dataset.stride
+        side = -(-self.dataset.imgsz // stride) * stride
+        slot_bytes = self.group * self.batch * side * side * 3
+        self._slots = AHEAD * workers + 2  # those waiting, the one being copied out, and one to spare
+        self._memory = SharedBytes(self._slots * slot_bytes)
+        self._loader = DataLoader(
+            _Work(self.dataset, self._memory, slot_bytes),  # type: ignore[arg-type]  # it only needs __getitem__
+            batch_size=None,
+            sampler=_Tasks(self),
+            num_workers=workers,
+            collate_fn=_unchanged,
+            worker_init_fn=_prepare_worker,
+            prefetch_factor=AHEAD,
+            persistent_workers=True,
+            generator=torch.Generator(),  # leaves the global one alone
+        )
+
+    def _opened(self, parcel: Parcel) -> Batch:
+        """The batch with pixels of its own, so that the slot is free again."""
+        images = torch.empty(parcel.shape, dtype=torch.uint8, pin_memory=self.pin)
+        size = images.numel()
+        images.numpy().reshape(-1)[:] = self._memory.array[parcel.start : parcel.start + size]
+        index, classes, boxes, keypoints = (torch.from_numpy(a) for a in parcel.labels)
+        return Batch(images.permute(0, 3, 1, 2), index, classes, boxes, keypoints, parcel.paths)
+
+
+class _Tasks:
+    """The loader's tasks as a sampler, begun anew every epoch."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Iterator[Task]:
+        return self.loader.tasks()
+
+
+class _Work:
+    """What runs in a worker: task in, parcels out."""
+
+    def __init__(self, dataset: PoseDataset, memory: SharedBytes, slot_bytes: int) -> None:
+        self.dataset, self.memory, self.slot_bytes = dataset, memory, slot_bytes
+
+    def __getitem__(self, task: Task) -> list[Parcel] | PoseError:
+        """The batches of a task; an error that the user can mend travels as a value, to arrive without a traceback."""
+        self.dataset.set_epoch(task.epoch, task.closing)
+        start = task.slot * self.slot_bytes
+        parcels = []
+        try:
+            for plan in task.batches:
+                shape = (len(plan.indices), *plan.hw, 3)
+                size = shape[0] * shape[1] * shape[2] * 3
+                out = self.memory.array[start : start + size].reshape(shape)
+                batch = collate([self.dataset.sample(i, plan.hw) for i in plan.indices], out)
+                labels = (batch.image_index, batch.classes, batch.boxes, batch.keypoints)
+                parcels.append(Parcel(tuple(t.numpy() for t in labels), batch.paths, start, shape))
+                start += size
+        except PoseError as e:
+            return e
+        return parcels
+
+
+def _unchanged(parcels: Any) -> Any:
+    """Collation for torch's loader: there is nothing left to do."""
+    return parcels
+
+
+def _prepare_worker(_: int) -> None:
+    """One thread per worker, and Ctrl-C is the main process's business."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,74 @@
+"""The order of an epoch: a pure function of (seed, epoch), however many workers or ranks share it.
+
+Positions of the order are grouped in blocks of `BLOCK`; a mosaic takes its other images from the block of its own.
+Since a worker makes whole blocks, each image is decoded once an epoch, not four times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 32
+_ORDER, _SAMPLE = 0, 1  # what a random stream is for
+
+
+def generator(seed: int, purpose: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers of one sample or order: a counter-based stream (Philox) addressed by these four numbers."""
+    return np.random.Generator(np.random.Philox(key=[seed, purpose], counter=[0, 0, epoch, index]))
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The random numbers that sample `index` is made with in an epoch."""
+    return generator(seed, _SAMPLE, epoch, index)
+
+
+def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """(count,) the images of an epoch in their order."""
+    return generator(seed, _ORDER, epoch, 0).permutation(count)
+
+
+def by_aspect(sizes: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """(count,) images of the given (H, W) ordered by H / W, for batches of like shape."""
+    hw = np.array(sizes, np.float64)
+    return np.argsort(hw[:, 0] / hw[:, 1], kind="stable")
+
+
+def block(position: int, count: int) -> tuple[int, int]:
+    """The block [start, end) of positions that `position` is in; a short last one joins the one before."""
+    start = position // BLOCK * BLOCK
+    if start and count - start < BLOCK // 2:
+        start -= BLOCK
+    end = start + BLOCK
+    return start, count if count - end < BLOCK // 2 else end
+
+
+def global_batches(count: int, batch: int, world: int) -> list[NDArray[np.int64]]:
+    """The positions of each step's batch over all ranks.
+
+    The last batch may be smaller; it is filled from the start of the order up to a multiple of `world`, so that all
+    ranks get equally many.
+    """
+    positions = np.arange(-(-count // world) * world) % count
+    return [positions[i : i + batch * world] for i in range(0, len(positions), batch * world)]
+
+
+def rect_canvas(sizes: Sequence[tuple[int, int]], imgsz: int, stride: int, compat: bool) -> tuple[int, int]:
+    """The canvas (H, W) of a rectangular batch of images with the given (H, W).
+
+    By default the smallest that holds each image at the long side `imgsz`. In compat mode the reference's: one side
+    `imgsz`, the other by the most extreme aspect ratio when all images are wider, or all higher, than a square.
+    """
+    hw = np.array(sizes, np.float64)
+    if compat:
+        ratio = hw[:, 0] / hw[:, 1]
+        shape = np.array(
+            [ratio.max(), 1.0] if ratio.max() < 1 else [1.0, 1 / ratio.min()] if ratio.min() > 1 else [1, 1]
+        )
+        high, wide = np.ceil(shape * imgsz / stride) * stride
+    else:
+        scaled = np.round(hw * (imgsz / hw.max(1, keepdims=True))).max(0)
+        high, wide = np.ceil(scaled / stride) * stride
+    return int(high), int(wide)

@@ -1,0 +1,79 @@
+"""Images as training and validation want them: decoded no larger than needed, or read ahead in threads."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.data.labels import Item
+from yolopose.images import read_image
+
+Image = NDArray[np.uint8]
+
+REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
+
+
+def working_size(hw: tuple[int, int], imgsz: int, compat: bool = False) -> tuple[int, int]:
+    """(H, W) at which training keeps an image: its long side is at most `imgsz`; in compat mode exactly that."""
+    gain = imgsz / max(hw)
+    if compat:
+        return min(math.ceil(hw[0] * gain), imgsz), min(math.ceil(hw[1] * gain), imgsz)
+    return hw if gain >= 1 else (max(round(hw[0] * gain), 1), max(round(hw[1] * gain), 1))
+
+
+def read_working(path: Path, hw: tuple[int, int], imgsz: int, compat: bool = False) -> Image:
+    """An image file of (H, W) pixels → (H', W', 3) BGR at its working size.
+
+    A JPEG of at least twice that is decoded at 1/2, 1/4 or 1/8, which the format offers at a fraction of the work,
+    but never below the working size; compat mode decodes every pixel. Raises PoseError for a file that cannot be
+    read.
+    """
+    image = None if compat else _reduced(path, max(hw) // imgsz)
+    if image is None:
+        image = read_image(path)
+    h, w = working_size((image.shape[0], image.shape[1]), imgsz, compat)
+    if image.shape[:2] != (h, w):
+        image = np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
+    return image
+
+
+def _reduced(path: Path, times: int) -> Image | None:
+    """A whole JPEG decoded at the smallest size that is at least 1/`times`; None where that is not to be had."""
+    flag = next((flag for divisor, flag in REDUCED.items() if divisor <= times), None)
+    if flag is None or path.suffix.lower() not in (".jpg", ".jpeg"):
+        return None
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError:
+        return None
+    whole = data[:2].tobytes() == b"\xff\xd8" and data[-2:].tobytes() == b"\xff\xd9"
+    return cv2.imdecode(data, flag) if whole else None
+
+
+def prefetch(items: Iterable[Item], threads: int = 8) -> Iterator[tuple[Item, Image]]:
+    """Each item with its image, (H, W, 3) BGR at full size, in order; `threads` read ahead, at most two images each.
+
+    With 0 threads nothing is read ahead. Raises PoseError, in its turn, for an image that cannot be read.
+    """
+    if threads == 0:
+        yield from ((item, read_image(item.path)) for item in items)
+        return
+    todo = iter(items)
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[tuple[Item, Future[Image]]] = deque()
+        try:
+            waiting.extend((item, pool.submit(read_image, item.path)) for item in islice(todo, 2 * threads))
+            while waiting:
+                item, image = waiting.popleft()
+                waiting.extend((later, pool.submit(read_image, later.path)) for later in islice(todo, 1))
+                yield item, image.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,55 @@
+"""Bytes that several processes see: the loaders' RAM cache and the slots in which workers hand over their images.
+
+Not `multiprocessing.shared_memory` and not torch's shared tensors: both live in /dev/shm, which containers keep small.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class SharedBytes:
+    """`array` (n,) uint8, zeros at first, shared with every process that a pickled or forked copy reaches.
+
+    On Linux it is anonymous memory, elsewhere a temporary file; both go when the process that made it ends. Given a
+    `file`, the bytes are that file's and stay.
+    """
+
+    def __init__(self, size: int, file: Path | None = None) -> None:
+        self.size = size
+        if file is not None:
+            self._path = str(file)
+        elif hasattr(os, "memfd_create"):
+            handle = os.memfd_create("yolopose")
+            os.truncate(handle, size)
+            self._path = f"/proc/{os.getpid()}/fd/{handle}"
+            weakref.finalize(self, os.close, handle)
+        else:
+            handle, self._path = tempfile.mkstemp(prefix="yolopose")
+            os.truncate(handle, size)
+            os.close(handle)
+            weakref.finalize(self, _remove, self._path)
+        self.array = self._map()
+
+    def _map(self) -> NDArray[np.uint8]:
+        return np.asarray(np.memmap(self._path, np.uint8, "r+", shape=(self.size,)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"size": self.size, "_path": self._path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.array = self._map()
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):  # still open elsewhere, on systems that mind
+        os.unlink(path)
