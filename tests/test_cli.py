@@ -6,6 +6,7 @@ import pytest
 
 from yolopose import __version__
 from yolopose.cli import main, read_arguments
+from yolopose.config import MODES, arguments
 from yolopose.errors import UsageError
 
 
@@ -81,3 +82,10 @@ def test_mistakes_take_one_line(
 def test_help_and_facts(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0
     assert says in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_has_help(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([mode, "help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {name} " in said for name in arguments(MODES[mode]))

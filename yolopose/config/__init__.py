@@ -1,11 +1,13 @@
 """Arguments: one documented, typed, checked field each; the source of the CLI, args.yaml, the help and the docs."""
 
-from yolopose.config.args import MODES, ExportConfig, PredictConfig, TrainConfig, ValConfig
+from yolopose.config.args import MODES, ConvertConfig, DoctorConfig, ExportConfig, PredictConfig, TrainConfig, ValConfig
 from yolopose.config.schema import Argument, arguments, nearest, parse, replace, to_dict
 
 __all__ = [
     "MODES",
     "Argument",
+    "ConvertConfig",
+    "DoctorConfig",
     "ExportConfig",
     "PredictConfig",
     "TrainConfig",

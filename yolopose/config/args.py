@@ -173,9 +173,36 @@ class ExportConfig(RunArgs):
     out: str | None = arg(None, "file to write; None is beside the model")
 
 
-MODES: dict[str, type[RunArgs]] = {
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig:
+    """Arguments of doctor."""
+
+    data: str | None = arg(None, "data set YAML")
+    out: str | None = arg(None, "folder of the report; None is the next free runs/pose/doctor")
+    exist_ok: bool = arg(False, "write over a report that is there already")
+    strict: bool = arg(False, "exit with 1 when something is wrong with the data")
+    previews: int = arg(8, "sample images per page, each as it is and mirrored", low=0, high=100)
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertConfig:
+    """Arguments of convert: COCO keypoints to YOLO labels (coco=), or back (data=)."""
+
+    coco: str | None = arg(None, "COCO keypoints .json to make YOLO labels of")
+    data: str | None = arg(None, "data set YAML to make a COCO keypoints .json of")
+    split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
+    images: str | None = arg(None, "with coco: folder of its images, linked beside the labels")
+    out: str | None = arg(None, "with coco: folder of the new data set; with data: the .json file")
+    exist_ok: bool = arg(False, "write over files that are there already")
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
+
+
+MODES: dict[str, type[Any]] = {
     "predict": PredictConfig,
     "val": ValConfig,
     "train": TrainConfig,
     "export": ExportConfig,
+    "doctor": DoctorConfig,
+    "convert": ConvertConfig,
 }

@@ -1,0 +1,165 @@
+"""A COCO keypoints JSON, read and checked, as what YOLO labels need: boxes as centre and size, keypoints, in pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.errors import PoseError
+from yolopose.geometry.boxes import clip_boxes, xyxy_to_cxcywh
+
+CROWD = "crowd regions left out"
+SIZELESS = "boxes without size inside their image left out"
+CUT = "boxes cut at the image's edge"
+STRAYED = "keypoints outside their image: now not labelled"
+HOMELESS = "annotations of images that the file does not list left out"
+
+
+@dataclass(frozen=True, eq=False)
+class CocoRow:
+    """An instance: category 0..C-1, box (4,) centre and size, keypoints (K, 3) x y v; in pixels."""
+
+    category: int
+    box: NDArray[np.float64]
+    keypoints: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class CocoImage:
+    """An image: its name (with folders, as in the file), its (H, W) and its instances."""
+
+    name: str
+    hw: tuple[int, int]
+    rows: list[CocoRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class CocoSet:
+    """All images; category names by new index; keypoint names and skeleton (from 0); what was left out, by reason."""
+
+    images: list[CocoImage]
+    categories: list[str]
+    keypoints: tuple[str, ...]
+    skeleton: list[tuple[int, int]]
+    left_out: dict[str, int]
+
+
+def read_coco(file: Path) -> CocoSet:
+    """Read and check a COCO keypoints JSON; categories are numbered anew in the order of their ids.
+
+    Raises:
+        PoseError: naming the file, the entry and what is wrong with it.
+    """
+    values = _load(file)
+    try:
+        categories = sorted(values["categories"], key=lambda category: category["id"])
+        index = {category["id"]: i for i, category in enumerate(categories)}
+        names, skeleton = _keypoints(file, categories)
+        images = _images(file, values["images"])
+        left_out = dict.fromkeys((CROWD, SIZELESS, CUT, STRAYED, HOMELESS), 0)
+        for annotation in values["annotations"]:
+            image = images.get(annotation["image_id"])
+            if image is None or annotation.get("iscrowd"):
+                left_out[HOMELESS if image is None else CROWD] += 1
+            elif (row := _row(file, annotation, index, image.hw, len(names), left_out)) is not None:
+                image.rows.append(row)
+    except KeyError as e:
+        raise PoseError(f"{file}: an entry lacks {e}: not COCO keypoints as documented") from None
+    except (TypeError, AttributeError) as e:
+        raise PoseError(f"{file}: not COCO keypoints as documented ({e})") from None
+    return CocoSet(list(images.values()), [str(c["name"]) for c in categories], names, skeleton, left_out)
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    """The file's top level, with the three lists in it."""
+    try:
+        values = json.loads(file.read_bytes())
+    except OSError as e:
+        raise PoseError(f"coco={file}: {e.strerror or e}") from None
+    except ValueError as e:
+        raise PoseError(f"{file}: not JSON: {e}") from None
+    missing = [k for k in ("images", "annotations", "categories") if not isinstance(values, dict) or k not in values]
+    if missing:
+        raise PoseError(f"{file}: no {missing[0]!r} list; a COCO annotation file has images, annotations, categories")
+    return values  # type: ignore[no-any-return]
+
+
+def _keypoints(file: Path, categories: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
+    """The keypoints' names and skeleton; all categories that have keypoints must have the same."""
+    known = [category for category in categories if category.get("keypoints")]
+    if not known:
+        raise PoseError(f"{file}: no category has keypoints; use the person_keypoints file of the data set")
+    names = tuple(str(name) for name in known[0]["keypoints"])
+    other = next((c for c in known if tuple(c["keypoints"]) != names), None)
+    if other is not None:
+        raise PoseError(f"{file}: {known[0]['name']} and {other['name']} have other keypoints: one layout per data set")
+    edges = [(int(a) - 1, int(b) - 1) for a, b in known[0].get("skeleton") or ()]
+    if any(not 0 <= end < len(names) for edge in edges for end in edge):
+        raise PoseError(f"{file}: the skeleton names a keypoint outside 1..{len(names)}")
+    return names, edges
+
+
+def _images(file: Path, entries: Sequence[Mapping[str, Any]]) -> dict[Any, CocoImage]:
+    """The images by id, in the file's order."""
+    images: dict[Any, CocoImage] = {}
+    stems: dict[str, str] = {}
+    for entry in entries:
+        name = str(entry["file_name"]).replace("\\", "/").removeprefix("images/")
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or ":" in name or "\n" in name:
+            raise PoseError(f"{file}: file_name {name!r} leads out of the folder of the images")
+        if "images" in path.parts[:-1]:
+            raise PoseError(f"{file}: file_name {name!r}: a folder in it is called images, as that of all images is")
+        if stems.setdefault(str(path.with_suffix("")), name) != name:
+            raise PoseError(f"{file}: {stems[str(path.with_suffix(''))]} and {name} would share a label file")
+        hw = (int(entry.get("height") or 0), int(entry.get("width") or 0))
+        if min(hw) <= 0:
+            raise PoseError(f"{file}: image {name} has no width and height")
+        if entry["id"] in images:
+            raise PoseError(f"{file}: two images have the id {entry['id']}")
+        images[entry["id"]] = CocoImage(name, hw)
+    return images
+
+
+def _row(
+    file: Path,
+    annotation: Mapping[str, Any],
+    index: Mapping[Any, int],
+    hw: tuple[int, int],
+    k: int,
+    left_out: dict[str, int],
+) -> CocoRow | None:
+    """An annotation as an instance, cut at the image's edges; None when nothing is left of its box."""
+    place = f"{file}: annotation {annotation.get('id')}"
+    if annotation["category_id"] not in index:
+        raise PoseError(f"{place}: category_id {annotation['category_id']} is not among the categories")
+    box = _numbers(place, "bbox", annotation["bbox"], 4)
+    corners = np.concatenate([box[:2], box[:2] + box[2:]])
+    inside = clip_boxes(corners[None], hw)[0]
+    if not (inside[2:] > inside[:2]).all():
+        left_out[SIZELESS] += 1
+        return None
+    points = _numbers(place, "keypoints", annotation.get("keypoints") or [0] * 3 * k, 3 * k).reshape(k, 3)
+    points[points[:, 2] <= 0] = 0
+    strayed = ((points[:, :2] < 0) | (points[:, :2] > (hw[1], hw[0]))).any(1)
+    points[strayed] = 0
+    left_out[CUT] += int((inside != corners).any())
+    left_out[STRAYED] += int(strayed.sum())
+    return CocoRow(index[annotation["category_id"]], xyxy_to_cxcywh(inside[None])[0], points)
+
+
+def _numbers(place: str, name: str, values: Any, count: int) -> NDArray[np.float64]:
+    """(count,) finite numbers."""
+    try:
+        numbers = np.array(values, np.float64)
+    except (ValueError, TypeError):
+        numbers = np.empty(0)
+    if numbers.shape != (count,) or not np.isfinite(numbers).all():
+        raise PoseError(f"{place}: {name} must be {count} numbers, got {str(values)[:80]}")
+    return numbers

@@ -1,0 +1,224 @@
+"""COCO keypoints JSON ↔ YOLO labels.
+
+COCO: boxes left, top, width, height and keypoints x, y, v in pixels (0 not labelled, 1 hidden, 2 visible). YOLO: one
+text file per image with rows `class cx cy w h` and K times `x y v`, normalised. Both directions keep persons without
+any labelled keypoint, with v = 0 throughout. Crowd regions are no instances: they get no label. The data that is
+converted is only read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolopose.config import ConvertConfig
+from yolopose.console import log
+from yolopose.data.cocojson import CocoImage, CocoSet, read_coco
+from yolopose.data.labels import Item, load_data, scan
+from yolopose.data.spec import DataSpec
+from yolopose.errors import PoseError, UsageError
+from yolopose.geometry.keypoints import COCO_17
+
+SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
+SIDE = re.compile(r"(?<![A-Za-z])(?:left|right|LEFT|RIGHT)(?![a-z])|(?:Left|Right)(?![a-z])")  # left_eye, eyeLeft
+
+
+def run(config: ConvertConfig) -> int:
+    """`yolo convert`, in the direction that the arguments tell; returns the exit code.
+
+    Raises:
+        UsageError: none or both of `coco` and `data`, or no `out`.
+        PoseError: something cannot be read, or is there already.
+    """
+    if (config.coco is None) == (config.data is None):
+        raise UsageError("name what to convert: coco=FILE.json out=FOLDER, or data=DATA.yaml out=FILE.json")
+    if config.out is None:
+        raise UsageError("out is missing: " + ("a folder" if config.coco else "a .json file"))
+    if config.coco is not None:
+        from_coco(config.coco, config.out, images=config.images, split=config.split, exist_ok=config.exist_ok)
+    else:
+        to_coco(str(config.data), config.out, split=config.split, exist_ok=config.exist_ok)
+    return 0
+
+
+def from_coco(
+    file: str | Path, out: str | Path, *, images: str | Path | None = None, split: str = "val", exist_ok: bool = False
+) -> Path:
+    """Make a YOLO data set of a COCO keypoints JSON and return its data.yaml, a draft with one split.
+
+    Writes `labels/*.txt`, an empty one where an image has no instance, `images.txt` (the images of the JSON, as
+    `images/NAME`) and data.yaml into `out`. `images` is linked there as `images`; without it, put the images there.
+
+    Raises:
+        PoseError: the JSON is not of that kind, or something of the above is there already.
+    """
+    coco, folder = read_coco(Path(file)), Path(out)
+    outputs = ["labels", "images.txt", "data.yaml", *(["images"] if images is not None else [])]
+    there = next((folder / name for name in outputs if os.path.lexists(folder / name)), None)
+    if there is not None and not exist_ok:
+        raise PoseError(f"{there} exists; choose another out, or exist_ok=True to write over it")
+    if images is not None:
+        _link(Path(images), folder / "images", coco)
+    for image in coco.images:
+        _write((folder / "labels" / image.name).with_suffix(".txt"), _rows(image))
+    _write(folder / "images.txt", "".join(f"images/{image.name}\n" for image in coco.images))
+    _write(folder / "data.yaml", _draft(coco, split))
+    _tell(coco, folder)
+    return folder / "data.yaml"
+
+
+def to_coco(data: str | Path, out: str | Path, *, split: str = "val", exist_ok: bool = False) -> Path:
+    """Write a split of a YOLO data set as COCO keypoints JSON and return the file.
+
+    `area` is the box's, for labels have no outline; COCO's own is that of the outline, about half of it for persons.
+    Pixels are rounded to 6 decimals.
+
+    Raises:
+        PoseError: the data cannot be read, or the file is there already.
+    """
+    target = Path(out)
+    if target.is_dir():
+        raise PoseError(f"out={target}: is a folder; name a .json file in it")
+    if target.exists() and not exist_ok:
+        raise PoseError(f"{target} exists; choose another out, or exist_ok=True to write over it")
+    spec = load_data(data)
+    items = scan(spec, split, cache=False).items
+    root = os.path.commonpath([item.path.parent for item in items])
+    stems = [item.path.stem for item in items]
+    numbered = all(stem.isascii() and stem.isdecimal() for stem in stems) and len({*map(int, stems)}) == len(stems)
+    ids = [int(stem) for stem in stems] if numbered else range(1, len(items) + 1)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image_id, item in zip(ids, items, strict=True):
+        name = item.path.relative_to(root).as_posix()
+        images.append({"id": image_id, "file_name": name, "height": item.hw[0], "width": item.hw[1]})
+        for row in _annotations(item):
+            annotations.append({"id": len(annotations) + 1, "image_id": image_id, **row})
+    _write(target, json.dumps(_document(spec, split, images, annotations)))
+    labelled = sum(row["num_keypoints"] > 0 for row in annotations)
+    log.info(f"{target}: {len(images)} images, {len(annotations)} instances, {labelled} of them with keypoints")
+    log.info("area is that of the box: with metric=coco figures differ from those with outlines")
+    return target
+
+
+def flip_of(names: tuple[str, ...]) -> tuple[int, ...] | None:
+    """For each keypoint the one whose name has left and right exchanged, or itself; None where one has no partner.
+
+    None as well when no name tells a side: then nobody knows what a mirrored image does.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    partners = [SIDE.sub(lambda side: SIDES[side[0]], name) for name in names]
+    if partners == list(names) or any(partner not in index for partner in partners):
+        return None
+    return tuple(index[partner] for partner in partners)
+
+
+def _link(source: Path, link: Path, coco: CocoSet) -> None:
+    """Make `link` point at the folder of the images; warn of images that are not in it."""
+    if not source.is_dir():
+        raise PoseError(f"images={source}: no such folder")
+    if link.exists() and not link.is_symlink():
+        raise PoseError(f"{link} is a folder of its own; leave images= out, or choose another out")
+    missing = [image.name for image in coco.images if not (source / image.name).is_file()]
+    if missing:
+        log.warning(f"{source}: {len(missing)} of {len(coco.images)} images are not there, the first {missing[0]}")
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(source.resolve(), target_is_directory=True)
+
+
+def _rows(image: CocoImage) -> str:
+    """The label file of an image."""
+    size = np.array([image.hw[1], image.hw[0]], np.float64)
+    lines = []
+    for row in image.rows:
+        points = np.concatenate([row.keypoints[:, :2] / size, row.keypoints[:, 2:]], 1)
+        numbers = [*(row.box / np.tile(size, 2)), *points.reshape(-1)]
+        lines.append(" ".join([str(row.category), *(f"{n:.9f}".rstrip("0").rstrip(".") for n in numbers)]))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _draft(coco: CocoSet, split: str) -> str:
+    """The text of a data.yaml."""
+    import yaml
+
+    flip = flip_of(coco.keypoints)
+    values: dict[str, Any] = {
+        "path": ".",
+        split: "images.txt",
+        "kpt_shape": [len(coco.keypoints), 3],
+        "kpt_names": list(coco.keypoints),
+        "skeleton": [list(edge) for edge in coco.skeleton],
+    }
+    if coco.keypoints == COCO_17.names:
+        values["kpt_oks_sigmas"] = list(COCO_17.sigmas)
+    if flip is not None:
+        values["flip_idx"] = list(flip)
+    values["names"] = dict(enumerate(coco.categories))
+    notes = ["# made from COCO JSON: one split; name the others here (train, val, test: a folder, or such a list)"]
+    if flip is None:
+        notes.append("# flip_idx: say which keypoints change places in a mirrored image; without it none is mirrored")
+    if "kpt_oks_sigmas" not in values:
+        notes.append("# kpt_oks_sigmas: state the keypoints' tolerances; without them 1/K each, which is lenient")
+    return "\n".join([*notes, yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)])
+
+
+def _tell(coco: CocoSet, folder: Path) -> None:
+    """Say what was written and what was not."""
+    rows = [row for image in coco.images for row in image.rows]
+    labelled = sum(bool((row.keypoints[:, 2] > 0).any()) for row in rows)
+    empty = sum(not image.rows for image in coco.images)
+    log.info(f"{folder}: {len(coco.images)} images ({empty} without instances), {len(rows)} instances, {labelled} of "
+             "them with keypoints")  # fmt: skip
+    for what, count in coco.left_out.items():
+        if count:
+            log.info(f"{count} {what}")
+    log.info(f"data set: {folder / 'data.yaml'} (a draft: look at it, then yolo doctor data={folder / 'data.yaml'})")
+
+
+def _annotations(item: Item) -> list[dict[str, Any]]:
+    """The annotations of an image, without their ids."""
+    size = np.array([item.hw[1], item.hw[0]], np.float64)
+    centre, extent = np.split(item.labels.boxes.astype(np.float64) * np.tile(size, 2), 2, axis=1)
+    boxes = np.concatenate([centre - extent / 2, extent], 1)
+    points = item.labels.keypoints.astype(np.float64)
+    points[..., :2] *= size
+    points[..., 2] = np.clip(np.ceil(points[..., 2]), 0, 2)
+    points[points[..., 2] == 0] = 0  # COCO's rule for what is not labelled
+    return [
+        {
+            "category_id": int(category) + 1,
+            "bbox": box.round(6).tolist(),
+            "area": round(float(box[2] * box[3]), 6),
+            "iscrowd": 0,
+            "num_keypoints": int((shape[:, 2] > 0).sum()),
+            "keypoints": [value for x, y, v in shape.round(6).tolist() for value in (x, y, int(v))],
+        }
+        for category, box, shape in zip(item.labels.classes, boxes, points, strict=True)
+    ]
+
+
+def _document(spec: DataSpec, split: str, images: list[Any], annotations: list[Any]) -> Mapping[str, Any]:
+    """The whole of a COCO JSON; category ids and the skeleton's keypoints count from 1."""
+    layout = spec.layout
+    skeleton = [[a + 1, b + 1] for a, b in layout.edges]
+    categories = [
+        {"id": i + 1, "name": name, "supercategory": name, "keypoints": list(layout.names), "skeleton": skeleton}
+        for i, name in spec.names.items()
+    ]
+    about = {"description": f"{spec.yaml.name}, {split}; area is that of the box"}
+    return {"info": about, "images": images, "annotations": annotations, "categories": categories}
+
+
+def _write(path: Path, text: str) -> None:
+    """Write beside `path`, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
