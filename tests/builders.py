@@ -57,8 +57,8 @@ class FakeBackend(Backend):
 
 
 def make_photo(hw: tuple[int, int] = (240, 320), box: tuple[int, int, int, int] = (40, 60, 200, 180)) -> Any:
-    """A dark (H, W, 3) BGR image with a white rectangle x1 y1 x2 y2."""
-    image = np.full((*hw, 3), 20, np.uint8)
+    """An (H, W, 3) BGR image, grey as the padding, with a white rectangle x1 y1 x2 y2."""
+    image = np.full((*hw, 3), 114, np.uint8)
     image[box[1] : box[3], box[0] : box[2]] = 255
     return image
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from yolopose.errors import PoseError
-from yolopose.geometry.keypoints import KeypointLayout, as_kpt_shape
+from yolopose.geometry.keypoints import KeypointLayout
+
+T = TypeVar("T")
 
 PREPROCESSING = "letterbox to (imgsz) with value 114 keeping the aspect ratio, RGB, divide by 255, float32 NCHW"
 DECODING = (
@@ -64,23 +66,20 @@ class ModelInfo:
         Raises:
             PoseError: a missing or malformed entry, named.
         """
-        layout = KeypointLayout.from_dict(values)
         task = str(values.get("task", "pose"))
         if task != "pose":
             raise PoseError(f"this is a {task!r} model; yolopose runs pose models")
-        names = values.get("names", {0: "object"})
-        if not isinstance(names, Mapping):
-            names = dict(enumerate(names))
-        imgsz = values.get("imgsz", [640, 640])
-        if isinstance(imgsz, int):
-            imgsz = [imgsz, imgsz]
+        try:
+            layout = KeypointLayout.from_dict(values)
+        except (TypeError, ValueError) as e:
+            raise PoseError(f"the model's metadata are damaged: keypoint layout: {e}") from None
         known = {f.name for f in fields(cls)} | {"preprocessing", "decoding", *layout.to_dict()}
         return cls(
-            names={int(i): str(n) for i, n in names.items()},
+            names=_entry(values, "names", {0: "object"}, _names),
             layout=layout,
-            stride=int(values.get("stride", 32)),
-            imgsz=(int(imgsz[0]), int(imgsz[1])),
-            batch=int(values.get("batch", 1)),
+            stride=_entry(values, "stride", 32, int),
+            imgsz=_entry(values, "imgsz", 640, _sides),
+            batch=_entry(values, "batch", 1, int),
             dynamic=bool(values.get("dynamic", False)),
             extra={key: value for key, value in values.items() if key not in known},
         )
@@ -89,8 +88,29 @@ class ModelInfo:
     def from_strings(cls, values: Mapping[str, str]) -> ModelInfo:
         """From the metadata of an exported file; values are read as literals only, never evaluated."""
         read = {key: literal(value) for key, value in values.items()}
-        as_kpt_shape(read.get("kpt_shape"))
         return cls.from_dict(read)
+
+
+def _entry(values: Mapping[str, Any], key: str, default: Any, convert: Callable[[Any], T]) -> T:
+    """An entry converted. Raises PoseError that names it when it is of the wrong form."""
+    value = values.get(key, default)
+    try:
+        return convert(value)
+    except (TypeError, ValueError, IndexError):
+        raise PoseError(f"the model's metadata are damaged: {key} is {value!r}") from None
+
+
+def _names(value: Any) -> dict[int, str]:
+    """Class names from a mapping or a list."""
+    if isinstance(value, str):
+        raise TypeError("text where a mapping or list belongs")
+    return {int(i): str(name) for i, name in (value if isinstance(value, Mapping) else dict(enumerate(value))).items()}
+
+
+def _sides(value: Any) -> tuple[int, int]:
+    """(H, W) from one side or two."""
+    h, w = (value, value) if isinstance(value, int) else value
+    return int(h), int(w)
 
 
 def literal(text: str) -> Any:

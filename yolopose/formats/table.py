@@ -149,7 +149,7 @@ def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> P
     if config.out:
         target = Path(config.out)
         if not target.name.endswith(row.suffix):
-            raise UsageError(f"out={config.out}: a {row.title} file ends in {row.suffix}")
+            raise UsageError(f"out={config.out}: format={row.argument} needs a name that ends in {row.suffix}")
         return target
     source = model if isinstance(model, (str, Path)) else config.model or "model.pt"
     return Path(source).with_suffix(row.suffix)

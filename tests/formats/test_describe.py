@@ -1,0 +1,86 @@
+"""What a file says of itself: our metadata, Ultralytics', none at all."""
+
+import numpy as np
+import pytest
+
+from yolopose.errors import PoseError
+from yolopose.formats.describe import decoded, describe, is_end_to_end
+from yolopose.geometry.keypoints import COCO_17, FACE_5
+from yolopose.metadata import ModelInfo
+
+# as written by Ultralytics: everything text, containers as Python literals
+ULTRALYTICS = {
+    "description": "YOLOv8n-pose model", "author": "someone", "version": "8.3.75", "stride": "32", "task": "pose",
+    "batch": "1", "imgsz": "[320, 320]", "names": "{0: 'person'}", "kpt_shape": "[17, 3]",
+    "args": "{'batch': 1, 'half': False, 'dynamic': False, 'nms': False}",
+}  # fmt: skip
+STATIC, OUT = [1, 3, 320, 320], [1, 56, 2100]
+OPEN = ["batch", 3, "height", "width"]
+
+
+def test_our_own_metadata_come_back() -> None:
+    info = ModelInfo({0: "face"}, FACE_5, imgsz=(320, 320), extra={"data": "card"})
+    assert describe("f", info.to_strings(), STATIC, [1, 20, 2100], None) == info
+
+
+def test_ultralytics_metadata() -> None:
+    info = describe("f", ULTRALYTICS, STATIC, OUT, None)
+    assert (info.names, info.kpt_shape, info.stride, info.imgsz) == ({0: "person"}, (17, 3), 32, (320, 320))
+    assert (info.layout.names, info.dynamic, info.batch) == (COCO_17.names, False, 1)
+    assert describe("f", ULTRALYTICS, OPEN, ["batch", 56, "anchors"], None).dynamic
+
+
+def test_the_session_knows_the_input_better_than_the_metadata() -> None:
+    info = describe("f", ULTRALYTICS, [4, 3, 256, 320], [4, 56, 1680], None)
+    assert (info.imgsz, info.batch) == ((256, 320), 4)
+
+
+@pytest.mark.parametrize(("channels", "layout"), [(56, COCO_17), (20, FACE_5)])
+def test_without_metadata_the_channels_tell(channels: int, layout: object) -> None:
+    assert describe("f", {}, STATIC, [1, channels, 2100], None).layout == layout
+
+
+def test_without_metadata_kpt_shape_tells() -> None:
+    info = describe("f", {}, STATIC, [1, 4 + 3 + 8, 2100], (4, 2))
+    assert (info.kpt_shape, info.names) == ((4, 2), {0: "class0", 1: "class1", 2: "class2"})
+    assert describe("f", {}, OPEN, [None, None, None], (5, 3)).channels == 20
+
+
+def test_names_without_kpt_shape_count() -> None:
+    info = describe("f", {"names": "['a', 'b']"}, STATIC, [1, 4 + 2 + 9, 2100], None)
+    assert (info.kpt_shape, info.names) == ((3, 3), {0: "a", 1: "b"})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "output", "kpt_shape", "told"),
+    [
+        ({"task": "detect"}, [1, 84, 8400], None, "'detect' model"),
+        ({}, [1, 84, 8400], None, "kpt_shape=K,D"),
+        ({}, [1, "channels", 8400], None, "kpt_shape=K,D"),
+        ({}, [1, 56, 8400], (30, 3), "does not fit"),
+        (ULTRALYTICS, [1, 84, 8400], None, "84 channels"),
+        (ULTRALYTICS | {"kpt_shape": "__import__('os').system('true')"}, OUT, None, "kpt_shape must be"),
+        (ULTRALYTICS | {"names": "{'a': open('/etc/passwd')}"}, OUT, None, "names"),
+        (ULTRALYTICS | {"stride": "many"}, OUT, None, "stride"),
+        (ULTRALYTICS | {"skeleton": "5"}, OUT, None, "keypoint layout"),
+    ],
+)
+def test_what_does_not_fit_is_told_in_one_line(
+    metadata: dict[str, str], output: list[object], kpt_shape: tuple[int, int] | None, told: str
+) -> None:
+    with pytest.raises(PoseError, match=told) as error:
+        describe("some.onnx", metadata, STATIC, output, kpt_shape)
+    assert "\n" not in str(error.value)
+
+
+def test_suppression_within_the_file_is_undone_in_form() -> None:
+    info = describe("f", ULTRALYTICS, STATIC, [1, 300, 57], None)
+    assert is_end_to_end([1, 300, 57], info)
+    assert not is_end_to_end(OUT, info)
+    rows = np.zeros((1, 2, 57), np.float32)
+    rows[0, 0, :6], rows[0, 0, 6:] = (10, 20, 30, 60, 0.8, 1), np.arange(51)
+    out = decoded(rows, 2)
+    assert out.shape == (1, 57, 2)
+    assert out[0, :6, 0].tolist() == pytest.approx([20, 40, 20, 40, 0, 0.8])
+    assert out[0, 6:, 0].tolist() == list(range(51))
+    assert not out[0, :, 1].any()

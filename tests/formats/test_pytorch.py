@@ -1,0 +1,98 @@
+"""The torch backend: same numbers as the network, nothing of the caller's changed, devices and types by name."""
+
+import copy
+import logging
+
+import numpy as np
+import pytest
+import torch
+from builders import make_network
+
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats import pytorch
+from yolopose.formats.base import OpenOptions, select
+from yolopose.formats.pytorch import TorchBackend, cpu_has_bf16
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+
+
+def rgb(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images[..., ::-1])).permute(0, 3, 1, 2).float() / 255
+
+
+def test_equals_the_unfused_network_and_leaves_it_alone(images: np.ndarray) -> None:
+    network = make_network(classes=2)
+    before = copy.deepcopy(network.state_dict())
+    network.train()
+    backend = TorchBackend(network, OpenOptions(device="cpu"))
+    assert network.training
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in before.items())
+    with torch.inference_mode():
+        expected = network.eval()(rgb(images)).numpy()
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(backend.infer(images), expected, atol=1e-5 * scale)
+    np.testing.assert_allclose(backend.infer(images.astype(np.float32) / 255), expected, atol=1e-5 * scale)
+
+
+def test_candidates_and_maps_belong_to_the_same_forward(images: np.ndarray) -> None:
+    backend = TorchBackend(make_network(classes=2), OpenOptions(device="cpu"))
+    output, maps = backend.infer_maps(images)
+    np.testing.assert_array_equal(backend.network.decode(maps).numpy(), output.numpy())
+    for rows, expected in zip(backend.candidates(images, 0.5), select(output.numpy(), 2, 0.5), strict=True):
+        assert 0 < len(rows) < output.shape[2]
+        np.testing.assert_array_equal(rows, expected)
+
+
+def test_no_candidates(images: np.ndarray) -> None:
+    backend = TorchBackend(make_network(), OpenOptions(device="cpu"))
+    assert [rows.shape for rows in backend.candidates(images, 1.0)] == [(0, 20), (0, 20)]
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU has no bfloat16")
+def test_bf16_is_close_and_decodes_in_float32(images: np.ndarray) -> None:
+    network = make_network()
+    exact = TorchBackend(network, OpenOptions(device="cpu")).infer(images)
+    backend = TorchBackend(network, OpenOptions(device="cpu", bf16=True))
+    rounded = backend.infer(images)
+    assert (backend.precision, rounded.dtype) == ("bfloat16", np.float32)
+    centres = rounded[:, 5::3] - exact[:, 5::3]  # keypoint x
+    assert 0 < np.abs(centres).max() < 0.02 * np.abs(exact[:, 5::3]).max()
+    # coordinates rounded to bfloat16 would be multiples of large powers of two
+    assert len(np.unique(rounded[0, 5])) > 0.9 * rounded.shape[2]
+
+
+def test_bf16_without_the_instructions_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pytorch, "cpu_has_bf16", lambda: False)
+    with pytest.raises(UsageError, match="bf16=True"):
+        TorchBackend(make_network(), OpenOptions(device="cpu", bf16=True))
+
+
+def test_half_on_a_cpu_stays_float32_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "yolopose"):
+        backend = TorchBackend(make_network(), OpenOptions(device="cpu", half=True))
+    assert backend.precision == "float32"
+    assert "half=True" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["gpu", "99", "cuda:99", "0,1"])
+def test_a_device_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        TorchBackend(make_network(), OpenOptions(device=name))
+
+
+@pytest.mark.gpu
+def test_gpu_equals_cpu(images: np.ndarray) -> None:
+    network = make_network()
+    rows = [TorchBackend(network, OpenOptions(device=d)).candidates(images, 0.5) for d in ("cpu", "cuda")]
+    for cpu, gpu in zip(*rows, strict=True):
+        np.testing.assert_allclose(cpu, gpu, atol=1e-2 * np.abs(cpu).max())
+
+
+def test_without_torch_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(PoseError, match=r"yolopose\[train\].*ONNX") as error:
+        pytorch.load_network(tmp_path / "some.pt")
+    assert "\n" not in str(error.value)

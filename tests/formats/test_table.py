@@ -1,0 +1,62 @@
+"""The table of formats: every row is whole, files are known by suffix, options are taken or refused by name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import make_network
+
+from yolopose.config import ExportConfig, arguments
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.table import COMMON, FORMATS, export, format_of, needs_torch, open_backend
+
+
+def test_rows_are_distinct_and_their_options_exist() -> None:
+    for key in ("title", "argument", "suffix"):
+        values = [getattr(row, key) for row in FORMATS]
+        assert len(set(values)) == len(values)
+    for row in FORMATS:
+        assert row.options | COMMON <= set(arguments(ExportConfig))
+        assert not row.options & COMMON
+
+
+def test_files_are_known_by_suffix() -> None:
+    assert format_of("a/b.onnx").argument == "onnx"
+    assert needs_torch("best.pt")
+    assert not needs_torch("best.onnx")
+    with pytest.raises(UsageError, match=r"photo\.jpg"):
+        format_of("photo.jpg")
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(PoseError, match=r"nowhere\.onnx: no such file"):
+        open_backend("nowhere.onnx")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"format": "onxx"}, "did you mean onnx"),
+        ({"format": "pytorch"}, "format=pytorch"),
+        ({"int8": True}, r"int8=True: format=onnx does not take it"),
+        ({"nms": True}, r"nms=True: format=onnx does not take it"),
+        ({"out": "model.txt"}, r"ends in \.onnx"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_anything_is_written(
+    options: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=told) as error:
+        export(make_network(), ExportConfig(**options))
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise ModuleNotFoundError("no onnx", name="onnx")
+
+    monkeypatch.setattr("yolopose.formats.onnx._graph", missing)
+    with pytest.raises(PoseError, match=r"needs onnx: pip install 'yolopose\[train\]'"):
+        export(make_network(), ExportConfig(out=str(tmp_path / "m.onnx")))

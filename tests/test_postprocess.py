@@ -1,0 +1,73 @@
+"""The choice of detections among candidates, against a loop in plain Python."""
+
+import numpy as np
+import pytest
+
+from yolopose import postprocess
+from yolopose.config import PredictConfig
+from yolopose.postprocess import choose
+
+
+def candidates(seed: int, classes: int, count: int = 60) -> np.ndarray:
+    """Rows with crowded boxes and many equal scores."""
+    rng = np.random.default_rng(seed)
+    boxes = np.concatenate([rng.uniform(0, 100, (count, 2)), rng.uniform(20, 80, (count, 2))], 1)
+    scores = rng.integers(0, 8, (count, classes)) / 8
+    return np.concatenate([boxes, scores, rng.random((count, 6))], 1).astype(np.float32)
+
+
+def by_hand(rows: np.ndarray, classes: int, config: PredictConfig) -> list[int]:
+    """Indices of the rows that stay, in order."""
+
+    def corners(row: np.ndarray) -> list[float]:
+        x, y, w, h = (float(v) for v in row[:4])
+        return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
+
+    def overlap(a: list[float], b: list[float]) -> float:
+        w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+        inter = max(w, 0) * max(h, 0)
+        return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
+
+    label = [int(np.argmax(row[4 : 4 + classes])) for row in rows]
+    score = [float(max(row[4 : 4 + classes])) for row in rows]
+    kept: list[int] = []
+    for i in sorted(range(len(rows)), key=lambda i: -score[i]):
+        rivals = [j for j in kept if config.agnostic_nms or label[j] == label[i]]
+        if (config.classes is None or label[i] in config.classes) and all(
+            overlap(corners(rows[i]), corners(rows[j])) <= config.iou for j in rivals
+        ):
+            kept.append(i)
+    return kept[: config.max_det]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"iou": 0.3}, {"agnostic_nms": True}, {"classes": (0, 2)}, {"max_det": 3}, {"compat": True}],
+    ids=str,
+)
+@pytest.mark.parametrize("classes", [1, 3])
+def test_equals_brute_force(seed: int, classes: int, options: dict[str, object]) -> None:
+    rows = candidates(seed, classes)
+    config = PredictConfig(**options)
+    expected = by_hand(rows, classes, config)
+    boxes, keypoints = choose(rows, classes, config)
+    np.testing.assert_array_equal(keypoints, rows[expected, 4 + classes :])
+    np.testing.assert_array_equal(boxes[:, 4], rows[expected, 4 : 4 + classes].max(1))
+    np.testing.assert_array_equal(boxes[:, 5], rows[expected, 4 : 4 + classes].argmax(1))
+    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:4]) / 2, rows[expected, :2], atol=1e-4)
+    np.testing.assert_allclose(boxes[:, 2:4] - boxes[:, :2], rows[expected, 2:4], atol=1e-4)
+
+
+def test_nothing_in_nothing_out() -> None:
+    boxes, keypoints = choose(np.zeros((0, 56), np.float32), 1, PredictConfig())
+    assert (boxes.shape, keypoints.shape) == ((0, 6), (0, 51))
+
+
+def test_the_best_candidates_are_looked_at_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postprocess, "MOST_CANDIDATES", 5)
+    rows = np.zeros((9, 11), np.float32)
+    rows[:, 0], rows[:, 2:4] = np.arange(9) * 100, 10  # nine boxes apart
+    rows[:, 4] = [0.1, 0.9, 0.2, 0.8, 0.3, 0.7, 0.4, 0.6, 0.5]
+    boxes, _ = choose(rows, 1, PredictConfig())
+    assert boxes[:, 4].tolist() == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5])

@@ -1,0 +1,216 @@
+"""The inference loop and predict: coordinates, batches, order, failures, what is said, memory, threads."""
+
+import logging
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from builders import FakeBackend, make_network, make_photo
+
+from yolopose.config import ExportConfig, PredictConfig, ValConfig
+from yolopose.errors import PoseError
+from yolopose.formats.pytorch import TorchBackend
+from yolopose.formats.table import export, open_backend
+from yolopose.geometry.letterbox import fit
+from yolopose.predict import detect, predict
+
+SIZES = [(240, 320), (333, 517), (100, 640), (641, 97), (240, 320), (33, 35)]
+
+
+def photo_of(hw: tuple[int, int]) -> np.ndarray:
+    """A rectangle over the middle half of the image."""
+    return make_photo(hw, (hw[1] // 4, hw[0] // 4, hw[1] * 3 // 4, hw[0] * 3 // 4))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three photographs, and between them a file that is none."""
+    for name in ("a", "c", "d"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), make_photo())
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    return tmp_path
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    path = tmp_path / "film.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (320, 240))
+    for _ in range(8):
+        writer.write(make_photo())
+    writer.release()
+    return path
+
+
+@pytest.mark.parametrize("hw", SIZES)
+def test_coordinates_are_those_of_the_image(hw: tuple[int, int]) -> None:
+    found = detect(FakeBackend(), [photo_of(hw)], PredictConfig(imgsz=320))[0]
+    expected = np.array([hw[1] // 4, hw[0] // 4, hw[1] * 3 // 4, hw[0] * 3 // 4])
+    pixel = max(hw) / 320  # one pixel of the canvas
+    np.testing.assert_allclose(found.boxes[0, :4], expected, atol=0.51 * max(pixel, 1))
+    np.testing.assert_allclose(found.keypoints[0, 3, :2], expected[2:], atol=0.51 * max(pixel, 1))
+    assert found.boxes[0, 4:].tolist() == [np.float32(0.9), 0]
+    assert found.shape[2] % 32 == found.shape[3] % 32 == 0
+
+
+def test_results_lie_within_the_image() -> None:
+    backend = FakeBackend()
+    found = detect(backend, [np.full((50, 70, 3), 255, np.uint8)], PredictConfig(imgsz=96))[0]
+    assert found.boxes[0, :4].tolist() == [0, 0, 70, 50]
+
+
+def test_neighbours_change_nothing() -> None:
+    images = [photo_of(hw) for hw in SIZES]
+    backend, config = FakeBackend(), PredictConfig(imgsz=320)
+    together = detect(backend, images, config)
+    assert backend.shapes[0][0] == 2  # the two of equal size ran as one batch
+    for image, found in zip(images, together, strict=True):
+        alone = detect(FakeBackend(), [image], config)[0]
+        np.testing.assert_array_equal(alone.boxes, found.boxes)
+        np.testing.assert_array_equal(alone.keypoints, found.keypoints)
+        assert set(found.speed) == {"preprocess", "inference", "postprocess"}
+
+
+def test_compat_pads_unequal_images_to_the_full_size() -> None:
+    images = [photo_of(hw) for hw in SIZES[:2]]
+    shapes = [found.shape for found in detect(FakeBackend(), images, PredictConfig(imgsz=320, compat=True))]
+    assert shapes == [(1, 3, 320, 320)] * 2
+    assert detect(FakeBackend(), images[:1], PredictConfig(imgsz=320, compat=True))[0].shape == (1, 3, 256, 320)
+
+
+def test_rect_off_pads_to_the_full_size_in_val() -> None:
+    found = detect(FakeBackend(), [photo_of((240, 320))], ValConfig(imgsz=320, rect=False))[0]
+    assert found.shape == (1, 3, 320, 320)
+
+
+def test_a_file_of_fixed_size_gets_that_size() -> None:
+    backend = FakeBackend(fixed_shape=(1, 160, 224))
+    found = detect(backend, [photo_of((240, 320))], PredictConfig(imgsz=640))[0]
+    assert backend.shapes == [(1, 160, 224, 3)]
+    np.testing.assert_allclose(found.boxes[0, :4], [80, 60, 240, 180], atol=0.8)
+
+
+def test_letterboxes_may_be_given() -> None:
+    box = fit((240, 320), (320, 320), rect=False)
+    found = detect(FakeBackend(), [photo_of((240, 320))], PredictConfig(), letterboxes=[box])[0]
+    assert found.shape == (1, 3, 320, 320)
+    np.testing.assert_allclose(found.boxes[0, :4], [80, 60, 240, 180], atol=0.51)
+
+
+def test_two_numbers_per_keypoint_and_nothing_found() -> None:
+    found = detect(FakeBackend(4, 2), [photo_of((64, 64)), np.zeros((64, 64, 3), np.uint8)], PredictConfig(compat=True))
+    assert [f.keypoints.shape for f in found] == [(1, 4, 2), (0, 4, 2)]
+    assert found[1].boxes.shape == (0, 6)
+
+
+def test_observers_see_the_maps_of_every_run() -> None:
+    seen: list[tuple[int, list[int]]] = []
+    backend = TorchBackend(make_network())
+    images = [photo_of(hw) for hw in SIZES]
+    config = PredictConfig(imgsz=96, conf=0.5)
+    found = detect(backend, images, config, observe=lambda maps, at: seen.append((len(maps.keypoints), at)))
+    assert sorted(i for _, positions in seen for i in positions) == list(range(len(images)))
+    assert all(count == len(positions) for count, positions in seen)
+    for plain, observed in zip(detect(backend, images, config), found, strict=True):
+        np.testing.assert_array_equal(plain.boxes, observed.boxes)
+    with pytest.raises(TypeError, match="torch backend"):
+        detect(FakeBackend(), images, config, observe=lambda maps, at: None)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx"])
+def test_many_threads_on_one_backend_equal_one(runtime: str, tmp_path: Path) -> None:
+    network = make_network()
+    if runtime == "torch":
+        backend: Any = TorchBackend(network)
+    else:
+        file = tmp_path / "m.onnx"
+        backend = open_backend(export(network, ExportConfig(out=str(file), dynamic=True, opset=17, imgsz=64)))
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (*hw, 3), dtype=np.uint8) for hw in SIZES * 4]
+    config = PredictConfig(imgsz=96, conf=0.5)
+
+    def one(image: np.ndarray) -> Any:
+        return next(predict(backend, image, PredictConfig(imgsz=96, conf=0.5, verbose=False)))
+
+    serial = [detect(backend, [image], config)[0] for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        threaded = list(pool.map(one, images))
+    for expected, found in zip(serial, threaded, strict=True):
+        np.testing.assert_array_equal(found.boxes.data, expected.boxes)
+        np.testing.assert_array_equal(found.keypoints.data, expected.keypoints)
+
+
+def test_lines_are_those_that_users_know(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = predict(FakeBackend(), str(folder), PredictConfig(imgsz=320))
+    results = list(run)
+    assert [Path(r.path).name for r in results] == ["a.png", "c.png", "d.png"]
+    assert (run.done, run.failed, run.save_dir) == (3, 1, None)
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert lines[0].startswith(f"image 1/4 {folder}/a.png: 256x320 1 person, ")
+    assert lines[0].endswith("ms")
+    assert lines[1].startswith(f"image 3/4 {folder}/c.png: ")
+    assert lines[3].startswith("Speed: ")
+    assert lines[3].endswith("ms postprocess per image at shape (1, 3, 256, 320)")
+    assert len(lines) == 4
+    assert err.count("b.png") == 1
+
+
+def test_a_video_counts_frames(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = list(predict(FakeBackend(), str(video), PredictConfig(imgsz=320, batch=3, vid_stride=2)))
+    assert len(results) == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(f"video 1/1 (frame 3/8) {video}: 256x320 1 person, ")
+    assert lines[-1].endswith("at shape (3, 3, 256, 320)")
+
+
+def test_quiet_and_without_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = PredictConfig(imgsz=320, verbose=False, keep_image=False)
+    results = list(predict(FakeBackend(), [str(folder / "a.png"), make_photo()], config))
+    assert capsys.readouterr().out == ""
+    assert [r.orig_img for r in results] == [None, None]
+    assert results[0].orig_shape == (240, 320)
+    assert results[0].plot().shape == (240, 320, 3)
+
+
+def test_a_source_that_is_not_there_is_told_at_once() -> None:
+    with pytest.raises(PoseError, match=r"nowhere\.jpg"):
+        predict(FakeBackend(), "nowhere.jpg", PredictConfig())
+
+
+def test_results_come_one_by_one_and_are_not_held(video: Path) -> None:
+    run = predict(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False))
+    seen = []
+    for result in run:
+        seen.append(weakref.ref(result.orig_img))
+        del result
+        assert sum(ref() is not None for ref in seen) <= 1
+    assert len(seen) == 8
+
+
+def test_stopping_early_releases_the_source(video: Path) -> None:
+    run = predict(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False))
+    next(run)
+    run.close()
+    assert list(run) == []
+
+
+def test_compat_takes_a_list_as_one_batch() -> None:
+    images = [photo_of(hw) for hw in SIZES[:2]]
+    backend = FakeBackend()
+    assert len(list(predict(backend, images, PredictConfig(imgsz=320, compat=True, verbose=False)))) == 2
+    assert backend.shapes == [(2, 320, 320, 3)]
+
+
+@pytest.mark.parametrize(
+    ("imgsz", "fixed", "told"),
+    [(100, None, "rounded up to 128x128"), (320, (1, 640, 640), "takes 640x640 only"), (320, None, None)],
+)
+def test_a_size_that_cannot_be_is_told(imgsz: int, fixed: Any, told: str | None, caplog: Any) -> None:
+    config = PredictConfig(imgsz=imgsz, given=frozenset({"imgsz"}), verbose=False)
+    with caplog.at_level(logging.WARNING, "yolopose"):
+        list(predict(FakeBackend(fixed_shape=fixed), make_photo(), config))
+    assert (told in caplog.text) if told else not caplog.text
