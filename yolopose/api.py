@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from yolopose.checkpoint import Checkpoint
     from yolopose.evaluate.metrics import Metrics
     from yolopose.nn.network import PoseNet
+    from yolopose.train.loop import Outcome
 
 Callback = Callable[[Any], None]
 
@@ -111,10 +112,12 @@ class YOLO:
             UsageError: an unknown argument, or no data set named.
             PoseError: the data set cannot be read, or the run failed; the line says which and how to go on.
         """
-        require_torch("train")
-        from yolopose.train.loop import train
-
-        outcome = train(parse(TrainConfig, arguments), self._checkpoint, self._network, callbacks=self.callbacks)
+        outcome = _train(
+            parse(TrainConfig, {"model": self.ckpt_path and str(self.ckpt_path), **arguments}),
+            self._network,
+            self.callbacks,
+            pretrained=self._checkpoint is not None,
+        )
         self._open(outcome.best if outcome.best.exists() else outcome.last)
         self.metrics = outcome.metrics
         return self.metrics
@@ -252,6 +255,25 @@ def _fresh(name: str) -> PoseNet:
     return PoseNet(load_spec(name)).eval()
 
 
+def _train(
+    config: TrainConfig, base: PoseNet | None, callbacks: dict[str, list[Callback]], *, pretrained: bool
+) -> Outcome:
+    """A new run from `base`, or one that is resumed; exported files are refused."""
+    require_torch("train")
+    from yolopose.data.labels import load_data
+    from yolopose.train.loop import train
+    from yolopose.train.setup import prepare
+
+    if config.resume:
+        return train(config, callbacks=callbacks)
+    if config.data is None:
+        raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
+    if base is None:
+        raise PoseError(f"{config.model}: an exported file cannot be trained; start from its .pt or a model YAML")
+    network = prepare(base, load_data(config.data), config, pretrained=pretrained)
+    return train(config, network, callbacks=callbacks)
+
+
 def run_predict(values: dict[str, Any]) -> int:
     """`yolo predict`: pictures are written unless save=False. Returns 1 when a source item failed, otherwise 0."""
     config = parse(PredictConfig, {"save": True, "keep_image": False, **values})
@@ -270,15 +292,18 @@ def run_val(values: dict[str, Any]) -> int:
 def run_train(values: dict[str, Any]) -> int:
     """`yolo train`."""
     config = parse(TrainConfig, values)
-    if config.model is None and not config.resume:
+    if config.resume:
+        _train(config, None, {}, pretrained=True)
+    elif config.model is None:
         raise UsageError("model is missing: name weights or an architecture, as in model=yolov8n-pose.yaml")
-    YOLO(config.model).train(**values)
+    else:
+        YOLO(config.model).train(**values)
     return 0
 
 
 def run_export(values: dict[str, Any]) -> int:
     """`yolo export`."""
-    YOLO(parse(ExportConfig, values).model).export(**values)
+    log.info(f"saved as {YOLO(parse(ExportConfig, values).model).export(**values)}")
     return 0
 
 

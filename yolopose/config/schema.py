@@ -53,18 +53,16 @@ def arg(
 
 
 def arguments(cls: type[Any]) -> dict[str, Argument]:
-    """The arguments of a configuration class by name, in the order of declaration."""
+    """The arguments of a configuration class by name, its own before those it shares with other modes."""
     return _arguments(cls)  # type: ignore[arg-type]  # a class is hashable
 
 
 @functools.cache  # every call of predict() asks
 def _arguments(cls: Any) -> dict[str, Argument]:
     hints = get_type_hints(cls)
-    return {
-        f.name: Argument(f.name, f.default, hint=hints[f.name], **f.metadata)
-        for f in dataclasses.fields(cls)
-        if "doc" in f.metadata
-    }
+    declared = [f for f in dataclasses.fields(cls) if "doc" in f.metadata]
+    declared.sort(key=lambda f: f.name not in cls.__annotations__)  # a mode's own before the shared ones
+    return {f.name: Argument(f.name, f.default, hint=hints[f.name], **f.metadata) for f in declared}
 
 
 def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
