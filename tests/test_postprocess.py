@@ -1,10 +1,12 @@
 """The choice of detections among candidates, against a loop in plain Python."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from yolopose import postprocess
-from yolopose.config import PredictConfig
+from yolopose.config import PredictConfig, ValConfig
 from yolopose.postprocess import choose
 
 
@@ -13,30 +15,33 @@ def candidates(seed: int, classes: int, count: int = 60) -> np.ndarray:
     rng = np.random.default_rng(seed)
     boxes = np.concatenate([rng.uniform(0, 100, (count, 2)), rng.uniform(20, 80, (count, 2))], 1)
     scores = rng.integers(0, 8, (count, classes)) / 8
-    return np.concatenate([boxes, scores, rng.random((count, 6))], 1).astype(np.float32)
+    rows = np.concatenate([boxes, scores, rng.random((count, 6))], 1).astype(np.float32)
+    return rows[scores.max(1) > 0.2]
 
 
-def by_hand(rows: np.ndarray, classes: int, config: PredictConfig) -> list[int]:
-    """Indices of the rows that stay, in order."""
+def by_hand(rows: np.ndarray, classes: int, config: PredictConfig | ValConfig) -> list[tuple[int, int]]:
+    """(row, class) of the candidates that stay, in order."""
 
     def corners(row: np.ndarray) -> list[float]:
         x, y, w, h = (float(v) for v in row[:4])
         return [x - w / 2, y - h / 2, x + w / 2, y + h / 2]
 
-    def overlap(a: list[float], b: list[float]) -> float:
+    def overlap(i: int, j: int) -> float:
+        a, b = corners(rows[i]), corners(rows[j])
         w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
         inter = max(w, 0) * max(h, 0)
         return inter / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - inter)
 
-    label = [int(np.argmax(row[4 : 4 + classes])) for row in rows]
-    score = [float(max(row[4 : 4 + classes])) for row in rows]
-    kept: list[int] = []
-    for i in sorted(range(len(rows)), key=lambda i: -score[i]):
-        rivals = [j for j in kept if config.agnostic_nms or label[j] == label[i]]
-        if (config.classes is None or label[i] in config.classes) and all(
-            overlap(corners(rows[i]), corners(rows[j])) <= config.iou for j in rivals
-        ):
-            kept.append(i)
+    if isinstance(config, ValConfig):
+        pairs = [(i, c) for i in range(len(rows)) for c in range(classes) if rows[i, 4 + c] > config.conf]
+    else:
+        pairs = [(i, int(np.argmax(row[4 : 4 + classes]))) for i, row in enumerate(rows)]
+    kept: list[tuple[int, int]] = []
+    for i, label in sorted(pairs, key=lambda pair: -rows[pair[0], 4 + pair[1]]):
+        rivals = [j for j, other in kept if config.agnostic_nms or other == label]
+        wanted = config.classes is None or label in config.classes
+        if wanted and all(overlap(i, j) <= config.iou for j in rivals):
+            kept.append((i, label))
     return kept[: config.max_det]
 
 
@@ -47,16 +52,17 @@ def by_hand(rows: np.ndarray, classes: int, config: PredictConfig) -> list[int]:
     ids=str,
 )
 @pytest.mark.parametrize("classes", [1, 3])
-def test_equals_brute_force(seed: int, classes: int, options: dict[str, object]) -> None:
+@pytest.mark.parametrize("kind", [PredictConfig, ValConfig])
+def test_equals_brute_force(kind: type[Any], seed: int, classes: int, options: dict[str, object]) -> None:
     rows = candidates(seed, classes)
-    config = PredictConfig(**options)
-    expected = by_hand(rows, classes, config)
+    config = kind(**options, conf=0.2)
+    row, label = (np.array(part) for part in zip(*by_hand(rows, classes, config), strict=True))
     boxes, keypoints = choose(rows, classes, config)
-    np.testing.assert_array_equal(keypoints, rows[expected, 4 + classes :])
-    np.testing.assert_array_equal(boxes[:, 4], rows[expected, 4 : 4 + classes].max(1))
-    np.testing.assert_array_equal(boxes[:, 5], rows[expected, 4 : 4 + classes].argmax(1))
-    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:4]) / 2, rows[expected, :2], atol=1e-4)
-    np.testing.assert_allclose(boxes[:, 2:4] - boxes[:, :2], rows[expected, 2:4], atol=1e-4)
+    np.testing.assert_array_equal(keypoints, rows[row, 4 + classes :])
+    np.testing.assert_array_equal(boxes[:, 4], rows[row, 4 + label])
+    np.testing.assert_array_equal(boxes[:, 5], label)
+    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:4]) / 2, rows[row, :2], atol=1e-4)
+    np.testing.assert_allclose(boxes[:, 2:4] - boxes[:, :2], rows[row, 2:4], atol=1e-4)
 
 
 def test_nothing_in_nothing_out() -> None:
