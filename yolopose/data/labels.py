@@ -32,6 +32,7 @@ __all__ = [
     "Labels",
     "Scan",
     "audit_flip",
+    "examine",
     "label_path",
     "load_data",
     "read_labels",
@@ -109,7 +110,7 @@ def scan(
     todo = [i for i, image in enumerate(images) if (e := known.get(str(image))) is None or e.stat != stats[i]]
     entries = {str(image): known[str(image)] for image in images if str(image) in known}
     with ThreadPoolExecutor(threads) as pool:
-        fresh = pool.map(lambda i: _examine(images[i], labels[i], stats[i], spec, compat), todo)
+        fresh = pool.map(lambda i: examine(images[i], labels[i], stats[i], spec, compat), todo)
         entries.update(zip((str(images[i]) for i in todo), fresh, strict=True))
     entries = {str(image): entries[str(image)] for image in images}
     if cache and (todo or len(known) != len(entries)):
@@ -128,8 +129,8 @@ def select(labels: Labels, classes: Sequence[int] | None, single_cls: bool = Fal
     return dataclasses.replace(labels, classes=np.zeros_like(labels.classes)) if single_cls else labels
 
 
-def _examine(image: Path, label: Path, stat: Stat, spec: DataSpec, compat: bool) -> Entry:
-    """Look at one image and its labels."""
+def examine(image: Path, label: Path, stat: Stat, spec: DataSpec, compat: bool) -> Entry:
+    """Look at one image and its labels; what is wrong is in the entry."""
     nothing = no_labels(spec.layout.shape[0])
     try:
         hw = check_image(image)
