@@ -25,7 +25,16 @@ def module(root: Any) -> Thing | None:
 
 def state(archive: Archive, network: Thing) -> dict[str, Tensor]:
     """The state dict of `network`, in torch's order, every tensor in the type it is stored in."""
-    return {key: archive.tensor(view) for key, view in _walk(archive, network, "", iter(range(MAX_MODULES)))}
+    views = _walk(archive, _layers(archive, network), "model.", iter(range(MAX_MODULES)))
+    return {key: archive.tensor(view) for key, view in views}
+
+
+def _layers(archive: Archive, network: Thing) -> Thing:
+    """The list of the network's layers: its child `model`. Other children, such as a loss, are no part of it."""
+    layers = dict(_children(archive, network, "_modules")).get("model")
+    if not isinstance(layers, Thing):
+        raise PoseError(f"{archive.path}: its network ({network.kind.name}) has no layers")
+    return layers
 
 
 def _walk(archive: Archive, node: Thing, prefix: str, budget: Iterator[int]) -> Iterator[tuple[str, TensorView]]:
@@ -75,17 +84,15 @@ def describe(archive: Archive, network: Thing) -> dict[str, Any]:
 
 def _head(archive: Archive, network: Thing) -> Thing:
     """The last layer, once it is known to be that of a pose network."""
-    node = network
-    for _ in range(2):  # the network's one child is the list of its layers
-        layers = [child for _, child in _children(archive, node, "_modules")]
-        if not layers or not isinstance(layers[-1], Thing):
-            raise PoseError(f"{archive.path}: its network ({network.kind.name}) has no layers")
-        node = layers[-1]
-    kind = node.kind.name
+    layers = [child for _, child in _children(archive, _layers(archive, network), "_modules")]
+    if not layers or not isinstance(layers[-1], Thing):
+        raise PoseError(f"{archive.path}: its network ({network.kind.name}) has no layers")
+    kind = layers[-1].kind.name
     if kind != "Pose":
         task = f"a {TASKS[kind]} model" if kind in TASKS else f"a model that ends in {kind}"
         raise PoseError(f"{archive.path}: {task}; yolopose runs pose models of the YOLOv8 family")
-    return node
+    head: Thing = layers[-1]
+    return head
 
 
 def _about(archive: Archive, root: dict[Any, Any]) -> dict[str, Any]:
