@@ -128,7 +128,7 @@ def _version(response: http.client.HTTPResponse) -> str:
 def _copy(response: http.client.HTTPResponse, file: IO[bytes], advance: Callable[[int], Any]) -> None:
     while True:
         try:
-            chunk = response.read(CHUNK)
+            chunk = response.read1(CHUNK)  # whatever is there: what has come is on the disk when it breaks
         except (OSError, http.client.HTTPException) as error:
             raise _Broken(f"the connection broke ({error or type(error).__name__})") from None
         if not chunk:
@@ -153,11 +153,12 @@ def _open(request: Request, part: Path) -> Any:
         return build_opener(_WebOnly).open(request, timeout=TIMEOUT)
     except HTTPError as error:
         error.close()
+        answer = f"{error.code} {' '.join(str(error.reason).split())}"
         if error.code == 416:  # the part is longer than the file
             part.unlink(missing_ok=True)
         if error.code == 416 or error.code >= 500:
-            raise _Broken(f"the server answers {error.code} {error.reason}") from None
-        raise PoseError(f"{request.full_url}: the server answers {error.code} {error.reason}") from None
+            raise _Broken(f"the server answers {answer}") from None
+        raise PoseError(f"{request.full_url}: the server answers {answer}") from None
     except URLError as error:
         raise Unreachable(f"cannot reach {request.host} ({error.reason})") from None
     except (OSError, http.client.HTTPException) as error:

@@ -83,7 +83,7 @@ def find(name: str | Path, places: Places | None = None, *, progress: bool = Tru
         return Path(name)
     word = Path(name).name if Path(name).suffix else f"{Path(name).name}.pt"
     local = {file.name: file for file in bundled(places)}
-    if Path(name) != Path(Path(name).name):  # a folder was named, so nothing else is meant
+    if Path(name).parent != Path():  # a folder was named, so nothing else is meant
         hint = f"; the bare name {word} would be found" if word in local or word in KNOWN else ""
         raise PoseError(f"{name}: no such file{hint}")
     if word in local:

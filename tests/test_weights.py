@@ -1,0 +1,161 @@
+"""Where models are looked for, and the one download of known weights."""
+
+import logging
+import socket
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from web import serve
+
+from yolopose import download, weights
+from yolopose.errors import PoseError
+from yolopose.weights import KNOWN, Places, bundled, cache_dir, default_model, find
+
+
+def checkpoint_bytes() -> bytes:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as zipped:
+        zipped.writestr("a/data.pkl", b"N." * 1000)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def web(monkeypatch):
+    monkeypatch.setattr(download, "PAUSE", 0.0)
+    with serve(checkpoint_bytes()) as served:
+        yield served
+
+
+@pytest.fixture
+def places(tmp_path, web):
+    (tmp_path / "assets" / "photos").mkdir(parents=True)
+    for name in ("face.pt", "face.onnx", "LICENSE", "photos/people.jpg"):
+        (tmp_path / "assets" / name).write_bytes(b"x")
+    return Places(tmp_path / "assets", tmp_path / "cache", web.address)
+
+
+@pytest.fixture
+def offline(tmp_path, places):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return Places(places.assets, places.cache, f"http://127.0.0.1:{port}/")
+
+
+def test_an_existing_path_comes_first(tmp_path, places, monkeypatch, web):
+    monkeypatch.chdir(tmp_path)
+    for name in ("face.pt", "yolov8n-pose.pt"):
+        Path(name).write_bytes(b"mine")
+        assert find(name, places) == Path(name)
+    Path("model_openvino").mkdir()
+    assert find(tmp_path / "model_openvino", places) == tmp_path / "model_openvino"
+    assert web.requests == []
+
+
+def test_then_what_is_bundled(places, web):
+    assert find("face.onnx", places) == places.assets / "face.onnx"
+    assert find("face", places) == places.assets / "face.pt"
+    assert [file.name for file in bundled(places)] == ["face.onnx", "face.pt"]
+    assert default_model(places).name == "face.onnx"
+    assert web.requests == []
+
+
+def test_then_the_cache_and_at_last_one_download(places, web, caplog):
+    caplog.set_level(logging.INFO, "yolopose")
+    target = places.cache / "yolov8s-pose.pt"
+    assert find("yolov8s-pose.pt", places) == target
+    assert target.read_bytes() == web.content
+    assert [request["path"] for request in web.requests] == ["/yolov8s-pose.pt"]
+    licence, summed = caplog.messages
+    assert "AGPL-3.0" in licence
+    assert "Ultralytics" in licence
+    assert web.sha256 in summed
+    assert find("yolov8s-pose.pt", places) == target
+    assert find("yolov8s-pose", places) == target
+    assert len(web.requests) == 1
+    assert len(caplog.messages) == 2
+
+
+def test_the_sum_is_checked_where_it_is_known(places, web, monkeypatch, caplog):
+    caplog.set_level(logging.INFO, "yolopose")
+    monkeypatch.setitem(KNOWN, "yolov8n-pose.pt", "0" * 64)
+    with pytest.raises(PoseError, match=f"sha256 {web.sha256}, expected 0000"):
+        find("yolov8n-pose.pt", places)
+    assert not list(places.cache.iterdir())
+    monkeypatch.setitem(KNOWN, "yolov8n-pose.pt", web.sha256)
+    assert find("yolov8n-pose.pt", places).is_file()
+    assert not any("sha256" in message for message in caplog.messages)
+
+
+def test_without_a_network_what_is_bundled_is_named(offline):
+    with pytest.raises(PoseError) as caught:
+        find("yolov8n-pose.pt", offline)
+    message = str(caught.value)
+    assert message.startswith("yolov8n-pose.pt: cannot reach 127.0.0.1:")
+    assert "bundled (face.onnx, face.pt)" in message
+    assert "\n" not in message
+    with pytest.raises(PoseError, match=r"bundled \(nothing\)"):
+        find("yolov8n-pose.pt", Places(offline.assets / "photos", offline.cache, offline.release))
+
+
+def test_a_page_that_is_no_checkpoint_is_not_kept(places, web):
+    """A hotel's network answers every address with its own page."""
+    web.content = b"<html>please log in</html>"
+    with pytest.raises(PoseError, match="did not send a checkpoint; nothing was kept"):
+        find("yolov8n-pose.pt", places)
+    assert not list(places.cache.iterdir())
+
+
+def test_a_broken_download_is_continued_by_the_next_call(places, web):
+    web.cuts = [500, 0, 0]
+    with pytest.raises(PoseError, match="run again to go on"):
+        find("yolov8n-pose.pt", places)
+    assert find("yolov8n-pose.pt", places).read_bytes() == web.content
+    assert web.requests[-1]["Range"] == "bytes=500-"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("yolov8n_pose.pt", "yolov8n_pose.pt: no such file; did you mean yolov8n-pose.pt?"),
+        ("fase.onnx", "fase.onnx: no such file; did you mean face.onnx?"),
+        ("zzzzzz.engine", "zzzzzz.engine: no such file"),
+        ("runs/yolov8n-pose.pt", "runs/yolov8n-pose.pt: no such file; the bare name yolov8n-pose.pt would be found"),
+        ("runs/best.pt", "runs/best.pt: no such file"),
+    ],
+)
+def test_unknown_names_are_answered_with_the_nearest(places, web, tmp_path, monkeypatch, name, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PoseError) as caught:
+        find(name, places)
+    assert str(caught.value) == words
+    assert web.requests == []
+
+
+def test_no_model_at_all(tmp_path):
+    with pytest.raises(PoseError, match=r"none is bundled; name a file, or one of yolov8n-pose\.pt"):
+        default_model(Places(tmp_path))
+
+
+def test_the_known_names():
+    assert list(KNOWN) == [*(f"yolov8{scale}-pose.pt" for scale in "nsmlx"), "yolov8x-pose-p6.pt"]
+    assert weights.RELEASE.startswith("https://")
+    assert all(file.suffix in (".pt", ".onnx") for file in bundled())
+
+
+@pytest.mark.parametrize(
+    ("platform", "environ", "wanted"),
+    [
+        ("linux", {}, "home/.cache/yolopose"),
+        ("linux", {"XDG_CACHE_HOME": "xdg"}, "xdg/yolopose"),
+        ("linux", {"XDG_CACHE_HOME": ""}, "home/.cache/yolopose"),
+        ("darwin", {}, "home/Library/Caches/yolopose"),
+        ("darwin", {"XDG_CACHE_HOME": "xdg"}, "xdg/yolopose"),
+        ("win32", {"LOCALAPPDATA": "local"}, "local/yolopose/Cache"),
+        ("win32", {}, "home/AppData/Local/yolopose/Cache"),
+    ],
+)
+def test_the_cache_is_where_the_platform_keeps_caches(platform, environ, wanted):
+    assert cache_dir(platform, environ, Path("home")) == Path(wanted)
