@@ -24,7 +24,7 @@ from yolopose.train.loss import Gains, PoseLoss
 from yolopose.train.optim import Ema, Recipe, Schedule, build_optimizer, parameter_groups, resolve
 from yolopose.train.ranks import Ranks
 from yolopose.train.run import Run
-from yolopose.train.setup import autocast_type, batch_size, freeze
+from yolopose.train.setup import autocast_type, batch_size, freeze, memory_format
 
 
 def begin(config: TrainConfig, network: PoseNet | None, ranks: Ranks, checkpoint: Checkpoint | None) -> Run:
@@ -37,13 +37,13 @@ def begin(config: TrainConfig, network: PoseNet | None, ranks: Ranks, checkpoint
         network = build(checkpoint)
         network.requires_grad_(True)
     if network is None:
-        raise UsageError("train: a network, or resume=True")
+        raise UsageError("nothing to train: name a model, or resume=True")
     if not config.data:
         raise UsageError("data=: which data set? name its YAML, for example data=coco8-pose.yaml")
     data = _data(config, ranks)
     _check(network, data, config)
     network.head.dfl.requires_grad_(False)
-    network = network.to(ranks.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.to(ranks.device).to(memory_format=memory_format(config))  # type: ignore[call-overload]
     freeze(network, config.freeze)
     dtype = autocast_type(config, network, ranks.device)
     size = batch_size(config, network, ranks, dtype)
@@ -51,7 +51,7 @@ def begin(config: TrainConfig, network: PoseNet | None, ranks: Ranks, checkpoint
         log.info(summary(network, config.imgsz, table=config.verbose and checkpoint is None))
     loader = _loader(config, data, ranks, size, network.info.stride)
     if ranks.world > 1 and ranks.device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     recipe = resolve(config, images=len(loader.dataset), batch=size, classes=len(network.info.names))
     optimizer = build_optimizer(network, recipe)
     _tell_optimizer(network, recipe)
@@ -75,7 +75,9 @@ def begin(config: TrainConfig, network: PoseNet | None, ranks: Ranks, checkpoint
     )
     if checkpoint is not None:
         state.restore(run, checkpoint.extra["train_state"], checkpoint.state)
-    run.model = ranks.wrap(torch.compile(network) if config.compile else network)
+    if config.compile:
+        run.model = torch.compile(network)  # type: ignore[assignment]  # a module, to torch's type an Any
+    run.model = ranks.wrap(run.model)
     if ranks.main and checkpoint is None:
         _write_args(run)
     return run

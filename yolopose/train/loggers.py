@@ -27,17 +27,17 @@ class TensorBoard:
     def __init__(self, args: Mapping[str, Any], save_dir: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(save_dir))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(save_dir))
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
         """See `Logger`."""
         for name, value in metrics.items():
-            self._writer.add_scalar(name, value, epoch)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, epoch)
+        self._writer.flush()
 
     def close(self) -> None:
         """See `Logger`."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class WandB:

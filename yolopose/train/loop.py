@@ -26,7 +26,7 @@ from yolopose.train.callbacks import Callbacks, Hooks
 from yolopose.train.loggers import Logger, check_loggers, open_loggers
 from yolopose.train.ranks import joined
 from yolopose.train.run import Run
-from yolopose.train.setup import describe_sigmas, kernels
+from yolopose.train.setup import describe_sigmas, kernels, memory_format
 from yolopose.train.validation import validate_best, validate_epoch
 
 MAX_NORM = 10.0  # of the gradient, beyond which it is scaled down
@@ -87,12 +87,12 @@ def train_epoch(run: Run, hooks: Hooks) -> None:
             hooks("on_train_batch_start", run)
             accumulate = run.schedule.apply(run.optimizer, run.iteration, run.epoch)
             run.batch = batch = batch.to(run.device, non_blocking=True)
-            images = resized(as_input(batch.images), run, index)
+            images = resized(as_input(batch.images, run.args), run, index)
             with torch.autocast(run.device.type, dtype=run.dtype, enabled=run.dtype is not None):
                 maps = run.model(images)
             loss, parts = run.criterion(maps, batch)
             watch(loss, batch)
-            run.scaler.scale(loss).backward()
+            run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             pictures.keep_batch(run, index)
             run.iteration, run.waiting = run.iteration + 1, run.waiting + 1
             if run.waiting >= accumulate:
@@ -195,9 +195,9 @@ def set_training(run: Run) -> None:
                 layer.eval()
 
 
-def as_input(images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8 → float32 from 0 to 1, in the same memory layout."""
-    return images.float().div_(255)
+def as_input(images: Tensor, config: TrainConfig) -> Tensor:
+    """(B, 3, H, W) uint8 → float32 from 0 to 1, in the memory layout of the network."""
+    return images.contiguous(memory_format=memory_format(config)).float().div_(255)
 
 
 def resized(images: Tensor, run: Run, index: int) -> Tensor:
@@ -214,8 +214,7 @@ def resized(images: Tensor, run: Run, index: int) -> Tensor:
 
 def introduce(run: Run) -> None:
     """What the run is about to do."""
-    layout = run.network.info.layout
-    log.info(describe_sigmas(run.criterion.sigmas.tolist(), run.data.given_sigmas, run.args.compat))
+    log.info(describe_sigmas(tuple(run.criterion.sigmas.tolist()), run.data.given_sigmas, run.args.compat))
     log.info(f"Image sizes {run.args.imgsz} train, {run.args.imgsz} val")
     log.info(f"Using {run.loader.workers} dataloader workers")
     log.info(f"Logging results to {run.save_dir}")

@@ -40,13 +40,13 @@ def line(cells: Sequence[str | float]) -> str:
 
 
 def append(path: Path, row: Mapping[str, float]) -> None:
-    """Add an epoch to results.csv (beside, then renamed), six digits per number; the file is begun when there is none.
+    """Add an epoch to results.csv (beside, then renamed); the file is begun when there is none.
 
     Raises:
         PoseError: the file cannot be written.
     """
     text = path.read_text(encoding="utf-8") if path.exists() else ",".join(COLUMNS) + "\n"
-    _write(path, text + ",".join(_digits(row.get(column, 0.0)) for column in COLUMNS) + "\n")
+    _write(path, text + ",".join(_digits(column, row.get(column, 0.0)) for column in COLUMNS) + "\n")
 
 
 def read(path: Path) -> dict[str, list[float]]:
@@ -64,8 +64,9 @@ def truncate(path: Path, epochs: int) -> None:
         _write(path, "".join(rows[: epochs + 1]))
 
 
-def _digits(value: float) -> str:
-    return f"{value:.6g}"
+def _digits(column: str, value: float) -> str:
+    """Six digits, of losses and metrics at most five after the point."""
+    return format(value if column.startswith("lr/") else round(value, 5), ".6g")
 
 
 def _write(path: Path, text: str) -> None:

@@ -111,9 +111,7 @@ class Run:
             self.best_fitness, self.best_epoch = self.fitness, self.epoch
         late = self.epoch - self.best_epoch
         if 0 < self.args.patience <= late and self.epoch + 1 < self.epochs:
-            log.info(
-                f"no better epoch than {self.best_epoch + 1} for {late} epochs (patience={self.args.patience}): stopping"
-            )
+            log.info(f"no epoch better than {self.best_epoch + 1} in {late} (patience={self.args.patience}): stopping")
             self.stop = True
         rates = {f"lr/pg{i}": float(group["lr"]) for i, group in enumerate(self.optimizer.param_groups)}
         losses = {f"train/{name}_loss": value for name, value in self.losses.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from yolopose import __version__
 from yolopose.checkpoint import Checkpoint, load, save
@@ -19,7 +19,8 @@ from yolopose.train.run import Run
 COUNTERS = ("epochs", "iteration", "waiting", "elapsed", "best_fitness", "best_epoch", "stop")
 # What may change when a run is resumed. All else decides the weights, or where the run is, and stays as it was.
 CHANGEABLE = frozenset(
-    ("cache", "data", "device", "epochs", "loggers", "patience", "plots", "save_period", "time", "val", "verbose", "workers")
+    ("cache", "data", "device", "epochs", "loggers", "patience", "plots", "save_period", "time", "val", "verbose",
+     "workers")
 )  # fmt: skip
 FINDING = frozenset({"model", "resume", "project", "name", "exist_ok"})  # how the run to resume is named
 
@@ -78,7 +79,7 @@ def restore(run: Run, state: dict[str, Any], average: dict[str, Tensor]) -> None
         parameters[name].grad = _like(parameters[name], gradient)
 
 
-def _like(parameter: nn.Parameter, value: Any) -> Any:
+def _like(parameter: Tensor, value: Any) -> Any:
     """A tensor of a parameter's shape in its memory layout: sums over other layouts round differently."""
     if isinstance(value, Tensor) and value.shape == parameter.shape:
         return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
