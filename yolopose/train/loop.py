@@ -62,8 +62,10 @@ def train(config: TrainConfig, network: PoseNet | None = None, *, callbacks: Cal
         hooks("on_pretrain_routine_start", run)
         stack.callback(hooks, "teardown", run)
         introduce(run)
-        if ranks.main and config.save:
-            state.save_last(run, run.epoch)  # a kill in the first epoch can be resumed, too
+        if ranks.main:
+            report.truncate(run.csv, run.epoch)
+            if config.save:
+                state.save_last(run, run.epoch)  # a kill in the first epoch can be resumed, too
         loggers = open_loggers(config.loggers or (), to_dict(config), run.save_dir) if ranks.main else []
         for logger in loggers:
             stack.callback(logger.close)
