@@ -1,0 +1,148 @@
+"""A validation in words: the lines that are printed, and the JSON in which every number carries its protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolopose import __version__
+from yolopose.config import ValConfig
+from yolopose.evaluate import errors
+from yolopose.evaluate.metrics import Metrics
+from yolopose.formats.base import Backend
+
+HEADER = f"{'Class':>22}{'Images':>11}{'Instances':>11}" + "".join(
+    f"{kind + '(P':>11}{'R':>11}{'mAP50':>11}{'mAP50-95)':>11}" for kind in ("Box", "Pose")
+)
+RULES = {
+    "box": "per class and IoU threshold .50:.05:.95 each detection chooses the truth it overlaps most, each truth "
+    "takes its most confident chooser; AP is the area under the monotone precision envelope at 101 recalls, closed at "
+    "(1, 0); P and R at the confidence of the best smoothed mean F1",
+    "pose": "as box, by object keypoint similarity with area = 0.53 x box area",
+    "coco": "pycocotools' (COCO keypoint and detection evaluation), at most 20 (keypoints) and 100 (boxes) detections "
+    "per image and class; area = 0.53 x box area",
+    "keypoints": errors.RULE,
+    "losses": "the training loss of the network's raw maps against the truths",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a validation was made; see `facts`."""
+
+    backend: Backend
+    config: ValConfig
+    data: str
+    metrics: Metrics
+    unlabelled: int  # instances without labelled keypoints
+    sigmas: tuple[float, ...]
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that the numbers depend on, in JSON types."""
+        config, info = self.config, self.backend.info
+        fixed, stride = self.backend.fixed_shape, info.stride
+        if fixed is not None:
+            resize = f"letterbox to {fixed[1]}x{fixed[2]} (height x width), the size of the exported file"
+        elif config.compat and config.rect:
+            resize = (
+                f"batches of {config.batch} by aspect ratio, letterboxed to a common multiple of {stride} and half more"
+            )
+        elif config.rect:
+            resize = f"letterbox, long side to imgsz, each image to its own multiple of {stride}"
+        else:
+            resize = "letterbox to a square of imgsz"
+        facts = {
+            name: getattr(config, name) for name in ("conf", "iou", "max_det", "imgsz", "agnostic_nms", "single_cls")
+        }
+        return facts | {
+            "classes": list(config.classes) if config.classes is not None else None,
+            "resize": resize,
+            "images": self.metrics.images,
+            "instances": int(self.metrics.class_instances.sum()),
+            "instances_without_keypoints": self.unlabelled,
+            "unlabelled_instances": "missed poses" if config.compat else "ignored for pose",
+            "sigmas": list(self.sigmas),
+            "precision": self.backend.precision,
+            "compat": config.compat,
+            "data": self.data,
+            "split": config.split,
+            "model": config.model,
+        }
+
+
+def report(metrics: Metrics, protocol: Protocol) -> dict[str, Any]:
+    """Every block of numbers with its rule and protocol, in JSON types."""
+    facts = protocol.facts()
+    blocks: dict[str, dict[str, Any]] = {kind: _kind(metrics, kind) for kind in ("box", "pose")}
+    blocks |= {"coco": metrics.coco, "losses": metrics.losses, "keypoints": {"table": metrics.keypoints}}
+    told = {
+        name: {"rule": RULES[name], "protocol": facts, "results": results}
+        for name, results in blocks.items()
+        if results
+    }
+    confusion = metrics.confusion_matrix
+    if confusion is not None:
+        told["confusion"] = {
+            "rule": f"rows predicted, columns true, last background; conf {confusion.conf}, IoU 0.45",
+            "protocol": facts | {"conf": confusion.conf},
+            "results": {"matrix": confusion.matrix.astype(int).tolist()},
+        }
+    return {"yolopose": __version__, "fitness": metrics.fitness, "speed_ms_per_image": metrics.speed} | told
+
+
+def _kind(metrics: Metrics, kind: str) -> dict[str, Any]:
+    """The figures of boxes or poses, over all classes and by class."""
+    values = getattr(metrics, kind)
+    keys = ("precision", "recall", "mAP50", "mAP50-95")
+    classes = {
+        metrics.names[int(c)]: dict(zip(keys, values.class_result(i), strict=True))
+        for i, c in enumerate(values.ap_class_index)
+    }
+    out: dict[str, Any] = dict(zip(keys, values.mean_results(), strict=True))
+    return out | {"mAP75": values.map75, "confidence_of_best_f1": values.best_conf, "classes": classes}
+
+
+def write_report(metrics: Metrics, path: Path) -> None:
+    """The report as JSON, written beside and renamed."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(json.dumps(metrics.report, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def lines(metrics: Metrics, *, brief: bool) -> Iterator[str]:
+    """What is printed: the table that users know, and unless `brief` classes, keypoints, COCO's figures and speed."""
+    yield HEADER
+    yield _line("all", metrics.images, int(metrics.class_instances.sum()), metrics.mean_results())
+    if brief:
+        return
+    if len(metrics.names) > 1:
+        for i, c in enumerate(metrics.ap_class_index):
+            counts = int(metrics.class_images[c]), int(metrics.class_instances[c])
+            yield _line(metrics.names[int(c)], *counts, metrics.class_result(i))
+    for kind, figures in metrics.coco.items():
+        yield f"COCO {kind}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    yield from _keypoint_lines(metrics)
+    speed = ", ".join(f"{ms:.1f}ms {step}" for step, ms in metrics.speed.items())
+    yield f"Speed: {speed} per image"
+
+
+def _line(name: str, images: int, instances: int, values: Any) -> str:
+    return f"{name:>22}{images:>11}{instances:>11}" + "".join(f"{value:>11.3g}" for value in values)
+
+
+def _keypoint_lines(metrics: Metrics) -> Iterator[str]:
+    """The table of keypoint errors."""
+    if not any(row["found"] for row in metrics.keypoints):
+        return
+    yield (
+        f"{'Keypoint':>22}{'Labelled':>11}{'Found':>11}{'median px':>11}{'90% px':>11}{'median rel':>11}{'90% rel':>11}"
+        f"{'PCK.05':>11}{'PCK.1':>11}"
+    )
+    columns = ("p50_px", "p90_px", "p50_relative", "p90_relative", "pck0.05", "pck0.1")
+    for row in metrics.keypoints:
+        values = "".join(f"{'-' if row[c] is None else format(row[c], '.3g'):>11}" for c in columns)
+        yield f"{row['keypoint']:>22}{row['labelled']:>11}{row['found']:>11}{values}"

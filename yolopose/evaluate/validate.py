@@ -1,0 +1,193 @@
+"""Validation: the one evaluator of `val`, of training and of exported files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from yolopose.config import ValConfig
+from yolopose.config import replace as change
+from yolopose.console import log
+from yolopose.data.labels import DataSpec, Item, Scan, scan, select
+from yolopose.data.reading import prefetch
+from yolopose.errors import PoseError
+from yolopose.evaluate import coco
+from yolopose.evaluate.confusion import ConfusionMatrix
+from yolopose.evaluate.errors import KeypointErrors
+from yolopose.evaluate.framing import Group, batch_of, groups, truth_of
+from yolopose.evaluate.metrics import KindMetrics, Metrics
+from yolopose.evaluate.outputs import CocoSets, Output, Seen, files
+from yolopose.evaluate.precision import Judged, judge, score
+from yolopose.evaluate.report import Protocol, lines, report, write_report
+from yolopose.formats.base import Backend
+from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.metadata import ModelInfo
+from yolopose.predict import detect
+from yolopose.progress import progress
+from yolopose.saving import run_folder
+
+if TYPE_CHECKING:
+    from yolopose.evaluate.losses import Losses
+    from yolopose.nn.head import Maps
+    from yolopose.train.loss import PoseLoss
+
+STEPS = ("preprocess", "inference", "loss", "postprocess")
+
+
+def validate(
+    backend: Backend,
+    data: DataSpec | Scan,
+    config: ValConfig,
+    *,
+    criterion: PoseLoss | None = None,
+    folder: Path | None = None,
+) -> Metrics:
+    """Measure a model on a split of a data set.
+
+    The result follows from the model, the data and the protocol alone: batch size, the other images and the number of
+    workers do not matter. (In compat mode images are batched and padded as the reference does, which does matter.)
+
+    Args:
+        backend: the model in any format.
+        data: a data set, or its split already scanned.
+        config: the arguments of val.
+        criterion: fills in `Metrics.losses`; needs a torch backend. Only the main table is printed then.
+        folder: where files go; None makes a new run folder when `config` asks for files.
+
+    Raises:
+        PoseError: model and data set do not fit, or an image cannot be read.
+    """
+    scanned = data if isinstance(data, Scan) else scan(data, config.split, strict=config.strict, compat=config.compat)
+    spec, info = scanned.spec, backend.info
+    check_fit(info, spec, config)
+    if folder is None and (config.plots or config.save_json or config.save_txt):
+        folder = run_folder(config.project, config.name, "val", exist_ok=config.exist_ok)
+    items = [replace(i, labels=select(i.labels, config.classes, config.single_cls)) for i in scanned.items]
+    losses = None
+    if criterion is not None:
+        from yolopose.evaluate.losses import Losses
+
+        losses = Losses(criterion, whole=not config.compat)
+    tally = Tally(info, config, sigmas_of(info, spec, config.compat))
+    sets = [CocoSets()] if config.metric == "coco" else []
+    outputs: list[Output] = [*files(folder, config, info), *sets]
+    with progress(config.verbose) as bar:
+        for done, seen in enumerate(look(backend, items, config, losses), start=1):
+            tally.add(seen)
+            for output in outputs:
+                output.add(seen)
+            bar(done, len(items))
+    for output in outputs:
+        output.finish()
+    metrics = replace(tally.metrics(losses), coco=_coco(sets[0], tally.sigmas) if sets else {}, save_dir=folder)
+    protocol = Protocol(backend, config, str(spec.yaml), metrics, tally.unlabelled, tally.sigmas)
+    metrics = replace(metrics, report=report(metrics, protocol))
+    _tell(metrics, config, brief=criterion is not None)
+    return metrics
+
+
+def check_fit(info: ModelInfo, spec: DataSpec, config: ValConfig) -> None:
+    """Raise PoseError when the data set labels what the model does not know."""
+    points, known = spec.layout.shape[0], info.kpt_shape[0]
+    if points != known:
+        raise PoseError(
+            f"{spec.yaml}: {points} keypoints per instance, the model has {known}: not the data of this model"
+        )
+    if len(spec.names) > len(info.names) and not config.single_cls:
+        raise PoseError(
+            f"{spec.yaml}: {len(spec.names)} classes, the model knows {len(info.names)}; "
+            "single_cls=True takes all as one"
+        )
+
+
+def sigmas_of(info: ModelInfo, spec: DataSpec, compat: bool) -> tuple[float, ...]:
+    """The OKS sigmas: the data set's, else the model's; in compat mode the reference's."""
+    if compat:
+        return compat_sigmas(spec.layout.shape)
+    return spec.layout.sigmas if spec.given_sigmas else info.layout.sigmas
+
+
+def look(backend: Backend, items: Sequence[Item], config: ValConfig, losses: Losses | None) -> Iterator[Seen]:
+    """Every image with its truths and detections, group by group, while the next images are being read."""
+    plan = groups(backend, [item.hw for item in items], config)
+    choice = change(config, agnostic_nms=True) if config.single_cls else config
+    reader = prefetch((items[i] for group in plan for i in group.positions), config.workers)
+    for group in plan:
+        chosen, images = zip(*islice(reader, len(group.positions)), strict=True)
+        boxes = group.letterboxes
+
+        def observe(maps: Maps, rows: list[int], chosen: Sequence[Item] = chosen, group: Group = group) -> None:
+            if losses is not None:
+                losses.add(maps, batch_of([chosen[i].labels for i in rows], [group.letterboxes[i] for i in rows]))
+
+        found = detect(backend, images, choice, letterboxes=boxes, observe=observe if losses else None)
+        for position, item, image, box, one in zip(group.positions, chosen, images, boxes, found, strict=True):
+            if config.single_cls:
+                one.boxes[:, 5] = 0
+            yield Seen(position, item, image, truth_of(item.labels, box), one)
+
+
+class Tally:
+    """Adds up what the images show; the order in which they come does not matter."""
+
+    def __init__(self, info: ModelInfo, config: ValConfig, sigmas: tuple[float, ...]) -> None:
+        self.info, self.sigmas, self.compat = info, sigmas, config.compat
+        self.unlabelled = 0
+        self._judged: dict[int, Judged] = {}
+        self._confusion = ConfusionMatrix(info.names, config.conf)
+        self._errors = KeypointErrors(info.layout.names)
+        self._speed = dict.fromkeys(STEPS, 0.0)
+
+    def add(self, seen: Seen) -> None:
+        """Judge one image."""
+        found, truth = seen.found, seen.truth
+        judged = judge(found.boxes, found.keypoints, truth, self.sigmas, ignore_unlabelled=not self.compat)
+        self._judged[seen.position] = judged
+        self._confusion.add(found.boxes, truth.boxes, truth.classes)
+        self._errors.add(found.keypoints, truth, judged)
+        for step, ms in found.speed.items():
+            self._speed[step] += ms
+        self.unlabelled += int((~truth.posed).sum())
+
+    def metrics(self, losses: Losses | None) -> Metrics:
+        """The metrics of all images."""
+        judged = [self._judged[i] for i in sorted(self._judged)]  # equal scores rank by image: a fixed order
+        count, images = len(self.info.names), max(len(judged), 1)
+        box, pose = (KindMetrics.of(score(judged, kind), count) for kind in ("box", "pose"))
+        per_image = np.array([np.bincount(j.truth_classes, minlength=count) for j in judged]).reshape(-1, count)
+        if losses is not None:
+            self._speed["loss"] += losses.seconds * 1e3
+            self._speed["inference"] -= losses.seconds * 1e3
+        return Metrics(
+            box, pose, self.info.names, len(judged), (per_image > 0).sum(0), per_image.sum(0), self._confusion,
+            speed={step: self._speed[step] / images for step in STEPS},
+            losses=losses.result() if losses else {},
+            keypoints=self._errors.table(),
+        )  # fmt: skip
+
+
+def _coco(sets: CocoSets, sigmas: tuple[float, ...]) -> dict[str, dict[str, float]]:
+    """COCO's figures for boxes and keypoints."""
+    truths, found = sets.sets()
+    return {kind: coco.evaluate(truths, found, kind, sigmas) for kind in ("bbox", "keypoints")}
+
+
+def _tell(metrics: Metrics, config: ValConfig, *, brief: bool) -> None:
+    """Print the tables, draw the plots, write the report."""
+    if config.verbose:
+        for line in lines(metrics, brief=brief):
+            log.info(line)
+    if metrics.save_dir is None:
+        return
+    if config.plots:
+        from yolopose.plots.validation import plot_metrics
+
+        plot_metrics(metrics, metrics.save_dir)
+    write_report(metrics, metrics.save_dir / "metrics.json")
+    if config.verbose and not brief:
+        log.info(f"Results saved to {metrics.save_dir}")

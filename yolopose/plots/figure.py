@@ -1,0 +1,45 @@
+"""The look that all plots share. No pyplot: nothing global is touched, and no display is needed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 160
+INK, QUIET, FAINT, GRID = "#1f2933", "#7b8794", "#c3cbd4", "#e9ecef"
+MAIN = "#1f6fd6"
+# Distinct also in grey and to the colour-blind (after Okabe and Ito 2008).
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6d31", "#6a51a3", "#b5cf6b", "#525252")
+
+
+def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure of so many inches and its axes: one, or an array (rows, columns)."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    axes = made.subplots(rows, columns)
+    for ax in made.axes:
+        dress(ax)
+    return made, axes
+
+
+def dress(ax: Axes) -> None:
+    """Quiet frame and grid, dark text."""
+    ax.set_axisbelow(True)
+    ax.grid(color=GRID, linewidth=0.8)
+    ax.tick_params(colors=INK, length=0, labelsize=9, pad=6)
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(QUIET)
+
+
+def save(made: Figure, path: Path) -> None:
+    """Write the picture beside `path`, then rename."""
+    part = path.with_name(f".{os.getpid()}.{path.name}")
+    made.savefig(part, dpi=DPI)
+    os.replace(part, path)
