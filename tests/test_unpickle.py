@@ -81,7 +81,8 @@ operator attrgetter|operator methodcaller|copyreg _reconstructor|copyreg add_ext
 marshal loads|codecs decode|codecs open|_codecs decode|_codecs lookup|torch load|torch.hub load|torch.jit load
 torch.storage _load_from_bytes|torch.serialization load|torch.utils.cpp_extension load|torch._utils _rebuild_tensor
 torch.ops load_library|torch.package PackageImporter|torch._dynamo.guards GuardBuilder|numpy load|numpy frombuffer
-numpy.testing._private.utils runstring|pathlib Path|pathlib PosixPath.open|collections OrderedDict.fromkeys
+numpy.testing._private.utils runstring|dill._dill _import_module|dill._dill _create_function|pathlib Path
+pathlib PosixPath.open|collections OrderedDict.fromkeys
 torch._utils _rebuild_tensor_v2.__globals__|ultralytics.nn.tasks PoseModel.__init__.__globals__
 ultralytics.utils.checks os.system|ultralytics.__init__ os|ultralytics..nn Conv|torch.nn.__builtins__ eval
 torch.nn __init__|ultralyticsx.nn Conv|ultralytics PoseModel|__main__ Model|models.yolo Model
@@ -189,6 +190,8 @@ def tricks(canary: str) -> dict[str, tuple[bytes, str]]:
         "number type called": (call(name("torch", "FloatStorage"), number(1000)), "calls torch.FloatStorage"),
         "path of objects": (call(path, stand_in()), "path"),
         "set of lists": (call(name("builtins", "set"), b"]]a"), "key of type list"),
+        "dill's types": (call(call(name("dill._dill", "_load_type"), text("FunctionType")), shell), "type by its name"),
+        "dill's set of lists": (call(call(name("dill._dill", "_load_type"), text("set")), b"]]a"), "key of type list"),
         "set of a stand-in": (call(name("builtins", "set"), stand_in()), "no list"),
         "parameter of nothing": (call(name("torch._utils", "_rebuild_parameter"), b"N", b"\x88", b"}"), "no tensor"),
         "too few arguments": (call(name("torch._utils", "_rebuild_tensor_v2")), "damaged"),
@@ -354,6 +357,11 @@ def test_reconstructed_values(protocol):
     assert read(torch.Size([1, 2])) == (1, 2)
     assert read(torch.device("cuda", 1)) == "cuda:1"
     assert str(read(torch.float16)) == "torch.float16"
+
+
+def test_dills_set_is_a_set():
+    data = call(call(name("dill._dill", "_load_type"), text("set")), b"](K\x01K\x02e")
+    assert unpickle.load(HEAD + data + b".", "x.pt") == {1, 2}
 
 
 PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict, set, Name, Thing, Storage, TensorView)

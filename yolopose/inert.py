@@ -199,6 +199,13 @@ def _method(owner: Any, word: Any) -> Thing:
     return Thing(Name("builtins", "getattr"), (owner, word))
 
 
+def _type(word: Any) -> Name:
+    """The one builtin type that a module needs, as the pickler dill spells it; some checkpoints are written with it."""
+    if not (isinstance(word, str) and word in ("set", "SetType")):
+        refuse("it asks for a type by its name")
+    return Name("builtins", "set")
+
+
 def _dtype(code: Any, *_: Any) -> Thing:
     if not (isinstance(code, str) and re.fullmatch(r"f[248]|[iu][1248]|b1", code)):
         refuse("a NumPy array of something else than plain numbers")
@@ -237,6 +244,7 @@ CONSTRUCTORS: dict[Name, Callable[..., Any]] = {
     Name("torch", "device"): _device,
     Name("collections", "OrderedDict"): _ordered_dict,
     Name("_codecs", "encode"): _encode,
+    Name("dill._dill", "_load_type"): _type,
     NUMPY_DTYPE: _dtype,
     **{Name(core, "scalar"): _scalar for core in NUMPY_CORES},
     **{Name(core, "_reconstruct"): _array for core in NUMPY_CORES},
