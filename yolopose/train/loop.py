@@ -66,6 +66,8 @@ def train(config: TrainConfig, network: PoseNet | None = None, *, callbacks: Cal
             report.truncate(run.csv, run.epoch)
             if config.save:
                 state.save_last(run, run.epoch)  # a kill in the first epoch can be resumed, too
+            if config.plots and checkpoint is None:
+                pictures.draw_labels(run)
         loggers = open_loggers(config.loggers or (), to_dict(config), run.save_dir) if ranks.main else []
         for logger in loggers:
             stack.callback(logger.close)
@@ -159,6 +161,8 @@ def conclude(run: Run, hooks: Hooks) -> Outcome:
     metrics = run.validation
     if run.ranks.main:
         log.info(f"\n{run.epoch} epochs completed in {run.elapsed / 3600:.3f} hours.")
+        if run.args.plots:
+            pictures.draw_results(run)
         if run.args.save:
             metrics = validate_best(run)
             state.strip(run.last)  # last: only now the run cannot be resumed any more

@@ -10,6 +10,8 @@ from yolopose.data.batch import Batch
 from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.geometry.boxes import cxcywh_to_xyxy
 from yolopose.images import encode_jpeg
+from yolopose.plots.training import LabelFacts, plot_labels, plot_results
+from yolopose.train import report
 from yolopose.train.run import Run
 
 BATCHES = 3  # drawn at the start, and as many when mosaic ends
@@ -38,3 +40,23 @@ def draw_batch(batch: Batch, run: Run, path: Path) -> None:
     ]
     info = run.network.info
     path.write_bytes(encode_jpeg(mosaic(tiles, info.layout, info.names, DrawStyle(conf=False))))
+
+
+def draw_labels(run: Run) -> None:
+    """Write labels.jpg: the instances that are trained on."""
+    items = run.loader.dataset.items
+    info = run.network.info
+    facts = LabelFacts(
+        classes=np.concatenate([item.labels.classes for item in items]),
+        boxes=np.concatenate([item.labels.boxes for item in items]),
+        labelled=np.concatenate([item.labels.keypoints[..., 2] > 0 for item in items]),
+        names=list(info.names.values()),
+        points=info.layout.names,
+    )
+    plot_labels(facts, run.save_dir / "labels.jpg")
+
+
+def draw_results(run: Run) -> None:
+    """Write results.png: the columns of results.csv."""
+    if columns := report.read(run.csv):
+        plot_results(columns, run.save_dir / "results.png")
