@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from yolopose import weights
-from yolopose.config import ExportConfig, PredictConfig, TrainConfig, ValConfig, parse
+from yolopose.config import ConvertConfig, DoctorConfig, ExportConfig, PredictConfig, TrainConfig, ValConfig, parse
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import Backend, OpenOptions
@@ -307,9 +307,25 @@ def run_export(values: dict[str, Any]) -> int:
     return 0
 
 
+def run_doctor(values: dict[str, Any]) -> int:
+    """`yolo doctor`. Returns 1 when strict=True and something is wrong with the data, otherwise 0."""
+    from yolopose.data import doctor
+
+    return doctor.run(parse(DoctorConfig, values))
+
+
+def run_convert(values: dict[str, Any]) -> int:
+    """`yolo convert`."""
+    from yolopose.data import convert
+
+    return convert.run(parse(ConvertConfig, values))
+
+
 COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     "predict": run_predict,
     "val": run_val,
     "train": run_train,
     "export": run_export,
+    "doctor": run_doctor,
+    "convert": run_convert,
 }

@@ -42,12 +42,12 @@ class DetectArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictConfig(RunArgs, DetectArgs):
-    """Arguments of predict."""
+    """Find the instances in images, videos and streams; draw and write them."""
 
     source: Any = arg(None, "image, video, folder, glob, list, URL, stream, camera number, screen, - or array")
     conf: float = arg(0.25, "lowest confidence of a detection", low=0.0, high=1.0)
     imgsz: ImageSize = arg(640, "input size in pixels: the long side, or height,width", low=32)
-    rect: bool = arg(True, "pad each image only to the next multiple of the stride")
+    rect: bool = arg(True, "without effect, as in 8.3: each image is padded only to the next multiple of the stride")
     batch: int = arg(1, "images per run of the network", low=1)
     vid_stride: int = arg(1, "take every n-th frame of a video", low=1)
     stream_buffer: bool = arg(False, "keep a stream's waiting frames instead of only the newest")
@@ -67,7 +67,7 @@ class PredictConfig(RunArgs, DetectArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class ValConfig(RunArgs, DetectArgs):
-    """Arguments of val."""
+    """Measure a model on a labelled data set."""
 
     multi_label = True  # of every class it scores above conf in, as average precision wants it
     data: str | None = arg(None, "data set YAML; None is the one the model was trained on")
@@ -88,14 +88,14 @@ class ValConfig(RunArgs, DetectArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(RunArgs):
-    """Arguments of train."""
+    """Train a model on a labelled data set, or resume a run."""
 
     data: str | None = arg(None, "data set YAML")
     epochs: int = arg(100, "passes over the training images", low=1)
     time: float | None = arg(None, "hours to train; overrides epochs", low=0.0)
     patience: int = arg(100, "stop after so many epochs without a better fitness; 0 never stops", low=0)
     batch: float = arg(16, "images per step; -1 fits 60 % of the GPU's memory, 0 to 1 that share", low=-1)
-    imgsz: ImageSize = arg(640, "input size in pixels of the square (long side) input", low=32)
+    imgsz: int = arg(640, "side of the square input in pixels", low=32)
     save: bool = arg(True, "write checkpoints")
     save_period: int = arg(-1, "also keep a checkpoint every n epochs", low=-1)
     cache: bool | str = arg(False, "keep decoded images: ram or disk", choices=(False, True, "ram", "disk"))
@@ -158,7 +158,7 @@ class TrainConfig(RunArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(RunArgs):
-    """Arguments of export."""
+    """Write a model in another format."""
 
     format: str = arg("onnx", "target format; 'yolo formats' lists them")
     imgsz: ImageSize | None = arg(
@@ -175,7 +175,7 @@ class ExportConfig(RunArgs):
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
-    """Arguments of doctor."""
+    """Examine a data set: bad rows, leakage, statistics, flips; never writes into it."""
 
     data: str | None = arg(None, "data set YAML")
     out: str | None = arg(None, "folder of the report; None is the next free runs/pose/doctor")
@@ -187,7 +187,7 @@ class DoctorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
-    """Arguments of convert: COCO keypoints to YOLO labels (coco=), or back (data=)."""
+    """Make YOLO labels of COCO keypoints (coco=), or the reverse (data=)."""
 
     coco: str | None = arg(None, "COCO keypoints .json to make YOLO labels of")
     data: str | None = arg(None, "data set YAML to make a COCO keypoints .json of")
