@@ -162,7 +162,9 @@ def tricks(canary: str) -> dict[str, tuple[bytes, str]]:
         "storage of no key": (b"(" + text("storage") + floats + b"K\x01" + text("cpu") + b"K\x01tQ", "key or size"),
         "storage of -1": (storage(-1), "key or size"),
         "getattr of a name": (call(getattr_, system, text("forward")), "posix.system"),
-        "getattr of a class": (call(getattr_, a_class, text("forward")), "getattr"),
+        "getattr of a torch name": (call(getattr_, size, text("forward")), "getattr"),
+        "getattr of a class": (call(getattr_, a_class, text("mro")), "getattr"),
+        "method called": (call(call(getattr_, a_class, text("forward")), shell), "not a name"),
         "getattr of a text": (call(getattr_, text("a"), text("forward")), "getattr"),
         "getattr __class__": (call(getattr_, stand_in(), text("__class__")), "getattr"),
         "getattr a path": (call(getattr_, stand_in(), text("forward.__globals__")), "getattr"),
@@ -259,6 +261,14 @@ def test_a_function_of_a_stand_in_package_is_only_recorded():
     assert type(found) is Thing
     assert found.args == ("touch x",)
     assert "ultralytics" not in sys.modules
+
+
+def test_methods_of_stand_ins_are_only_recorded():
+    """Fused layers hold `self.forward_fuse`, heads of version 8.0 `Detect.forward`."""
+    for owner in (stand_in(), name("ultralytics.nn.modules.head", "Detect")):
+        found = unpickle.load(HEAD + call(name("__builtin__", "getattr"), owner, text("forward_fuse")) + b".", "x.pt")
+        assert type(found) is Thing
+        assert found.args[1] == "forward_fuse"
 
 
 def test_self_reference_is_data():

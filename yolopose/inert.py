@@ -193,8 +193,9 @@ def _texts(parts: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def _method(owner: Any, word: Any) -> Thing:
-    """The bound `forward_…` that a fused layer keeps of itself; recorded like all else, and looked up by nobody."""
-    if not (isinstance(owner, Thing) and isinstance(word, str) and re.fullmatch(r"forward\w*", word)):
+    """A `forward…` that fused layers and the heads of early versions keep of themselves or of a class: recorded only."""
+    stand_in = isinstance(owner, Thing) or (isinstance(owner, Name) and owner.module.startswith(STAND_INS))
+    if not (stand_in and isinstance(word, str) and re.fullmatch(r"forward\w*", word)):
         refuse("it calls getattr")
     return Thing(Name("builtins", "getattr"), (owner, word))
 
