@@ -44,6 +44,14 @@ def test_the_built_network_computes_the_same(tmp_path):
     assert trainable == [name for name, value in network.named_parameters() if value.requires_grad]
 
 
+def test_an_unstated_licence_is_not_taken_for_none(tmp_path):
+    found = checkpoint.load(save_foreign(tmp_path / "a.pt", tiny(), license=None, version=None, date=None))
+    assert found.info.extra == {
+        "origin": "Ultralytics",
+        "license": "not stated in the file; weights by Ultralytics are AGPL-3.0",
+    }
+
+
 def test_the_averaged_network_is_preferred(tmp_path):
     network, other = tiny(), tiny()
     torch.nn.init.constant_(other.model[0].conv.weight, 0.25)

@@ -14,6 +14,7 @@ from yolopose.inert import TensorView, Thing
 # What the last layer of a network of another task is called.
 TASKS = {"Detect": "detection", "Segment": "segmentation", "Classify": "classification", "OBB": "oriented-box"}
 KEPT = ("epoch", "best_fitness", "train_metrics", "train_results", "docs")
+UNSTATED = "not stated in the file; weights by Ultralytics are AGPL-3.0"
 MAX_MODULES, MAX_DEPTH = 10_000, 32
 
 
@@ -98,7 +99,8 @@ def _head(archive: Archive, network: Thing) -> Thing:
 def _about(archive: Archive, root: dict[Any, Any]) -> dict[str, Any]:
     """Where the weights come from and whose licence they carry."""
     date, version, licence = (archive.plain(root.get(key)) for key in ("date", "version", "license"))
-    about = {"origin": f"Ultralytics {version}" if version else "Ultralytics", "license": licence, "date": date}
+    origin = f"Ultralytics {version}" if version else "Ultralytics"
+    about = {"origin": origin, "license": licence or UNSTATED, "date": date}
     return {key: value for key, value in about.items() if value is not None}
 
 

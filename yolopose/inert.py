@@ -193,7 +193,7 @@ def _texts(parts: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def _method(owner: Any, word: Any) -> Thing:
-    """A `forward…` that fused layers and the heads of early versions keep of themselves or of a class: recorded only."""
+    """A `forward…` that fused layers and early heads keep of themselves or of another class: it is only recorded."""
     stand_in = isinstance(owner, Thing) or (isinstance(owner, Name) and owner.module.startswith(STAND_INS))
     if not (stand_in and isinstance(word, str) and re.fullmatch(r"forward\w*", word)):
         refuse("it calls getattr")
