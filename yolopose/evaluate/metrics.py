@@ -24,7 +24,7 @@ class KindMetrics:
     F1 are read at `best_conf`, the confidence of the best mean F1.
     """
 
-    scores: Scores
+    scores: Scores = field(repr=False)
     ap_class_index: Array  # (C',)
     all_ap: Array  # (C', 10) by threshold .50:.05:.95
     ap: Array  # (C',) mean over the thresholds

@@ -1,0 +1,48 @@
+"""Plots exist, have ink, and leave matplotlib's global state alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from yolopose.plots.confusion import plot_confusion
+from yolopose.plots.curves import Curves, plot_curves
+
+
+@pytest.mark.parametrize("classes", [0, 1, 3, 40])
+def test_curves_of_any_number_of_classes(tmp_path: Path, classes: int) -> None:
+    x = np.linspace(0, 1, 1000)
+    y = np.linspace(0, 1, classes)[:, None] * x
+    notes = [f"class{i} 0.5" for i in range(classes)]
+    plot_curves(Curves("F1", "confidence", "F1", x, y, notes, "all", 500), tmp_path / "curve.png")
+    picture = cv2.imread(str(tmp_path / "curve.png"))
+    assert picture is not None
+    assert (picture == 255).all(2).mean() > 0.5
+    colored = np.ptp(picture.astype(int), axis=2) > 60
+    assert colored.any() == (0 < classes <= 10)
+    assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
+
+
+@pytest.mark.parametrize("classes", [1, 12, 45])
+def test_confusion_matrices_darken_where_the_counts_are(tmp_path: Path, classes: int) -> None:
+    matrix = np.eye(classes + 1) * 9
+    matrix[-1, -1] = 0
+    plot_confusion(matrix, [f"name{i}" for i in range(classes)], "confusion", tmp_path / "matrix.png")
+    picture = cv2.imread(str(tmp_path / "matrix.png"))
+    assert picture is not None
+    dark = (picture.astype(int)[..., 0] - picture[..., 2]) > 100
+    assert dark.any()
+
+
+def test_no_global_plotting_state_is_touched(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from yolopose.plots.confusion import plot_confusion\n"
+        f"plot_confusion(np.eye(2), ['a'], 't', Path({str(tmp_path)!r}) / 'm.png')\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
