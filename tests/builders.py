@@ -88,3 +88,28 @@ def tiny_onnx(path: Path, k: int = 5, **options: Any) -> Path:
     from yolopose.formats.table import export
 
     return export(make_network(k), parse(ExportConfig, {"out": str(path), "imgsz": 64, "dynamic": True, **options}))
+
+
+def make_dataset(root: Path, count: int = 6, k: int = 5, *, hw: tuple[int, int] = (48, 64), extra: str = "") -> Path:
+    """A data set of smooth random images, two instances in each, in `root`; → its YAML, one split `train`."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for i in range(count):
+        size = (hw[0], hw[1]) if i % 2 else (hw[1], hw[0])
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        smooth = cv2.resize(coarse, (size[1], size[0]), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(root / "images" / f"{i:03}.jpg"), smooth)
+        rows = []
+        for _ in range(2):
+            box = rng.uniform((0.3, 0.3, 0.3, 0.3), (0.7, 0.7, 0.6, 0.6))
+            points = np.column_stack([rng.uniform(0.1, 0.9, (k, 2)), rng.integers(0, 3, k)])
+            rows.append(" ".join(f"{v:.5f}" for v in (0, *box, *points.ravel())))
+        (root / "labels" / f"{i:03}.txt").write_text("\n".join(rows) + "\n")
+    flip = [1, 0, *range(2, k)]
+    (root / "data.yaml").write_text(
+        f"train: images\nval: images\nkpt_shape: [{k}, 3]\nflip_idx: {flip}\nnames: [thing]\n{extra}"
+    )
+    return root / "data.yaml"

@@ -61,6 +61,8 @@ def collate(samples: Sequence[Sample], out: NDArray[np.uint8] | None = None) -> 
     if out is None:
         out = np.empty((len(samples), *hw, 3), np.uint8)
     for sample, place in zip(samples, out, strict=True):
+        if sample.image.shape != place.shape:
+            raise ValueError(f"{sample.path}: image of shape {sample.image.shape} in a batch of {place.shape}")
         cv2.cvtColor(sample.image, cv2.COLOR_BGR2RGB, dst=place)
     size = np.array([hw[1], hw[0]], np.float32)
     boxes = xyxy_to_cxcywh(np.concatenate([s.boxes for s in samples])) / np.tile(size, 2)

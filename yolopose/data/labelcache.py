@@ -53,7 +53,7 @@ def load(root: Path, name: str, key: str) -> dict[str, Entry]:
     """The entries by image path; none when there is no cache, it is damaged, or made for another `key`."""
     for folder in cache_folders(root):
         try:
-            with np.load(folder / f"{name}.npz", allow_pickle=False) as arrays:
+            with (folder / f"{name}.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 if str(arrays["key"]) == key:
                     return _unpacked(arrays)
         except Exception:  # whatever a damaged file makes the readers raise: then there is no cache

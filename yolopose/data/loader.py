@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
@@ -52,6 +53,46 @@ class Parcel(NamedTuple):
     shape: tuple[int, int, int, int]
 
 
+@dataclass
+class Plan:
+    """A rank's tasks of the epoch that `dataset.set_epoch` chose last."""
+
+    dataset: PoseDataset
+    batch: int
+    rank: int
+    world: int
+    slots: int = 1
+
+    @property
+    def group(self) -> int:
+        """Batches per task."""
+        return max(BLOCK // self.batch, 1)
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(global_batches(len(self.dataset), self.batch, self.world))
+
+    def __iter__(self) -> Iterator[Task]:
+        dataset = self.dataset
+        plans = [self._plan(positions) for positions in global_batches(len(dataset), self.batch, self.world)]
+        if dataset.config.rect and not dataset.config.compat:  # a fixed order of images, so mix the batches
+            plans = [plans[i] for i in shuffled(len(plans), dataset.config.seed, dataset.epoch)]
+        for number, first in enumerate(range(0, len(plans), self.group)):
+            batches = tuple(plans[first : first + self.group])
+            yield Task(dataset.epoch, dataset.closing, batches, number % self.slots)
+
+    def _plan(self, positions: NDArray[np.int64]) -> BatchPlan:
+        """This rank's part of a step's batch; the canvas suits the whole of it."""
+        dataset = self.dataset
+        indices = dataset.order[positions]
+        hw = dataset.imgsz, dataset.imgsz
+        if dataset.config.rect:
+            sizes = [dataset.items[i].hw for i in indices]
+            hw = rect_canvas(sizes, dataset.imgsz, dataset.stride, dataset.config.compat)
+        mine = np.split(indices, self.world)[self.rank]
+        return BatchPlan(tuple(mine.tolist()), hw)
+
+
 class Loader:
     """Iterating over it gives one epoch of batches, the one that `dataset.set_epoch` chose last.
 
@@ -63,63 +104,53 @@ class Loader:
     def __init__(
         self, dataset: PoseDataset, batch: int, *, workers: int = 0, rank: int = 0, world: int = 1, pin: bool = False
     ) -> None:
-        self.dataset, self.batch, self.rank, self.world, self.pin = dataset, batch, rank, world, pin
-        self.group = max(BLOCK // batch, 1)  # batches per task
-        workers = min(workers, (os.cpu_count() or 1) // world or 1, -(-len(self) // self.group))
-        self.workers = workers
-        self._slots = 1
+        self.dataset, self.batch, self.pin = dataset, batch, pin
+        self._plan = Plan(dataset, batch, rank, world)
+        self.workers = workers = min(workers, (os.cpu_count() or 1) // world or 1, -(-len(self) // self._plan.group))
         self._loader: DataLoader[Any] | None = None
         if workers:
             self._start(workers)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(global_batches(len(self.dataset), self.batch, self.world))
+        return len(self._plan)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the epoch. Raises PoseError for an image that cannot be read."""
         if self._loader is None:
-            for task in self.tasks():
+            for task in self._plan:
                 for plan in task.batches:
                     yield collate([self.dataset.sample(i, plan.hw) for i in plan.indices])
             return
+        failure = None
         for parcels in self._loader:
             if isinstance(parcels, PoseError):
-                raise parcels
+                failure = parcels
+                break
             for parcel in parcels:
                 yield self._opened(parcel)
+        if failure is not None:
+            self.close()
+            raise failure
 
-    def tasks(self) -> Iterator[Task]:
-        """What there is to do for this rank in this epoch, in order."""
-        dataset = self.dataset
-        plans = [self._plan(positions) for positions in global_batches(len(dataset), self.batch, self.world)]
-        if dataset.config.rect and not dataset.config.compat:  # a fixed order of images, so mix the batches
-            plans = [plans[i] for i in shuffled(len(plans), dataset.config.seed, dataset.epoch)]
-        for number, first in enumerate(range(0, len(plans), self.group)):
-            batches = tuple(plans[first : first + self.group])
-            yield Task(dataset.epoch, dataset.closing, batches, number % self._slots)
+    def close(self) -> None:
+        """End the workers now; later batches would be made in this process.
 
-    def _plan(self, positions: NDArray[np.int64]) -> BatchPlan:
-        """This rank's part of a step's batch; the canvas suits the whole of it."""
-        dataset, config = self.dataset, self.dataset.config
-        indices = dataset.order[positions]
-        hw = dataset.imgsz, dataset.imgsz
-        if config.rect:
-            hw = rect_canvas([dataset.items[i].hw for i in indices], dataset.imgsz, dataset.stride, config.compat)
-        mine = np.split(indices, self.world)[self.rank]
-        return BatchPlan(tuple(mine.tolist()), hw)
+        Left to the garbage collector, workers may outlive an exception by some seconds.
+        """
+        self._loader = None
 
     def _start(self, workers: int) -> None:
         """Set up the worker processes; they begin with the first epoch and stay."""
         stride = self.dataset.stride
         side = -(-self.dataset.imgsz // stride) * stride
-        slot_bytes = self.group * self.batch * side * side * 3
-        self._slots = AHEAD * workers + 2  # those waiting, the one being copied out, and one to spare
-        self._memory = SharedBytes(self._slots * slot_bytes)
+        slot_bytes = self._plan.group * self.batch * side * side * 3
+        self._plan.slots = AHEAD * workers + 2  # those waiting, the one being copied out, and one to spare
+        self._memory = SharedBytes(self._plan.slots * slot_bytes)
         self._loader = DataLoader(
             _Work(self.dataset, self._memory, slot_bytes),  # type: ignore[arg-type]  # it only needs __getitem__
             batch_size=None,
-            sampler=_Tasks(self),
+            sampler=self._plan,
             num_workers=workers,
             collate_fn=_unchanged,
             worker_init_fn=_prepare_worker,
@@ -135,16 +166,6 @@ class Loader:
         images.numpy().reshape(-1)[:] = self._memory.array[parcel.start : parcel.start + size]
         index, classes, boxes, keypoints = (torch.from_numpy(a) for a in parcel.labels)
         return Batch(images.permute(0, 3, 1, 2), index, classes, boxes, keypoints, parcel.paths)
-
-
-class _Tasks:
-    """The loader's tasks as a sampler, begun anew every epoch."""
-
-    def __init__(self, loader: Loader) -> None:
-        self.loader = loader
-
-    def __iter__(self) -> Iterator[Task]:
-        return self.loader.tasks()
 
 
 class _Work:
@@ -179,5 +200,5 @@ def _unchanged(parcels: Any) -> Any:
 
 def _prepare_worker(_: int) -> None:
     """One thread per worker, and Ctrl-C is the main process's business."""
-    cv2.setNumThreads(1)
+    cv2.setNumThreads(0)  # not 1: that would wait for the parent's threads, which a forked process does not have
     signal.signal(signal.SIGINT, signal.SIG_IGN)

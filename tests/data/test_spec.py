@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import pytest
+
+from yolopose.data import spec as spec_module
+from yolopose.data.fetch import Download
+from yolopose.data.spec import CONFIGS, load_data
+from yolopose.errors import PoseError
+
+COMPLETE = """
+path: .
+train: images
+kpt_shape: [3, 2]
+names: [cat, dog]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a/x.jpg", "a/deep/y.PNG", "a/notes.txt", "b/z.jpeg"):
+        file = tmp_path / "images" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")
+    return tmp_path
+
+
+def write(folder: Path, text: str, name: str = "data.yaml") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_reads_what_the_yaml_says(folder: Path) -> None:
+    text = COMPLETE + "flip_idx: [1, 0, 2]\nkpt_oks_sigmas: [.1, .1, .2]\nkpt_names: [l, r, m]\nskeleton: [[0, 1]]\n"
+    spec = load_data(write(folder, text))
+    assert spec.path == folder
+    assert spec.names == {0: "cat", 1: "dog"}
+    assert spec.layout.shape == (3, 2)
+    assert spec.layout.flip == (1, 0, 2)
+    assert spec.layout.sigmas == (0.1, 0.1, 0.2)
+    assert spec.layout.names == ("l", "r", "m")
+    assert spec.layout.edges == ((0, 1),)
+    assert spec.given_sigmas
+    bare = load_data(write(folder, COMPLETE))
+    assert bare.layout.flip is None
+    assert not bare.given_sigmas
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("images", ["y.PNG", "x.jpg", "z.jpeg"]),
+        ("images/b", ["z.jpeg"]),
+        ("[images/b, images/a]", ["z.jpeg", "y.PNG", "x.jpg"]),
+        ("[images/b, images]", ["z.jpeg", "y.PNG", "x.jpg"]),  # each once
+        ("images/a/x.jpg", ["x.jpg"]),
+        ("list.txt", ["z.jpeg", "x.jpg"]),
+    ],
+)
+def test_splits_may_be_folders_lists_and_files(folder: Path, entry: str, expected: list[str]) -> None:
+    (folder / "list.txt").write_text(f"./images/b/z.jpeg\n\n{folder}/images/a/x.jpg\n")
+    spec = load_data(write(folder, COMPLETE.replace("train: images", f"train: {entry}")))
+    assert names(spec.split("train")) == expected
+
+
+def test_a_list_may_be_relative_to_the_data_set(folder: Path) -> None:
+    (folder / "lists").mkdir()
+    (folder / "lists" / "some.txt").write_text("images/b/z.jpeg\n")
+    spec = load_data(write(folder, COMPLETE.replace("train: images", "train: lists/some.txt")))
+    assert spec.split("train") == [folder / "images/b/z.jpeg"]
+
+
+def test_path_is_relative_to_the_yaml_whatever_the_current_directory(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "cfg").mkdir()
+    yaml = write(folder / "cfg", COMPLETE.replace("path: .", "path: .."))
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert len(load_data(yaml).split("train")) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- a\n- b\n", "key: value"),
+        ("a: [", "expected"),
+        (COMPLETE.replace("train: images\n", ""), "no train, val or test"),
+        (COMPLETE.replace("kpt_shape: [3, 2]\n", ""), "kpt_shape"),
+        (COMPLETE.replace("[3, 2]", "[3, 4]"), "kpt_shape"),
+        (COMPLETE.replace("names: [cat, dog]\n", ""), "names"),
+        (COMPLETE.replace("[cat, dog]", "{1: cat}"), "names"),
+        (COMPLETE + "nc: 3\n", "nc is 3"),
+        (COMPLETE + "flip_idx: [1, 2, 0]\n", "undo itself"),
+        (COMPLETE + "flip_idx: [0, 1]\n", "flip_idx"),
+        (COMPLETE + "kpt_oks_sigmas: [1]\n", "kpt_oks_sigmas"),
+        (COMPLETE.replace("train: images", "train: 7"), "train must be"),
+        (COMPLETE.replace("path: .", "path: nowhere"), "does not exist"),
+        (COMPLETE + "download: [{url: 'http://h/x.zip', sha: 1}]\n", "sha"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(folder: Path, text: str, words: str) -> None:
+    yaml = write(folder, text)
+    with pytest.raises(PoseError, match=words) as caught:
+        load_data(yaml)
+    assert str(yaml) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_split_or_folder_is_named(folder: Path) -> None:
+    spec = load_data(write(folder, COMPLETE + "val: pictures\ntest: empty\n"))
+    (folder / "empty").mkdir()
+    with pytest.raises(PoseError, match=r"val: .*pictures does not exist"):
+        spec.split("val")
+    with pytest.raises(PoseError, match="no images in empty"):
+        spec.split("test")
+    with pytest.raises(PoseError, match=r"no 'test' split \(it has train"):
+        load_data(write(folder, COMPLETE)).split("test")
+
+
+def test_a_wrong_name_is_answered_with_the_nearest_one() -> None:
+    with pytest.raises(PoseError, match=r"did you mean 'coco8-pose.yaml'"):
+        load_data("coco8-pos.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(p.name for p in CONFIGS.glob("*.yaml")))
+def test_packaged_yamls_are_sound(name: str) -> None:
+    spec = load_data(name, download=False)
+    assert spec.layout.flip is not None
+    assert spec.downloads or spec.path.is_dir()
+    assert all(d.url.endswith(".zip") for d in spec.downloads)
+
+
+def test_published_data_live_in_datasets_and_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched = []
+
+    def fake_fetch(root: Path, downloads: tuple[Download, ...]) -> None:
+        fetched.append(downloads[0].url)
+        (root / "images" / "train").mkdir(parents=True)
+
+    monkeypatch.setattr(spec_module, "fetch", fake_fetch)
+    monkeypatch.chdir(tmp_path)
+    assert load_data("coco8-pose").path == tmp_path / "datasets" / "coco8-pose"
+    load_data("coco8-pose.yaml")
+    assert fetched == ["https://github.com/ultralytics/assets/releases/download/v0.0.0/coco8-pose.zip"]
+
+
+@pytest.mark.parametrize("code", ["bash get.sh", "|\n  from os import system\n  system('touch harm')\n", "[bash x.sh]"])
+def test_code_under_download_is_never_run(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    there = write(folder, COMPLETE + f"download: {code}\n")
+    assert load_data(there).downloads == ()
+    absent = write(folder, COMPLETE.replace("path: .", "path: gone") + f"download: {code}\n")
+    with pytest.raises(PoseError, match="code, which is never run"):
+        load_data(absent)
+    assert not (folder / "harm").exists()
