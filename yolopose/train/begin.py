@@ -24,23 +24,23 @@ from yolopose.train.loss import Gains, PoseLoss
 from yolopose.train.optim import Ema, Recipe, Schedule, build_optimizer, parameter_groups, resolve
 from yolopose.train.ranks import Ranks
 from yolopose.train.run import Run
-from yolopose.train.setup import autocast_type, batch_size, freeze, memory_format
+from yolopose.train.setup import autocast_type, batch_size, freeze, memory_format, prepare
 
 
-def begin(config: TrainConfig, network: PoseNet | None, ranks: Ranks, checkpoint: Checkpoint | None) -> Run:
-    """Everything that a run needs, in its folder; continued from `checkpoint` if there is one.
+def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks, pretrained: bool = True) -> Run:
+    """Everything that a run needs, in its folder: a new run from a network, or that of a checkpoint continued.
 
     Raises:
         PoseError: the data or the network does not serve.
+        UsageError: there is nothing to train, or arguments do not go together.
     """
-    if checkpoint is not None:
-        network = build(checkpoint)
-        network.requires_grad_(True)
-    if network is None:
+    if source is None:
         raise UsageError("nothing to train: name a model, or resume=True")
     if not config.data:
-        raise UsageError("data=: which data set? name its YAML, for example data=coco8-pose.yaml")
+        raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
     data = _data(config, ranks)
+    checkpoint = source if isinstance(source, Checkpoint) else None
+    network = build(source) if isinstance(source, Checkpoint) else prepare(source, data, config, pretrained=pretrained)
     _check(network, data, config)
     network.head.dfl.requires_grad_(False)
     network = network.to(ranks.device).to(memory_format=memory_format(config))  # type: ignore[call-overload]
@@ -63,7 +63,7 @@ def begin(config: TrainConfig, network: PoseNet | None, ranks: Ranks, checkpoint
         loader=loader,
         network=network,
         model=network,
-        criterion=_criterion(config, network, ranks),
+        criterion=criterion_of(config, network, ranks),
         ema=Ema(network),
         optimizer=optimizer,
         schedule=Schedule.of(config, recipe, batch=size, batches=len(loader)),
@@ -117,7 +117,7 @@ def _scan(config: TrainConfig, data: DataSpec, split: str) -> Scan:
     return scan(data, split, strict=config.strict, compat=config.compat)
 
 
-def _criterion(config: TrainConfig, network: PoseNet, ranks: Ranks) -> PoseLoss:
+def criterion_of(config: TrainConfig, network: PoseNet, ranks: Ranks) -> PoseLoss:
     """The loss, with its normalisers summed over the ranks."""
     sigmas = compat_sigmas(network.info.kpt_shape) if config.compat else network.info.layout.sigmas
     gains = Gains(config.box, config.cls, config.dfl, config.pose, config.kobj)

@@ -11,9 +11,10 @@ from yolopose.errors import UsageError
 Callback = Callable[[Any], None]
 Callbacks = Mapping[str, Iterable[Callback]]
 
+# In the order of their first calls.
 TRAIN_EVENTS = (
     "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start", "on_train_epoch_start",
-    "on_train_batch_start", "optimizer_step", "on_before_zero_grad", "on_train_batch_end", "on_train_epoch_end",
+    "on_train_batch_start", "on_before_zero_grad", "optimizer_step", "on_train_batch_end", "on_train_epoch_end",
     "on_val_start", "on_val_end", "on_fit_epoch_end", "on_model_save", "on_train_end", "teardown",
 )  # fmt: skip
 

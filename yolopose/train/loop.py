@@ -44,11 +44,19 @@ class Outcome:
     metrics: Metrics | None
 
 
-def train(config: TrainConfig, network: PoseNet | None = None, *, callbacks: Callbacks | None = None) -> Outcome:
-    """Train `network` (see `setup.prepare`), or with `resume` go on with a run that was interrupted.
+def train(
+    config: TrainConfig, base: PoseNet | None = None, *, pretrained: bool = True, callbacks: Callbacks | None = None
+) -> Outcome:
+    """Train a network like `base` (see `setup.prepare`), or with `resume` go on with a run that was interrupted.
 
     Every iteration is a pure function of the state in last.pt, and of (seed, epoch, batch): an interrupted run ends in
     the same weights as an unbroken one on the same machine.
+
+    Args:
+        config: the arguments.
+        base: the architecture, and the weights to start from; it stays as it is. Not needed to resume.
+        pretrained: whether the weights of `base` are more than random.
+        callbacks: functions of one argument, a `Run`, by the names in `callbacks.TRAIN_EVENTS`.
 
     Raises:
         PoseError: data, files or devices that do not serve; a loss that is not finite; another rank that died.
@@ -58,7 +66,7 @@ def train(config: TrainConfig, network: PoseNet | None = None, *, callbacks: Cal
     check_loggers(config.loggers or ())
     config, checkpoint = state.reopen(config) if config.resume else (config, None)
     with joined(config) as ranks, kernels(config.deterministic), ExitStack() as stack:
-        run = begin(config, network, ranks, checkpoint)
+        run = begin(config, checkpoint or base, ranks, pretrained)
         hooks("on_pretrain_routine_start", run)
         stack.callback(hooks, "teardown", run)
         introduce(run)
@@ -86,12 +94,14 @@ def train_epoch(run: Run, hooks: Hooks) -> None:
     set_training(run)
     sums = torch.zeros(5, device=run.device)
     watch = Watch()
+    log.info("\n" + report.header())
     with report.epoch_line(len(run.loader), run.ranks.main) as show:
         for index, batch in enumerate(run.loader):
             hooks("on_train_batch_start", run)
             accumulate = run.schedule.apply(run.optimizer, run.iteration, run.epoch)
             run.batch = batch = batch.to(run.device, non_blocking=True)
             images = resized(as_input(batch.images, run.args), run, index)
+            run.size = (images.shape[2], images.shape[3])
             with torch.autocast(run.device.type, dtype=run.dtype, enabled=run.dtype is not None):
                 maps = run.model(images)
             loss, parts = run.criterion(maps, batch)
@@ -102,7 +112,7 @@ def train_epoch(run: Run, hooks: Hooks) -> None:
             if run.waiting >= accumulate:
                 optimizer_step(run, hooks)
             sums += parts
-            show(index + 1, partial(report.progress, run, sums / (index + 1), max(images.shape[2:])))
+            show(index + 1, partial(report.progress, run, sums / (index + 1)))
             hooks("on_train_batch_end", run)
             if run.args.time and run.ranks.agree(run.elapsed > run.args.time * 3600):
                 run.stop = True
@@ -166,7 +176,8 @@ def conclude(run: Run, hooks: Hooks) -> Outcome:
         if run.args.save:
             metrics = validate_best(run)
             state.strip(run.last)  # last: only now the run cannot be resumed any more
-        log.info(f"Results saved to {run.save_dir}")
+        else:
+            log.info(f"Results saved to {run.save_dir}")
     hooks("on_train_end", run)
     return Outcome(run.save_dir, run.best, run.last, metrics)
 

@@ -78,11 +78,11 @@ def _write(path: Path, text: str) -> None:
         raise PoseError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def progress(run: Run, means: Tensor, side: int) -> str:
-    """The line of the epoch under way; `means` (5,) are its losses so far, `side` the last input's."""
+def progress(run: Run, means: Tensor) -> str:
+    """The line of the epoch under way; `means` (5,) are its losses so far."""
     memory = torch.cuda.memory_reserved(run.device) / 1e9 if run.device.type == "cuda" else 0.0
     instances = len(run.batch.classes) if run.batch else 0
-    return line((f"{run.epoch + 1}/{run.epochs}", f"{memory:.3g}G", *means.tolist(), instances, side))
+    return line((f"{run.epoch + 1}/{run.epochs}", f"{memory:.3g}G", *means.tolist(), instances, max(run.size)))
 
 
 @contextmanager

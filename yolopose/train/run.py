@@ -30,7 +30,7 @@ class Run:
     gradients with other ranks), `ema.model` the average that is validated and saved. `epoch` and `iteration` count from
     0 and stand for what is done next; `waiting` batches have left gradients since the optimizer's last step, also
     across epochs. `losses` are the epoch's means by part, `row` its line in results.csv, `validation` its metrics (None
-    where there was no validation), `batch` the last batch on the device.
+    where there was no validation), `batch` the last batch on the device, `size` the (H, W) it went in at.
     """
 
     args: TrainConfig
@@ -62,6 +62,7 @@ class Run:
     row: dict[str, float] = field(default_factory=dict)
     validation: Metrics | None = None
     batch: Batch | None = None
+    size: tuple[int, int] = (0, 0)
 
     @property
     def device(self) -> torch.device:

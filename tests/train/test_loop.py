@@ -1,0 +1,262 @@
+"""Training through `train()`: recorded trajectories, the files of a run, and what the arguments change."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from builders import make_dataset, make_network
+
+from yolopose import checkpoint
+from yolopose.checkpoint import build
+from yolopose.config import TrainConfig, parse
+from yolopose.data.labels import load_data
+from yolopose.errors import PoseError, UsageError
+from yolopose.train.callbacks import TRAIN_EVENTS
+from yolopose.train.loop import Outcome, train
+from yolopose.train.report import COLUMNS
+
+START = {1: "init-n17", 2: "natural-n17", 3: "init-n5", 4: "init-n17"}
+OURS = {
+    "epochs", "imgsz", "batch", "optimizer", "lr0", "cos_lr", "nbs", "warmup_epochs", "close_mosaic", "hsv_h", "hsv_s",
+    "hsv_v", "translate", "scale", "fliplr", "mosaic", "amp", "workers", "val", "device",
+}  # fmt: skip
+LOSSES = [column for column in COLUMNS if column.endswith("_loss")]
+METRICS = [column for column in COLUMNS if "mAP" in column]
+
+
+def follow(golden: Path, number: int, folder: Path, epochs: int | None = None) -> tuple[list[dict], list[dict]]:
+    """Run a recorded trajectory, or its first epochs → our rows and the recorded ones."""
+    args = yaml.safe_load((golden / f"trajectory-{number}-args.yaml").read_text())
+    data = golden / ("face8" if number == 3 else "pose8") / "data.yaml"
+    values = {key: value for key, value in args.items() if key in OURS}
+    config = parse(TrainConfig, values | {"data": data, "compat": True, "plots": False, "project": folder})
+    base = build(checkpoint.load(golden / f"{START[number]}.pt"))
+
+    def enough(run):
+        run.stop = epochs is not None and run.epoch + 1 >= epochs
+
+    outcome = train(config, base, callbacks={"on_train_epoch_end": [enough]})
+    return table(outcome.save_dir / "results.csv"), table(golden / f"trajectory-{number}.csv")
+
+
+def table(path: Path) -> list[dict]:
+    with path.open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def worst(ours: list[dict], recorded: list[dict], columns: list[str], *, relative: bool = True) -> float:
+    """The largest deviation; in losses relative."""
+    pairs = [(o[c], r[c]) for o, r in zip(ours, recorded, strict=False) for c in columns]
+    return max(abs(a - b) / (max(abs(b), 1e-9) if relative else 1) for a, b in pairs)
+
+
+def rates(rows: list[dict]) -> list[str]:
+    return [f"lr/pg{i}" for i in range(3)]
+
+
+@pytest.mark.slow
+def test_first_epochs_of_a_recorded_trajectory(golden, tmp_path):
+    ours, recorded = follow(golden, 3, tmp_path, epochs=2)
+    assert len(ours) == 2
+    assert worst(ours, recorded, LOSSES) < 1e-3
+    assert worst(ours, recorded, rates(ours), relative=False) < 1e-6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [1, 3])
+def test_recorded_trajectories_to_a_thousandth(number, golden, tmp_path):
+    ours, recorded = follow(golden, number, tmp_path)
+    assert len(ours) == len(recorded)
+    assert worst(ours, recorded, LOSSES) < 1e-3
+    assert worst(ours, recorded, rates(ours), relative=False) < 1e-6
+
+
+@pytest.mark.slow
+def test_recorded_trajectory_of_adam(golden, tmp_path):
+    ours, recorded = follow(golden, 2, tmp_path)
+    assert len(ours) == len(recorded)
+    assert worst(ours, recorded, LOSSES) < 0.03
+    assert worst(ours, recorded, METRICS, relative=False) < 0.05
+    assert worst(ours, recorded, rates(ours), relative=False) < 1e-6
+
+
+@pytest.mark.slow
+def test_recorded_trajectory_of_accumulated_gradients(golden, tmp_path):
+    """After a dozen epochs rounding decides: with another order of the images our own runs part just as far."""
+    train_losses = [column for column in LOSSES if column.startswith("train/")]
+    ours, recorded = follow(golden, 4, tmp_path, epochs=60)
+    assert worst(ours[:10], recorded, train_losses) < 1e-3
+    assert worst(ours, recorded, train_losses) < 0.2
+    assert worst(ours, recorded, rates(ours), relative=False) < 1e-6
+    assert repeats(ours) == repeats(recorded[:60])
+
+
+def repeats(rows: list[dict]) -> list[int]:
+    """Epochs with the loss of the one before: there was no optimizer step between them."""
+    losses = [row["train/pose_loss"] for row in rows]
+    return [i for i in range(1, len(losses)) if abs(losses[i] - losses[i - 1]) < 2e-4]
+
+
+def small_run(folder: Path, callbacks=None, network=None, count: int = 6, **values) -> Outcome:
+    """A run of a tiny network on a tiny data set."""
+    data = folder / "data" / "data.yaml"
+    if not data.exists():
+        make_dataset(folder / "data", count)
+    defaults = {"data": data, "project": folder / "runs", "imgsz": 64, "epochs": 2, "batch": 4, "nbs": 4, "workers": 0,
+                "device": "cpu", "plots": False, "optimizer": "SGD", "warmup_epochs": 0}  # fmt: skip
+    config = parse(TrainConfig, defaults | values)
+    return train(config, network or make_network(), callbacks=callbacks)
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(path).state
+
+
+def equal(a: Path, b: Path) -> bool:
+    first, second = weights(a), weights(b)
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_run_writes_its_files(tmp_path, capsys):
+    outcome = small_run(tmp_path, plots=True, epochs=3, close_mosaic=1, save_period=2)
+    there = {str(path.relative_to(outcome.save_dir)) for path in outcome.save_dir.rglob("*") if path.is_file()}
+    assert {"args.yaml", "results.csv", "results.png", "labels.jpg", "train_batch0.jpg", "train_batch1.jpg",
+            "train_batch4.jpg", "val_batch0_labels.jpg", "val_batch0_pred.jpg", "BoxPR_curve.png", "PoseF1_curve.png",
+            "confusion_matrix.png", "weights/best.pt", "weights/last.pt", "weights/epoch2.pt"} <= there  # fmt: skip
+    assert not [name for name in there if "part" in name or Path(name).name.startswith(".")]
+    rows = table(outcome.save_dir / "results.csv")
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert list(rows[0]) == list(COLUMNS)
+    last = checkpoint.load(outcome.last)
+    assert "train_state" not in last.extra
+    assert last.extra["epoch"] == 2
+    said = capsys.readouterr().out
+    assert "      Epoch    GPU_mem   box_loss  pose_loss  kobj_loss   cls_loss   dfl_loss  Instances       Size" in said
+    assert "        3/3         0G" in said
+    assert "3 epochs completed in" in said
+    again = parse(TrainConfig, {"cfg": outcome.save_dir / "args.yaml"})
+    assert (again.epochs, again.imgsz, again.optimizer) == (3, 64, "SGD")
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
+    first, second = small_run(tmp_path, seed=1), small_run(tmp_path, seed=1, workers=2)
+    assert equal(first.last, second.last)
+    assert not equal(first.last, small_run(tmp_path, seed=2).last)
+
+
+def test_torch_is_left_as_it_was(tmp_path):
+    before = torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
+    small_run(tmp_path, epochs=1)
+    assert torch.are_deterministic_algorithms_enabled() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_callbacks_see_the_run_in_order(tmp_path):
+    seen = []
+    callbacks = {name: [lambda run, name=name: seen.append(name)] for name in TRAIN_EVENTS}
+    small_run(tmp_path, callbacks, epochs=1, count=4)
+    assert seen == list(TRAIN_EVENTS)
+
+
+def test_an_unknown_callback_is_refused_with_the_nearest_one(tmp_path):
+    with pytest.raises(UsageError, match="on_train_epoch_end"):
+        small_run(tmp_path, {"on_train_epoch_ends": [print]})
+
+
+def test_frozen_layers_keep_weights_and_statistics(tmp_path):
+    network = make_network()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    states = []
+    small_run(tmp_path, {"on_train_end": [lambda run: states.append(run.network.state_dict())]}, network, freeze=2)
+    changed = {key for key, value in states[0].items() if not torch.equal(value, before[key])}
+    assert not [key for key in changed if key.startswith(("model.0.", "model.1."))]
+    assert "model.2.conv.weight" in changed
+    with pytest.raises(UsageError, match="freeze=9: the network has layers 0 to 5"):
+        small_run(tmp_path, freeze=9)
+
+
+def test_patience_stops_the_run(tmp_path, capsys):
+    def never_better(run):
+        run.best_fitness = 2.0
+
+    outcome = small_run(tmp_path, {"on_train_start": [never_better]}, epochs=9, patience=2)
+    assert len(table(outcome.save_dir / "results.csv")) == 3
+    assert checkpoint.load(outcome.best).extra["epoch"] == 0
+    assert "no epoch better than 1 in 2 (patience=2): stopping" in capsys.readouterr().out
+
+
+def test_ties_go_to_the_later_epoch_and_without_validation_to_the_last(tmp_path):
+    outcome = small_run(tmp_path, epochs=3, val=False)
+    assert checkpoint.load(outcome.best).extra["epoch"] == 2
+    rows = table(outcome.save_dir / "results.csv")
+    assert rows[0]["val/box_loss"] == 0 < rows[2]["val/box_loss"]
+
+
+def test_a_time_limit_ends_the_run_and_plans_its_schedule(tmp_path):
+    outcome = small_run(tmp_path, epochs=100, time=2 / 3600, val=False)
+    rows = table(outcome.save_dir / "results.csv")
+    assert 1 < len(rows) < 100 or rows[0]["time"] > 2
+    assert rows[-1]["time"] < 20
+
+
+def test_a_loss_that_is_not_finite_names_the_images(tmp_path):
+    def spoil(run):
+        run.network.get_parameter("model.0.conv.weight").data.fill_(float("nan"))
+
+    with pytest.raises(PoseError, match=r"the loss is nan on the images .*00\d\.jpg"):
+        small_run(tmp_path, {"on_train_start": [spoil]})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"imgsz": 100}, "imgsz=100: a multiple of the stride 32, such as 96"),
+        ({"batch": 2.5}, "batch=2.5"),
+        ({"device": "0,1"}, "torchrun --nproc_per_node=2 -m yolopose pose train .*device=0,1"),
+        ({"loggers": "tensorbord"}, "did you mean 'tensorboard'"),
+    ],
+)
+def test_arguments_that_do_not_serve(values, message, tmp_path):
+    with pytest.raises(UsageError, match=message):
+        small_run(tmp_path, **values)
+
+
+def test_sizes_of_multi_scale_follow_from_seed_epoch_and_batch(tmp_path):
+    def sizes(**values):
+        seen = []
+        small_run(tmp_path, {"on_train_batch_end": [lambda run: seen.append(run.size)]}, multi_scale=True, **values)
+        return seen
+
+    first = sizes(seed=0, epochs=4)
+    assert first == sizes(seed=0, epochs=4)
+    assert len({hw for hw in first}) > 1
+    assert {side % 32 for hw in first for side in hw} == {0}
+
+
+def test_best_weights_are_validated_as_any_file(tmp_path):
+    from yolopose.config import ValConfig
+    from yolopose.evaluate.validate import validate
+    from yolopose.formats.pytorch import TorchBackend
+
+    outcome = small_run(tmp_path)
+    data = load_data(tmp_path / "data" / "data.yaml")
+    config = ValConfig(imgsz=64, plots=False)
+    alone = validate(TorchBackend(build(checkpoint.load(outcome.best))), data, config)
+    assert alone.results_dict == outcome.metrics.results_dict
+
+
+def test_tensorboard_gets_the_rows(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    outcome = small_run(tmp_path, loggers="tensorboard")
+    events = EventAccumulator(str(outcome.save_dir))
+    events.Reload()
+    values = [event.value for event in events.Scalars("train/box_loss")]
+    rows = table(outcome.save_dir / "results.csv")
+    assert np.allclose(values, [row["train/box_loss"] for row in rows], atol=1e-4)
