@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolopose import foreign
-from yolopose.archive import Archive, open_archive
+from yolopose.checkpoint import foreign
+from yolopose.checkpoint.archive import Archive, open_archive
+from yolopose.checkpoint.inert import STORAGES, TensorView
 from yolopose.errors import PoseError
-from yolopose.inert import STORAGES, TensorView
 from yolopose.metadata import ModelInfo
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import check_spec, read_rows

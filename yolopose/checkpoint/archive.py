@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yolopose import unpickle
+from yolopose.checkpoint import unpickle
+from yolopose.checkpoint.inert import NUMPY_ARRAY, Name, Storage, TensorView, Thing
 from yolopose.errors import PoseError
-from yolopose.inert import NUMPY_ARRAY, Name, Storage, TensorView, Thing
 
 MAX_READ = 4 << 20  # bytes in one call; zipfile reads an archive's whole directory in one
 MAX_DEPTH = 64

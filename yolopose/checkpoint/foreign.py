@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from yolopose.archive import Archive
+from yolopose.checkpoint.archive import Archive
+from yolopose.checkpoint.inert import TensorView, Thing
 from yolopose.errors import PoseError
-from yolopose.inert import TensorView, Thing
 
 # What the last layer of a network of another task is called.
 TASKS = {"Detect": "detection", "Segment": "segmentation", "Classify": "classification", "OBB": "oriented-box"}

@@ -12,9 +12,9 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-from yolopose import inert
+from yolopose.checkpoint import inert
+from yolopose.checkpoint.inert import refuse
 from yolopose.errors import PoseError
-from yolopose.inert import refuse
 
 MAX_BYTES = 32 << 20  # a training checkpoint of the largest network has about 0.4 MB
 MAX_OPCODES = 1_000_000  # and about 150,000 opcodes

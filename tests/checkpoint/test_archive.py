@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from yolopose import archive
-from yolopose.archive import open_archive
+from yolopose.checkpoint import archive
+from yolopose.checkpoint.archive import open_archive
+from yolopose.checkpoint.inert import Name, Storage, TensorView, Thing
 from yolopose.errors import PoseError
-from yolopose.inert import Name, Storage, TensorView, Thing
 
 EMPTY = b"\x80\x02}."
 
@@ -129,7 +129,7 @@ def test_entries_that_claim_more_than_the_file_has_are_refused(tmp_path):
 
 
 def test_a_pickle_that_is_too_large_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("yolopose.unpickle.MAX_BYTES", 100)
+    monkeypatch.setattr("yolopose.checkpoint.unpickle.MAX_BYTES", 100)
     refusal(write(tmp_path / "a.pt", {"a/data.pkl": b"\x80\x02" + b"N" * 200 + b"."}), "its pickle has 203 bytes")
 
 
