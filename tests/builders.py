@@ -16,6 +16,29 @@ if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
 
+OWN_SPEC = {  # a user's own model YAML, with every block there is
+    "nc": 3,
+    "kpt_shape": [4, 3],
+    "backbone": [
+        [-1, 1, "Focus", [16, 3]],
+        [-1, 1, "DWConv", [32, 3, 2]],
+        [-1, 3, "C3", [32]],
+        [-1, 1, "Conv", [64, 3, 2]],
+        [-1, 3, "C2", [64, True]],
+        [-1, 1, "SPP", [64, [5, 9, 13]]],
+        [-1, 2, "Bottleneck", [64]],
+    ],
+    "head": [
+        [-1, 1, "Conv", [64, 3, 2]],
+        [-1, 1, "nn.Upsample", ["None", 2, "nearest"]],
+        [[-1, 6], 1, "Concat", [1]],
+        [-1, 2, "C2f", [64, True]],
+        [-1, 2, "Conv", [64, 3, 1]],
+        [[11, 7], 1, "Pose", ["nc", "kpt_shape"]],
+    ],
+}
+
+
 def make_results(n: int = 3, k: int = 17, d: int = 3, *, tracked: bool = False, hw=(240, 320), **values) -> Results:
     """Results of `n` people with boxes and keypoints inside a grey image; class i % 2, scores falling from 0.9."""
     rng = np.random.default_rng(0)

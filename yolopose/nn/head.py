@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
+from math import inf, log
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from yolopose.nn.layers import Conv
+from yolopose.nn.sparse import branches_at, find_cells, pick
 
 REG_MAX = 16
 
@@ -53,7 +54,7 @@ class Distances(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         """(B, 4*bins, A) float32 → (B, 4, A) left, top, right, bottom in grid units."""
         weight = self.conv.weight.to(logits.dtype).flatten()
-        shares = logits.view(logits.shape[0], 4, weight.numel(), -1).softmax(2)
+        shares = logits.reshape(logits.shape[0], 4, weight.numel(), -1).softmax(2)
         return torch.einsum("bsna,n->bsa", shares, weight)
 
 
@@ -90,19 +91,39 @@ class PoseHead(nn.Module):
         Always float32: coordinates up to 640 would lose whole pixels in bfloat16.
         """
         points, steps = self.baked or anchors(maps.levels, self.strides)
-        points, steps = points.T, steps.T  # (2, A), (1, A)
-        flat = torch.cat([level.flatten(2) for level in maps.levels], 2).float()  # (B, 4*REG_MAX+C, A)
-        bins, logits = flat[:, : 4 * REG_MAX], flat[:, 4 * REG_MAX :]
-        low, high = self.dfl(bins).chunk(2, 1)  # (B, 2, A) each: left top, right bottom
+        flat = torch.cat([level.flatten(2) for level in maps.levels], 2)  # (B, 4*REG_MAX+C, A)
+        return self._decode(flat[:, : 4 * REG_MAX], flat[:, 4 * REG_MAX :], maps.keypoints, points.T, steps.T)
+
+    def candidates(self, features: list[Tensor], conf: float) -> list[Tensor]:
+        """One (B, c, H, W) per level → per image the (M, 4+C+K·D) rows scoring above `conf`, in anchor order, float32.
+
+        The rows of `decode`, cheaper: boxes and keypoints are computed only where the class branch finds something.
+        """
+        threshold = log(conf / (1 - conf)) - 1e-3 if 0 < conf < 1 else -inf  # with room for rounding; exact below
+        images, parts = [], []
+        for x, box, label, pose, stride in zip(features, self.cv2, self.cv3, self.cv4, self.strides, strict=True):
+            logits = label(x)
+            cells = find_cells(logits.amax(1) > threshold)
+            points = torch.stack((cells.x, cells.y), 1) + 0.5
+            steps = torch.full_like(points[:, :1], float(stride))
+            images.append(cells.image)
+            parts.append((*branches_at((box, pose), x, cells), pick(logits, cells), points, steps))
+        bins, keypoints, logits, points, steps = (torch.cat(part).T for part in zip(*parts, strict=True))
+        rows = self._decode(bins[None], logits[None], keypoints[None], points, steps)[0].T
+        kept = rows[:, 4 : 4 + self.classes].amax(1) > conf
+        rows, image = rows[kept].contiguous(), torch.cat(images)[kept]
+        return [rows[image == i] for i in range(len(features[0]))] if len(features[0]) > 1 else [rows]
+
+    def _decode(self, bins: Tensor, logits: Tensor, keypoints: Tensor, points: Tensor, steps: Tensor) -> Tensor:
+        """(B, 4*REG_MAX, A), (B, C, A), (B, K*D, A), (2, A), (1, A) → (B, 4+C+K·D, A) in input pixels, float32."""
+        low, high = self.dfl(bins.float()).chunk(2, 1)  # (B, 2, A) each: left top, right bottom
         centre = (points + (high - low) / 2) * steps
         size = (low + high) * steps
-        return torch.cat(
-            (centre, size, logits.sigmoid(), self.decode_keypoints(maps.keypoints.float(), points, steps)), 1
-        )
+        return torch.cat((centre, size, logits.float().sigmoid(), self._decode_keypoints(keypoints, points, steps)), 1)
 
-    def decode_keypoints(self, raw: Tensor, points: Tensor, steps: Tensor) -> Tensor:
+    def _decode_keypoints(self, raw: Tensor, points: Tensor, steps: Tensor) -> Tensor:
         """(B, K*D, A), (2, A), (1, A) → (B, K*D, A): (2·raw + anchor − 0.5)·stride in pixels, sigmoid(v)."""
-        raw = raw.view(raw.shape[0], *self.kpt_shape, -1)
+        raw = raw.float().reshape(raw.shape[0], *self.kpt_shape, -1)
         xy = (raw[:, :, :2] * 2 + (points - 0.5)) * steps
         if self.kpt_shape[1] == 3:
             xy = torch.cat((xy, raw[:, :, 2:].sigmoid()), 2)
@@ -111,8 +132,8 @@ class PoseHead(nn.Module):
     def init_biases(self) -> None:
         """Start with low scores, so that the many empty anchors do not swamp the first steps.
 
-        Class biases are about the logit of 5 objects among the cells of a 640 x 640 input, log(5 / C / (640 / stride)²); box
-        biases are 1. A prior for rare classes: Lin et al. 2017, focal loss, section 4.1. All else keeps torch's defaults.
+        Class biases are about the logit of 5 objects among the cells of an input of 640, log(5 / C / (640 / stride)²);
+        box biases are 1. The idea: Lin et al. 2017, focal loss, section 4.1. All else keeps torch's defaults.
         """
         for box, label, stride in zip(self.cv2, self.cv3, self.strides, strict=True):
             nn.init.constant_(_last_bias(box), 1.0)

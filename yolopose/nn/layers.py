@@ -43,7 +43,7 @@ class Conv(nn.Module):
         x = self.conv(x)
         if self.bn is not None:
             x = self.bn(x)
-        return F.silu(x, inplace=True) if self.act else x  # in place: nobody else holds the convolution's output
+        return F.silu(x, inplace=not self.training) if self.act else x  # training would have to copy it
 
     @torch.no_grad()
     def fuse(self) -> None:

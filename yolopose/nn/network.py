@@ -78,7 +78,6 @@ class PoseNet(nn.Module):
             stride=max(self.head.strides),
         )
         self._kept = {source for part in self.parts for source in part.row.sources}
-        self._joins = [isinstance(module, layers.Concat | PoseHead) for module in modules]
 
     @property
     def head(self) -> PoseHead:
@@ -92,16 +91,24 @@ class PoseNet(nn.Module):
         """(levels,) float32: pixels per cell of each level."""
         return torch.tensor(self.head.strides, dtype=torch.float32)
 
+    def features(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) RGB 0..1 → what the head reads, one (B, c, H, W) per level."""
+        kept: dict[int, Tensor] = {}
+        for index, (part, module) in enumerate(zip(self.parts[:-1], self.model, strict=False)):
+            inputs = [x if source == index - 1 else kept[source] for source in part.row.sources]
+            x = module(inputs if isinstance(module, layers.Concat) else inputs[0])
+            if index in self._kept:
+                kept[index] = x
+        return [kept[source] for source in self.parts[-1].row.sources]
+
     def maps(self, x: Tensor) -> Maps:
         """(B, 3, H, W) RGB 0..1 → raw maps."""
-        kept: dict[int, Tensor] = {}
-        value: Any = x
-        for index, (module, part) in enumerate(zip(self.model, self.parts, strict=True)):
-            inputs = [value if source == index - 1 else kept[source] for source in part.row.sources]
-            value = module(inputs if self._joins[index] else inputs[0])
-            if index in self._kept:
-                kept[index] = value
-        return Maps(*value)
+        maps: Maps = self.head(self.features(x))
+        return maps
+
+    def candidates(self, x: Tensor, conf: float) -> list[Tensor]:
+        """(B, 3, H, W) RGB 0..1 → per image the (M, 4+C+K·D) rows of the decoded output scoring above `conf`."""
+        return self.head.candidates(self.features(x), conf)
 
     def decode(self, maps: Maps) -> Tensor:
         """Raw maps → (B, 4+C+K·D, A) float32: cx cy w h in input pixels, class scores, keypoints x y [visibility]."""
@@ -110,7 +117,7 @@ class PoseNet(nn.Module):
     def forward(self, x: Tensor) -> Maps | Tensor:
         """(B, 3, H, W) RGB 0..1 → raw maps in training mode, the decoded tensor otherwise."""
         maps = self.maps(x)
-        return maps if self.training else self.head.decode(maps)
+        return maps if self.training else self.decode(maps)
 
     def fuse(self) -> PoseNet:
         """Fold every batch normalisation into its convolution, in place; the network is then for inference only."""
@@ -118,6 +125,17 @@ class PoseNet(nn.Module):
             if isinstance(module, layers.Conv):
                 module.fuse()
         return self.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def fold_pixels(self) -> bool:
+        """Let the first convolution take BGR 0..255, as images are decoded; False if the first row cannot."""
+        first = self.model[0].conv if isinstance(self.model[0], layers.Focus) else self.model[0]
+        if not isinstance(first, layers.Conv) or first.conv.groups > 1 or self.channels != 3:
+            return False
+        weight = first.conv.weight  # (c2, 3, k, k), or (c2, 4·3, k, k) after Focus
+        folded = weight.view(len(weight), -1, 3, *weight.shape[2:]).flip(2).reshape(weight.shape) / 255
+        first.conv.weight = nn.Parameter(folded, requires_grad=False)
+        return True
 
     def bake(self, imgsz: tuple[int, int] | None) -> PoseNet:
         """Decode with the anchors of one input size (H, W) as constants; None computes them from the shapes again.

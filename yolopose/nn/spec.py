@@ -85,10 +85,16 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
         raise PoseError(f"{file}: {error}") from None
     if spec.get("activation") not in (None, "nn.SiLU()"):
         raise PoseError(f"{file}: activation {spec['activation']!r} is not supported, only SiLU; remove the key")
-    scales = spec.get("scales")
-    if scales:
-        spec["scale"] = _choose_scale(spec.get("scale"), scales, file)
+    for key in ("depth_multiple", "width_multiple"):
+        if not _is_positive(spec.get(key, 1)):
+            raise PoseError(f"{file}: {key} must be a number above 0, got {spec[key]!r}")
+    if spec.get("scales"):
+        spec["scale"] = _choose_scale(spec.get("scale"), spec["scales"], file)
     return spec
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and value > 0
 
 
 def _choose_scale(scale: Any, scales: Any, file: str) -> str:
@@ -100,7 +106,7 @@ def _choose_scale(scale: Any, scales: Any, file: str) -> str:
     if scale not in scales:
         raise PoseError(f"{file}: scale '{scale}' is not among its scales {', '.join(scales)}")
     row = scales[scale]
-    if not (isinstance(row, list) and len(row) == 3 and all(isinstance(v, int | float) and v > 0 for v in row)):
+    if not (isinstance(row, list) and len(row) == 3 and all(map(_is_positive, row))):
         raise PoseError(f"{file}: scale '{scale}' must be [depth, width, max_channels], got {row!r}")
     return str(scale)
 
