@@ -1,14 +1,12 @@
 """COCO's figures against pycocotools itself and against published values."""
 
-import contextlib
-import io
 import json
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from coco_reference import pycocotools
 
 from yolopose.errors import PoseError
 from yolopose.evaluate.coco import evaluate
@@ -20,21 +18,6 @@ CROWDPOSE = tuple(np.array([79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89, 79
 
 def figures(truths: dict[str, Any], results: list[dict[str, Any]], kind: str, sigmas: Any = COCO_SIGMAS) -> list[float]:
     return list(evaluate(truths_of(truths), results_of(results, truths), kind, sigmas).values())
-
-
-def pycocotools(truths: dict[str, Any], results: list[dict[str, Any]], kind: str) -> list[float]:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco = COCO()
-        coco.dataset = deepcopy(truths)
-        coco.createIndex()
-        run = COCOeval(coco, coco.loadRes(deepcopy(results)), kind)
-        run.evaluate()
-        run.accumulate()
-        run.summarize()
-    return list(run.stats)
 
 
 def random_set(rng: np.random.Generator, images: int, first_id: int = 1) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class DataSpec:
 
     `path` is the folder that the splits are relative to, `sources` the entries of each split as written there.
     `layout.flip` is None where the YAML has no flip_idx; `given_sigmas` tells whether it states kpt_oks_sigmas.
+    `annotations` are the splits' COCO files, where the YAML names them: areas and crowds for val's metric=coco.
     """
 
     yaml: Path
@@ -33,6 +34,7 @@ class DataSpec:
     given_sigmas: bool
     sources: dict[str, tuple[str, ...]]
     downloads: tuple[Download, ...] = ()
+    annotations: dict[str, Path] = field(default_factory=dict)
 
     def split(self, name: str) -> list[Path]:
         """The images of a split in a fixed order, each once. Raises PoseError when there is none."""
@@ -79,6 +81,8 @@ def load_data(file: str | Path, *, download: bool = True) -> DataSpec:
                     f"{spec.path} does not exist, and download: holds code, which is never run; "
                     "list addresses of .zip files there, or fetch the data by hand"
                 )
+            elif yaml_file.parent == CONFIGS:
+                raise PoseError(f"{spec.path} does not exist; the first lines of {yaml_file} say how to make it")
             else:
                 raise PoseError(f"path {spec.path} does not exist (it is relative to the YAML file)")
     except PoseError as e:
@@ -115,7 +119,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _spec(file: Path, values: Mapping[str, Any]) -> DataSpec:
     """The checked entries of a data YAML."""
-    published = file.parent == CONFIGS and values.get("download")
+    published = file.parent == CONFIGS and not str(values.get("path")).startswith(".")
     base = Path.cwd() / "datasets" if published else file.parent
     named = {"val": values.get("val", values.get("validation"))}  # the field accepts either word
     entries = {name: named.get(name, values.get(name)) for name in SPLITS}
@@ -124,14 +128,19 @@ def _spec(file: Path, values: Mapping[str, Any]) -> DataSpec:
         raise PoseError("no train, val or test entry")
     if "kpt_shape" not in values:
         raise PoseError("no kpt_shape entry; add for example 'kpt_shape: [17, 3]'")
+    path = Path(os.path.normpath(base / Path(str(values.get("path") or ".")).expanduser()))
+    annotations = values.get("annotations") or {}
+    if not isinstance(annotations, dict):
+        raise PoseError(f"annotations must map splits to COCO files, as in 'val: file.json', got {annotations!r}")
     return DataSpec(
         yaml=file,
-        path=Path(os.path.normpath(base / Path(str(values.get("path") or ".")).expanduser())),
+        path=path,
         names=_names(values),
         layout=KeypointLayout.from_dict(values),
         given_sigmas=bool(values.get("kpt_oks_sigmas")),
         sources=sources,
         downloads=_downloads(values.get("download")),
+        annotations={str(split): path / str(entry) for split, entry in annotations.items()},
     )
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.config import ValConfig
+from yolopose.console import log
+from yolopose.data.labels import DataSpec, Item
 from yolopose.errors import PoseError
 from yolopose.evaluate.coco import Instances
 
@@ -23,6 +29,51 @@ def truths_of(annotations: Mapping[str, Any]) -> Instances:
     box_area = BODY_AREA * boxes[:, 2] * boxes[:, 3]
     area = [row.get("area", guess) for row, guess in zip(rows, box_area, strict=True)]
     return _instances(rows, boxes, np.array(area, np.float64))
+
+
+def annotated(spec: DataSpec, config: ValConfig, items: Sequence[Item], names: Mapping[int, str]) -> Instances | None:
+    """The truths of the validated images in the COCO file that the data YAML names for their split, if it names one.
+
+    Raises:
+        PoseError: the file does not fit the data set.
+    """
+    file = spec.annotations.get(config.split)
+    if file is None or not file.is_file():
+        if file is not None:
+            log.warning(f"{spec.yaml}: annotations: {file} does not exist; areas are taken from the labels' boxes")
+        return None
+    truths = truths_for(file, [item.path for item in items], names)
+    if config.classes is not None:
+        truths = truths[np.isin(truths.category, config.classes)]
+    return replace(truths, category=np.zeros_like(truths.category)) if config.single_cls else truths
+
+
+def truths_for(file: Path, images: Sequence[Path], names: Mapping[int, str]) -> Instances:
+    """The annotations in a COCO file of these images and classes; ids become places in `images` and class numbers.
+
+    Images are known by their file names without suffix.
+
+    Raises:
+        PoseError: no such annotations, or an image or all classes are missing in them.
+    """
+    try:
+        annotations = json.loads(file.read_text(encoding="utf-8"))
+        stems = {Path(image["file_name"]).stem: image["id"] for image in annotations["images"]}
+        classes = {category["id"]: category["name"] for category in annotations["categories"]}
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise PoseError(f"{file}: not readable as COCO annotations: {type(e).__name__} {e}") from None
+    if missing := next((image for image in images if image.stem not in stems), None):
+        raise PoseError(f"{file}: does not list the image {missing.name}")
+    numbers = {name: number for number, name in names.items()}
+    if not set(numbers) & set(classes.values()):
+        raise PoseError(f"{file}: has the categories {sorted(classes.values())}, none of {sorted(numbers)}")
+    places = {stems[image.stem]: place for place, image in enumerate(images)}
+    rows = [
+        row | {"image_id": places[row["image_id"]], "category_id": numbers[classes[row["category_id"]]]}
+        for row in annotations["annotations"]
+        if row["image_id"] in places and classes[row["category_id"]] in numbers
+    ]
+    return truths_of({"images": [{"id": place} for place in places.values()], "annotations": rows})
 
 
 def results_of(results: Sequence[Mapping[str, Any]], annotations: Mapping[str, Any]) -> Instances:

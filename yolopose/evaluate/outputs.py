@@ -155,10 +155,12 @@ class Pictures:
 class CocoSets:
     """Truths and detections of all images for `evaluate.coco`; of detections the best that COCO's rule looks at.
 
-    An instance's area is BODY_AREA times its box's, since label files know no better.
+    Truths come from COCO annotations where these are given, otherwise from the labels: an instance's area is then
+    BODY_AREA times its box's, and there are no crowds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, annotated: Instances | None = None) -> None:
+        self.annotated = annotated
         self._truths: list[Instances] = []
         self._found: list[Instances] = []
 
@@ -179,7 +181,8 @@ class CocoSets:
 
     def sets(self) -> tuple[Instances, Instances]:
         """All truths, all detections."""
-        return _joined(self._truths), _joined(self._found)
+        truths = _joined(self._truths) if self.annotated is None else self.annotated
+        return truths, _joined(self._found)
 
 
 def _instances(position: int, classes: Array, corners: Array, keypoints: Array, area: float) -> Instances:

@@ -24,7 +24,7 @@ RULES = {
     "(1, 0); P and R at the confidence of the best smoothed mean F1",
     "pose": "as box, by object keypoint similarity with area = 0.53 x box area",
     "coco": "pycocotools' (COCO keypoint and detection evaluation), at most 20 (keypoints) and 100 (boxes) detections "
-    "per image and class; area = 0.53 x box area",
+    "per image and class; crowds and areas as in the annotations that the data YAML names, else area = 0.53 x box area",
     "keypoints": errors.RULE,
     "losses": "the training loss of the network's raw maps against the truths",
 }

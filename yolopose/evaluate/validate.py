@@ -17,6 +17,7 @@ from yolopose.data.labels import DataSpec, Item, Scan, scan, select
 from yolopose.data.reading import prefetch
 from yolopose.errors import PoseError
 from yolopose.evaluate import coco
+from yolopose.evaluate.cocofiles import annotated
 from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.errors import KeypointErrors
 from yolopose.evaluate.framing import Group, batch_of, groups, truth_of
@@ -74,7 +75,7 @@ def validate(
 
         losses = Losses(criterion, whole=not config.compat)
     tally = Tally(info, config, sigmas_of(info, spec, config.compat))
-    sets = [CocoSets()] if config.metric == "coco" else []
+    sets = [CocoSets(annotated(spec, config, items, info.names))] if config.metric == "coco" else []
     outputs: list[Output] = [*files(folder, config, info), *sets]
     with progress(config.verbose) as bar:
         for done, seen in enumerate(look(backend, items, config, losses), start=1):
