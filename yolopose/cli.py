@@ -135,7 +135,7 @@ def run_mode(mode: str, values: dict[str, Any]) -> int:
 
 def _help() -> str:
     """The first page."""
-    modes = "\n".join(f"  {mode:<10} {(cls.__doc__ or '').splitlines()[0]}" for mode, cls in MODES.items())
+    modes = "\n".join(f"  {mode:<15} {(cls.__doc__ or '').splitlines()[0]}" for mode, cls in MODES.items())
     return HELP.format(version=__version__, modes=modes)
 
 

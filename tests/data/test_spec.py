@@ -129,7 +129,8 @@ def test_a_wrong_name_is_answered_with_the_nearest_one() -> None:
 def test_packaged_yamls_are_sound(name: str) -> None:
     spec = load_data(name, download=False)
     assert spec.layout.flip is not None
-    assert spec.downloads or spec.path.is_dir()
+    made_by_hand = "yolo pose convert" in spec.yaml.read_text(encoding="utf-8")
+    assert spec.downloads or spec.path.is_dir() or made_by_hand
     assert all(d.url.endswith(".zip") for d in spec.downloads)
 
 

@@ -1,6 +1,15 @@
 """Arguments: one documented, typed, checked field each; the source of the CLI, args.yaml, the help and the docs."""
 
-from yolopose.config.args import MODES, ConvertConfig, DoctorConfig, ExportConfig, PredictConfig, TrainConfig, ValConfig
+from yolopose.config.args import (
+    MODES,
+    ConvertConfig,
+    DoctorConfig,
+    EvalWiderfaceConfig,
+    ExportConfig,
+    PredictConfig,
+    TrainConfig,
+    ValConfig,
+)
 from yolopose.config.schema import Argument, arguments, nearest, parse, replace, to_dict
 
 __all__ = [
@@ -8,6 +17,7 @@ __all__ = [
     "Argument",
     "ConvertConfig",
     "DoctorConfig",
+    "EvalWiderfaceConfig",
     "ExportConfig",
     "PredictConfig",
     "TrainConfig",

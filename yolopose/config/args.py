@@ -77,7 +77,18 @@ class ValConfig(RunArgs, DetectArgs):
     rect: bool = arg(True, "pad each image only to a multiple of the stride instead of to the full size")
     batch: int = arg(16, "images per run of the network", low=1)
     workers: int = arg(8, "threads that read images ahead", low=0)
-    metric: str = arg("yolo", "yolo: the field's P, R, mAP; coco: as pycocotools", choices=("yolo", "coco"))
+    metric: str = arg(
+        "yolo",
+        "yolo: the field's P, R, mAP; coco: as pycocotools; widerface: easy, medium, hard; landmarks: NME, PCK",
+        choices=("yolo", "coco", "widerface", "landmarks"),
+    )
+    prefix: tuple[str, ...] | None = arg(None, "measure only images whose file name begins with one of these")
+    resize: str = arg(
+        "imgsz", "long side to imgsz; each image at its own size; or 1, 1.5 and 2 times imgsz, merged",
+        choices=("imgsz", "original", "multi"),
+    )  # fmt: skip
+    gt: str | None = arg(None, "with metric=widerface: folder of the ground truth .mat files")
+    save_widerface: bool = arg(False, "write detections in WIDER FACE's form, EVENT/NAME.txt")
     strict: bool = arg(False, "stop at the first bad label row instead of setting it aside")
     single_cls: bool = arg(False, "treat all classes as one")
     save_json: bool = arg(False, "write predictions.json in COCO's result format")
@@ -187,14 +198,32 @@ class DoctorConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertConfig:
-    """Make YOLO labels of COCO keypoints (coco=), or the reverse (data=)."""
+    """Make YOLO labels of COCO keypoints (coco=) or WIDER FACE (widerface=), or COCO of YOLO labels (data=)."""
 
     coco: str | None = arg(None, "COCO keypoints .json to make YOLO labels of")
+    widerface: str | None = arg(None, "folder of WIDER FACE: WIDER_train, WIDER_val, wider_face_split")
     data: str | None = arg(None, "data set YAML to make a COCO keypoints .json of")
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
     images: str | None = arg(None, "with coco: folder of its images, linked beside the labels")
-    out: str | None = arg(None, "with coco: folder of the new data set; with data: the .json file")
+    landmarks: str | None = arg(None, "with widerface: RetinaFace's label.txt; None looks for it in the folder")
+    seed: int = arg(0, "with widerface: seed of the 80/20 split of its training images", low=0)
+    stratify: bool = arg(False, "with widerface: take 20 % of every event instead of 20 % of all images")
+    copy: bool = arg(False, "with widerface: copy the images instead of linking to them")
+    out: str | None = arg(None, "with coco or widerface: folder of the new data set; with data: the .json file")
     exist_ok: bool = arg(False, "write over files that are there already")
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalWiderfaceConfig:
+    """Measure anyone's prediction files by WIDER FACE's easy, medium and hard average precision."""
+
+    pred: str | None = arg(None, "folder of prediction files EVENT/NAME.txt: name, count, then x y w h score a line")
+    gt: str | None = arg(None, "folder of the ground truth: wider_face_val.mat, wider_easy_val.mat, medium, hard")
+    images: str | None = arg(None, "text file of the images that count, EVENT/NAME.jpg a line; None is all 3,226")
+    normalize: str = arg(
+        "full", "with images: scale scores over all prediction files, or over those images", choices=("full", "subset")
+    )
     given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
 
 
@@ -205,4 +234,5 @@ MODES: dict[str, type[Any]] = {
     "export": ExportConfig,
     "doctor": DoctorConfig,
     "convert": ConvertConfig,
+    "eval-widerface": EvalWiderfaceConfig,
 }

@@ -188,6 +188,8 @@ def _as_tuple(hint: Any, raw: Any) -> tuple[Any, ...] | None:
     """A tuple of the hint's item type and length; a lone value counts as one item of an open-ended tuple."""
     item, *rest = get_args(hint)
     open_ended = rest == [Ellipsis]
+    if open_ended and item is str and isinstance(raw, str):
+        raw = [word.strip() for word in raw.split(",")]  # words without quotes, as on a command line
     if open_ended and isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
         raw = [raw]
     if not isinstance(raw, (list, tuple)) or not (open_ended or len(raw) == len(rest) + 1):

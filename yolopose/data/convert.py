@@ -1,4 +1,4 @@
-"""COCO keypoints JSON ↔ YOLO labels.
+"""COCO keypoints JSON ↔ YOLO labels; WIDER FACE → YOLO labels is in `yolopose.data.widerface`.
 
 COCO: boxes left, top, width, height and keypoints x, y, v in pixels (0 not labelled, 1 hidden, 2 visible). YOLO: one
 text file per image with rows `class cx cy w h` and K times `x y v`, normalised. Both directions keep persons without
@@ -22,6 +22,7 @@ from yolopose.console import log
 from yolopose.data.cocojson import CocoImage, CocoSet, read_coco
 from yolopose.data.labels import Item, load_data, scan
 from yolopose.data.spec import DataSpec
+from yolopose.data.widerface import from_widerface
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import COCO_17
 
@@ -33,14 +34,18 @@ def run(config: ConvertConfig) -> int:
     """`yolo convert`, in the direction that the arguments tell; returns the exit code.
 
     Raises:
-        UsageError: none or both of `coco` and `data`, or no `out`.
+        UsageError: none or several of `coco`, `widerface` and `data`, or no `out`.
         PoseError: something cannot be read, or is there already.
     """
-    if (config.coco is None) == (config.data is None):
-        raise UsageError("name what to convert: coco=FILE.json out=FOLDER, or data=DATA.yaml out=FILE.json")
+    if sum(source is not None for source in (config.coco, config.widerface, config.data)) != 1:
+        raise UsageError(
+            "name what to convert: coco=FILE.json or widerface=FOLDER with out=FOLDER, or data=DATA.yaml out=FILE.json"
+        )
     if config.out is None:
-        raise UsageError("out is missing: " + ("a folder" if config.coco else "a .json file"))
-    if config.coco is not None:
+        raise UsageError("out is missing: " + ("a .json file" if config.data else "a folder"))
+    if config.widerface is not None:
+        from_widerface(config)
+    elif config.coco is not None:
         from_coco(config.coco, config.out, images=config.images, split=config.split, exist_ok=config.exist_ok)
     else:
         to_coco(str(config.data), config.out, split=config.split, exist_ok=config.exist_ok)

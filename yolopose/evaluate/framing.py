@@ -12,11 +12,12 @@ import numpy as np
 from yolopose.config import ValConfig
 from yolopose.data.rows import Labels
 from yolopose.errors import UsageError
+from yolopose.evaluate import scales
 from yolopose.evaluate.precision import Truth
 from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.geometry.letterbox import Letterbox
-from yolopose.predict import input_size, plan
+from yolopose.predict import input_size
 
 if TYPE_CHECKING:
     from yolopose.data.batch import Batch
@@ -61,7 +62,7 @@ def groups(backend: Backend, sizes: Sequence[HW], config: ValConfig) -> list[Gro
     """
     if config.compat and backend.fixed_shape is None:
         return list(compat_groups(sizes, config, backend.info.stride))
-    boxes = plan(backend, sizes, config)
+    boxes = scales.letterboxes(backend, sizes, config)
     order = sorted(range(len(boxes)), key=lambda i: boxes[i].canvas)
     out: list[list[int]] = []
     for i in order:

@@ -84,6 +84,8 @@ class Metrics:
     speed: dict[str, float] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
     coco: dict[str, dict[str, float]] = field(default_factory=dict)
+    widerface: dict[str, Any] = field(default_factory=dict)
+    landmarks: dict[str, Any] = field(default_factory=dict)
     keypoints: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict, repr=False)
     save_dir: Path | None = None

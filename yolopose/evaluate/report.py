@@ -11,7 +11,7 @@ from typing import Any
 
 from yolopose import __version__
 from yolopose.config import ValConfig
-from yolopose.evaluate import errors
+from yolopose.evaluate import errors, landmarks, scales, widerface
 from yolopose.evaluate.metrics import Metrics
 from yolopose.formats.base import Backend
 
@@ -25,6 +25,8 @@ RULES = {
     "pose": "as box, by object keypoint similarity with area = 0.53 x box area",
     "coco": "pycocotools' (COCO keypoint and detection evaluation), at most 20 (keypoints) and 100 (boxes) detections "
     "per image and class; crowds and areas as in the annotations that the data YAML names, else area = 0.53 x box area",
+    "widerface": widerface.RULE,
+    "landmarks": landmarks.RULE,
     "keypoints": errors.RULE,
     "losses": "the training loss of the network's raw maps against the truths",
 }
@@ -51,6 +53,11 @@ class Protocol:
             resize = (
                 f"batches of {config.batch} by aspect ratio, letterboxed to a common multiple of {stride} and half more"
             )
+        elif config.resize == "original":
+            resize = f"each image at its own size, padded to a multiple of {stride}"
+        elif config.resize == "multi":
+            factors = ", ".join(f"{f:g}" for f in scales.FACTORS)
+            resize = f"letterbox, long side to {factors} times imgsz, detections merged by non-maximum suppression"
         elif config.rect:
             resize = f"letterbox, long side to imgsz, each image to its own multiple of {stride}"
         else:
@@ -70,6 +77,7 @@ class Protocol:
             "compat": config.compat,
             "data": self.data,
             "split": config.split,
+            "prefix": list(config.prefix) if config.prefix is not None else None,
             "model": config.model,
         }
 
@@ -78,7 +86,8 @@ def report(metrics: Metrics, protocol: Protocol) -> dict[str, Any]:
     """Every block of numbers with its rule and protocol, in JSON types."""
     facts = protocol.facts()
     blocks: dict[str, dict[str, Any]] = {kind: _kind(metrics, kind) for kind in ("box", "pose")}
-    blocks |= {"coco": metrics.coco, "losses": metrics.losses, "keypoints": {"table": metrics.keypoints}}
+    blocks |= {"coco": metrics.coco, "widerface": metrics.widerface, "landmarks": metrics.landmarks}
+    blocks |= {"losses": metrics.losses, "keypoints": {"table": metrics.keypoints}}
     told = {
         name: {"rule": RULES[name], "protocol": facts, "results": results}
         for name, results in blocks.items()

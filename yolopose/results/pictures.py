@@ -96,3 +96,18 @@ def as_pil(image: Image) -> Any:
     except ImportError:
         raise PoseError("pil=True needs Pillow: pip install pillow (without pil the picture is a BGR array)") from None
     return pil.fromarray(np.ascontiguousarray(image[..., ::-1]))
+
+
+def aligned(image: Image, points: NDArray[Any], size: int) -> Image:
+    """(H, W, 3) and the five landmarks (5, 2) of a face, continuous pixels → (size, size, 3), eyes level, in place.
+
+    Raises:
+        ValueError: the points coincide.
+    """
+    import cv2
+
+    from yolopose.geometry.align import FACE_TEMPLATE, FACE_TEMPLATE_SIDE, similarity
+
+    # The template and OpenCV count from the centre of a pixel, keypoints from its corner.
+    matrix = similarity(np.asarray(points, np.float64) - 0.5, FACE_TEMPLATE * (size / FACE_TEMPLATE_SIDE))
+    return np.asarray(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR), np.uint8)

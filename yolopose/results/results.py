@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from yolopose.errors import PoseError
 from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
 from yolopose.results.arrays import Boxes, Keypoints, rows
-from yolopose.results.pictures import as_pil, picture_path, reopen, show_picture, write_picture
+from yolopose.results.pictures import aligned, as_pil, picture_path, reopen, show_picture, write_picture
 from yolopose.results.serialise import crops, csv_text, label_lines, summary_rows, write_numbered
 
 if TYPE_CHECKING:
@@ -170,6 +170,27 @@ class Results:
         for cls, crop in crops(self.image(), self.boxes):
             folder = Path(save_dir) / re.sub(r"[^\w .-]|^\.+", "_", self.name(cls))  # a name must not lead elsewhere
             write_numbered(folder, Path(file_name).stem, ".jpg", encode_jpeg(np.ascontiguousarray(crop)))
+
+    def align(self, size: int = 112) -> Image:
+        """Every face upright in a (size, size) crop, as face recognition wants it: (N, size, size, 3) BGR.
+
+        A similarity transform (Umeyama) takes the five landmarks to the customary 112 x 112 template, scaled to `size`.
+
+        Raises:
+            PoseError: not five keypoints, a face whose landmarks coincide, or the image is gone.
+        """
+        if self.keypoints.shape[1] != 5:
+            raise PoseError(f"align needs the five landmarks of faces, these results have {self.keypoints.shape[1]}")
+        if size < 1:
+            raise PoseError(f"align: size must be at least 1 pixel, got {size}")
+        image, points = self.image(), self.keypoints.data.numpy()[..., :2]
+        crops = np.empty((len(points), size, size, 3), np.uint8)
+        for i, (crop, face) in enumerate(zip(crops, points, strict=True)):
+            try:
+                crop[:] = aligned(image, face, size)
+            except ValueError:
+                raise PoseError(f"align: the landmarks of face {i} coincide (compat=True zeroes unsure ones)") from None
+        return crops
 
     def image(self) -> Image:
         """The original image, read again from `path` when it was not kept; PoseError when that fails."""

@@ -1,0 +1,58 @@
+"""Validation at other scales: each image at its own size, or at several sizes whose finds are merged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from yolopose.config import ValConfig
+from yolopose.config import replace as change
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import Backend
+from yolopose.geometry.boxes import nms
+from yolopose.geometry.letterbox import Letterbox, fit
+from yolopose.predict import Detections, input_size, plan
+
+FACTORS = (1.0, 1.5, 2.0)  # of imgsz with resize=multi
+
+
+def check(backend: Backend, config: ValConfig) -> None:
+    """Raise PoseError or UsageError when the model or another argument does not go with `config.resize`."""
+    if config.resize == "imgsz":
+        return
+    if backend.fixed_shape is not None:
+        h, w = backend.fixed_shape[1:]
+        raise PoseError(
+            f"resize={config.resize}: this file takes {h}x{w} only; export it with dynamic=True, or use its .pt"
+        )
+    if config.compat:
+        raise UsageError(f"resize={config.resize} does not go with compat=True: the reference has one size only")
+
+
+def letterboxes(backend: Backend, sizes: Sequence[tuple[int, int]], config: ValConfig) -> list[Letterbox]:
+    """The (first) letterbox of each image (H, W)."""
+    if config.resize != "original":
+        return plan(backend, sizes, config)
+    stride = backend.info.stride
+    return [fit(hw, input_size(hw, stride), stride=stride, scaleup=False) for hw in sizes]
+
+
+def further(backend: Backend, sizes: Sequence[tuple[int, int]], config: ValConfig) -> list[list[Letterbox]]:
+    """For every further scale the letterbox of each image."""
+    if config.resize != "multi":
+        return []
+    h, w = input_size(config.imgsz, backend.info.stride)
+    return [plan(backend, sizes, change(config, imgsz=(round(h * f), round(w * f)))) for f in FACTORS[1:]]
+
+
+def merge(parts: Sequence[Detections], config: ValConfig) -> Detections:
+    """What the scales found in one image, by the same suppression as within one; times add up."""
+    boxes = np.concatenate([part.boxes for part in parts])
+    keypoints = np.concatenate([part.keypoints for part in parts])
+    apart = boxes[:, :4].astype(np.float64)
+    if not config.agnostic_nms and len(boxes):
+        apart += boxes[:, 5:] * (2 * apart.max() + 1)  # classes do not suppress one another
+    kept = nms(apart, boxes[:, 4], config.iou, config.max_det)
+    speed = {step: sum(part.speed[step] for part in parts) for step in parts[0].speed}
+    return Detections(boxes[kept], keypoints[kept], speed, parts[-1].shape)

@@ -1,0 +1,279 @@
+"""WIDER FACE average precision (easy, medium, hard) of prediction files or of detections, in NumPy.
+
+The protocol is that of the customary Python evaluation (Yang et al. 2016, and the WIDER FACE toolbox before it): boxes
+as written, a pixel added to each side in the overlap, IoU ≥ 0.5, scores scaled to 0..1 over the set, 1000 thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.config import EvalWiderfaceConfig, nearest
+from yolopose.console import log
+from yolopose.errors import PoseError, UsageError
+
+Array = NDArray[Any]
+SETTINGS = ("easy", "medium", "hard")
+IOU = 0.5
+THRESHOLDS = 1 - np.arange(1, 1001) / 1000  # 0.999 down to 0
+RULE = (
+    "WIDER FACE: in order of falling score (file order among equal ones) each detection chooses the face it overlaps "
+    "most, IoU >= 0.5 with one pixel added to each side; the first to choose a counted face is right, later ones are "
+    "wrong, those that choose a face outside the setting do not count; scores scaled to 0..1 over the set, precision "
+    "and recall at 1000 thresholds, AP the area under the monotone envelope"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An official image: its event and name (no suffix), faces (G, 4) x y w h in pixels, who counts (G,) by setting."""
+
+    event: str
+    name: str
+    faces: Array
+    counted: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Average precision in one setting, None without faces, and how many faces count."""
+
+    ap: float | None
+    faces: int
+
+
+def run(config: EvalWiderfaceConfig) -> int:
+    """`yolo eval-widerface`: print easy, medium and hard; returns the exit code.
+
+    Raises:
+        UsageError: `pred` or `gt` is not named.
+        PoseError: a file is missing or cannot be read; the line names it.
+    """
+    if config.pred is None or config.gt is None:
+        missing = "pred" if config.pred is None else "gt"
+        raise UsageError(f"{missing} is missing: pred=FOLDER of EVENT/NAME.txt files, gt=FOLDER of wider_*_val.mat")
+    truth = read_truth(config.gt)
+    photos = truth if config.images is None else choose(truth, Path(config.images))
+    folder = Path(config.pred)
+    over = truth if config.normalize == "full" else photos
+    found = read_predictions(folder, photos, also=over)
+    scores, normalized = evaluate(photos, found), len(found)
+    log.info(describe(scores))
+    rows = sum(len(found[photo.name]) for photo in photos)
+    log.info(f"{len(photos)} images, {rows} boxes, scores scaled over {normalized} images; {folder}")
+    return 0
+
+
+def read_truth(folder: str | Path) -> list[Photo]:
+    """The images of `wider_face_val.mat` with the faces that `wider_{easy,medium,hard}_val.mat` count.
+
+    Raises:
+        PoseError: a file is missing or is not the official one, or scipy is not installed.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError:
+        raise PoseError("reading .mat files needs scipy: pip install 'yolopose[faces]'") from None
+    place = Path(folder)
+    tables = {}
+    for key in ("face", *SETTINGS):
+        file = place / f"wider_{key}_val.mat"
+        if not file.is_file():
+            raise PoseError(f"gt={folder}: no {file.name}; the ground_truth folder of WIDER FACE's eval_tools has it")
+        try:
+            tables[key] = loadmat(file)
+        except (ValueError, TypeError, OSError, NotImplementedError) as e:
+            raise PoseError(f"{file}: not a MATLAB file that scipy reads ({' '.join(str(e).split())})") from None
+    try:
+        return _photos(tables)
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise PoseError(f"gt={folder}: the .mat files are not WIDER FACE's validation ground truth") from None
+
+
+def _photos(tables: Mapping[str, Any]) -> list[Photo]:
+    """Images in the official order; the lists of counted faces start from 1."""
+    face = tables["face"]
+    photos = []
+    for e, event in enumerate(face["event_list"][:, 0]):
+        for i, name in enumerate(face["file_list"][e, 0][:, 0]):
+            faces = face["face_bbx_list"][e, 0][i, 0].astype(np.float64).reshape(-1, 4)
+            counted = {}
+            for setting in SETTINGS:
+                counted[setting] = np.zeros(len(faces), bool)
+                counted[setting][tables[setting]["gt_list"][e, 0][i, 0].ravel().astype(int) - 1] = True
+            photos.append(Photo(str(event[0]), str(name[0]), faces, counted))
+    return photos
+
+
+def choose(photos: Sequence[Photo], file: Path) -> list[Photo]:
+    """The images that a text file names, one a line, as `EVENT/NAME.jpg` or `NAME`; each once, in its order.
+
+    Raises:
+        PoseError: the file cannot be read or is empty, or a line names no official image.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise PoseError(f"images={file}: {' '.join(str(e).split())}") from None
+    known = {photo.name: photo for photo in photos}
+    chosen: dict[str, Photo] = {}
+    for number, line in enumerate(lines, start=1):
+        name = Path(line.strip().replace("\\", "/")).name.removesuffix(".jpg")
+        if name and name not in known:
+            close = nearest(name, known)
+            hint = f", did you mean {close!r}?" if close else ""
+            raise PoseError(f"{file}, line {number}: {name!r} is no image of WIDER FACE's validation set{hint}")
+        if name:
+            chosen[name] = known[name]
+    if not chosen:
+        raise PoseError(f"images={file}: names no image; expected lines like 0--Parade/0_Parade_Parade_0_102.jpg")
+    return list(chosen.values())
+
+
+def read_predictions(folder: Path, photos: Iterable[Photo], also: Iterable[Photo] = ()) -> dict[str, Array]:
+    """By image name (N, 5) x y w h score: of all `photos`, and of those of `also` that have a file.
+
+    Raises:
+        PoseError: an image of `photos` has no file, or a file cannot be read; the line names it.
+    """
+    if not folder.is_dir():
+        raise PoseError(f"pred={folder}: no such folder")
+    wanted = {photo.name: photo for photo in photos}
+    files = {name: folder / photo.event / f"{name}.txt" for name, photo in wanted.items()}
+    missing = [file for file in files.values() if not file.is_file()]
+    if missing:
+        raise PoseError(
+            f"{missing[0]}: no such file, as for {len(missing)} of {len(files)} images; "
+            "pred= is the folder of the events, images=FILE names a part of the set"
+        )
+    for photo in also:
+        file = folder / photo.event / f"{photo.name}.txt"
+        if photo.name not in files and file.is_file():
+            files[photo.name] = file
+    found, wrong = {}, []
+    for name, file in files.items():
+        found[name], stated = read_rows(file)
+        if stated != len(found[name]):
+            wrong.append(file)
+    if wrong:
+        log.warning(f"{wrong[0]}: says another number of faces than it has rows, as {len(wrong)} files do")
+    return found
+
+
+def read_rows(file: Path) -> tuple[Array, int]:
+    """A prediction file (name, count, then `x y w h score` a line) → rows (N, 5), and the count that it states.
+
+    Further columns are left out. Raises PoseError naming the first line that is not of this form.
+    """
+    try:
+        head, *rows = file.read_text(encoding="utf-8").split("\n")[1:]
+        lines = [row.split() for row in rows if row and not row.isspace()]
+        table = np.array([line[:5] for line in lines], np.float64).reshape(-1, 5)
+        if not np.isfinite(table).all():
+            raise ValueError
+        return table, int(float(head))
+    except (OSError, UnicodeDecodeError) as e:
+        raise PoseError(f"{file}: {' '.join(str(e).split())}") from None
+    except ValueError:
+        raise PoseError(f"{file}, line {_bad_line(file)}: expected a name, a count, then rows x y w h score") from None
+
+
+def _bad_line(file: Path) -> int:
+    """The number of the first line that does not fit."""
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+        words = line.split()
+        try:
+            good = number == 1 or (not words and number > 2) or bool(np.isfinite([float(w) for w in words[:5]]).all())
+        except ValueError:
+            good = False
+        if not good or (number == 2 and len(words) != 1) or (number > 2 and 0 < len(words) < 5):
+            return number
+    return 2
+
+
+def evaluate(photos: Sequence[Photo], found: Mapping[str, Array]) -> dict[str, Score]:
+    """Easy, medium and hard of detections (N, 5) x y w h score by image name.
+
+    Scores are scaled over all of `found`, which may hold more images than `photos`.
+    """
+    low, span = _range(found.values())
+    scores, owners, faces = [], [], 0
+    for photo in photos:
+        rows = found[photo.name]
+        rows = rows[np.argsort(-rows[:, 4], kind="stable")]
+        owner = _owners(rows, photo.faces)
+        scores.append((rows[:, 4] - low) / span)
+        owners.append(np.where(owner >= 0, owner + faces, -1))
+        faces += len(photo.faces)
+    score, owner = np.concatenate([np.zeros(0), *scores]), np.concatenate([np.zeros(0, int), *owners])
+    return {
+        setting: _score(score, owner, np.concatenate([np.zeros(0, bool), *(p.counted[setting] for p in photos)]))
+        for setting in SETTINGS
+    }
+
+
+def _range(found: Iterable[Array]) -> tuple[float, float]:
+    """The lowest score and the distance to the highest; equal scores all become 0 to the protocol's last threshold."""
+    scores = np.concatenate([np.zeros(0), *(rows[:, 4] for rows in found)])
+    if not len(scores):
+        return 0.0, 1.0
+    return float(scores.min()), float(np.ptp(scores)) or 1.0
+
+
+def _owners(rows: Array, faces: Array) -> Array:
+    """(N, 5), (G, 4) x y w h → (N,) the face that each box overlaps most, -1 below the least IoU."""
+    if not len(rows) or not len(faces):
+        return np.full(len(rows), -1)
+    a, b = (np.concatenate([t[:, :2], t[:, :2] + t[:, 2:4]], 1) for t in (rows, faces))
+    columns = b.T
+    w = np.minimum(a[:, 2, None], columns[2]) - np.maximum(a[:, 0, None], columns[0]) + 1
+    h = np.minimum(a[:, 3, None], columns[3]) - np.maximum(a[:, 1, None], columns[1]) + 1
+    inter = np.maximum(w, 0) * np.maximum(h, 0)
+    area_a, area_b = ((t[:, 2] - t[:, 0] + 1) * (t[:, 3] - t[:, 1] + 1) for t in (a, b))
+    overlap = inter / (area_a[:, None] + area_b - inter)
+    best = overlap.argmax(1)
+    return np.where(overlap[np.arange(len(best)), best] >= IOU, best, -1)
+
+
+def _score(score: Array, owner: Array, counted: Array) -> Score:
+    """(N,) scores, best first within an image, (N,) faces chosen or -1, (F,) faces that count → AP.
+
+    An image's detections above a threshold are its first ones, so that counting over the whole set is the same as
+    image by image.
+    """
+    faces = int(counted.sum())
+    if not faces:
+        return Score(None, 0)
+    chosen = owner >= 0
+    right = np.zeros(len(owner), bool)
+    chosen[chosen] = counted[owner[chosen]]
+    right[np.flatnonzero(chosen)[np.unique(owner[chosen], return_index=True)[1]]] = True
+    looked_at = chosen | (owner < 0)
+    true, all_ = (_above(score[rows]) for rows in (right, looked_at))
+    precision = np.divide(true, all_, out=np.zeros(len(true)), where=all_ > 0)
+    return Score(_area(true / faces, precision), faces)
+
+
+def _above(scores: Array) -> Array:
+    """(N,) → (1000,) how many scores reach each threshold."""
+    return np.asarray(len(scores) - np.searchsorted(np.sort(scores), THRESHOLDS, side="left"))
+
+
+def _area(recall: Array, precision: Array) -> float:
+    """The area under the monotone envelope of precision over recall (Pascal VOC 2010)."""
+    recall = np.concatenate([[0.0], recall, [1.0]])
+    envelope = np.maximum.accumulate(np.concatenate([[0.0], precision, [0.0]])[::-1])[::-1]
+    return float((np.diff(recall) * envelope[1:]).sum())
+
+
+def describe(scores: Mapping[str, Score]) -> str:
+    """One line: AP and number of faces by setting."""
+    return "WIDER FACE AP: " + "  ".join(
+        f"{name} {'-' if s.ap is None else format(s.ap, '.6f')} ({s.faces} faces)" for name, s in scores.items()
+    )
