@@ -190,7 +190,7 @@ def test_every_number_of_the_report_carries_its_protocol(tmp_path: Path) -> None
     values: dict[str, Any] = {"save_json": True, "metric": "coco", "iou": 0.6, "project": str(tmp_path), "max_det": 30}
     metrics = run(FakeBackend(K), yaml, **values)
     assert metrics.save_dir is not None
-    told = json.loads((metrics.save_dir / "metrics.json").read_text())
+    told = json.loads((metrics.save_dir / "report.json").read_text())
     blocks = {name: block for name, block in told.items() if isinstance(block, dict) and "protocol" in block}
     assert set(blocks) == {"box", "pose", "coco", "keypoints", "confusion"}
     for block in blocks.values():
@@ -208,6 +208,17 @@ def test_every_number_of_the_report_carries_its_protocol(tmp_path: Path) -> None
     assert blocks["box"]["results"]["classes"] == {"person": pytest.approx(
         {"precision": metrics.box.mp, "recall": metrics.box.mr, "mAP50": metrics.box.map50, "mAP50-95": metrics.box.map}
     )}  # fmt: skip
+
+
+def test_without_matplotlib_all_but_the_plots_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("yolopose.plots.figure.find_spec", lambda name: None)
+    metrics = run(FakeBackend(K), rectangles(tmp_path / "data"), project=str(tmp_path), plots=True)
+    assert metrics.save_dir is not None
+    assert "pip install 'yolopose[train]'" in capsys.readouterr().err
+    names = {path.name for path in metrics.save_dir.iterdir()}
+    assert names == {"report.json", "val_batch0_labels.jpg", "val_batch0_pred.jpg"}
 
 
 def test_the_table_reads_as_users_know_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

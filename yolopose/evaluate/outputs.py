@@ -107,14 +107,20 @@ class LabelFiles:
     def __init__(self, folder: Path, info: ModelInfo, save_conf: bool) -> None:
         self.folder, self.info, self.save_conf = folder, info, save_conf
         folder.mkdir(parents=True, exist_ok=True)
+        self._written: set[Path] = set()
 
     def add(self, seen: Seen) -> None:
-        """Write one image's file; none where nothing was found."""
+        """Write one image's file, none where nothing was found; further images of a name as name-2 and so on."""
         path, found = seen.item.path, seen.found
+        target, number = self.folder / f"{path.stem}.txt", 1
+        while target in self._written:
+            number += 1
+            target = self.folder / f"{path.stem}-{number}.txt"
+        self._written.add(target)
         result = Results(None, path, self.info.names, found.boxes, found.keypoints, orig_shape=seen.item.hw,
                          layout=self.info.layout)  # fmt: skip
-        (self.folder / f"{path.stem}.txt").unlink(missing_ok=True)
-        result.save_txt(self.folder / f"{path.stem}.txt", save_conf=self.save_conf)
+        target.unlink(missing_ok=True)
+        result.save_txt(target, save_conf=self.save_conf)
 
     def finish(self) -> None:
         """Nothing is left to do."""

@@ -28,6 +28,7 @@ from yolopose.evaluate.report import Protocol, lines, report, write_report
 from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import compat_sigmas
 from yolopose.metadata import ModelInfo
+from yolopose.plots.figure import can_plot
 from yolopose.predict import detect
 from yolopose.progress import progress
 from yolopose.saving import run_folder
@@ -185,10 +186,10 @@ def _tell(metrics: Metrics, config: ValConfig, *, brief: bool) -> None:
             log.info(line)
     if metrics.save_dir is None:
         return
-    if config.plots:
+    if config.plots and can_plot():
         from yolopose.plots.validation import plot_metrics
 
         plot_metrics(metrics, metrics.save_dir)
-    write_report(metrics, metrics.save_dir / "metrics.json")
+    write_report(metrics, metrics.save_dir / "report.json")
     if config.verbose and not brief:
         log.info(f"Results saved to {metrics.save_dir}")

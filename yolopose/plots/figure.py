@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from yolopose.console import log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,6 +18,14 @@ INK, QUIET, FAINT, GRID = "#1f2933", "#7b8794", "#c3cbd4", "#e9ecef"
 MAIN = "#1f6fd6"
 # Distinct also in grey and to the colour-blind (after Okabe and Ito 2008).
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c6d31", "#6a51a3", "#b5cf6b", "#525252")
+
+
+def can_plot() -> bool:
+    """Whether matplotlib is installed; tells the user when it is not."""
+    there = find_spec("matplotlib") is not None
+    if not there:
+        log.warning("no plots, matplotlib is not installed: pip install 'yolopose[train]', or plots=False")
+    return there
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
