@@ -35,6 +35,8 @@ class TorchBackend(Backend):
         """
         import torch
 
+        from yolopose.nn.packed import pack
+
         options = options or OpenOptions()
         device = choose_device(options.device)
         self.info: ModelInfo = network.info
@@ -44,9 +46,9 @@ class TorchBackend(Backend):
         self.precision = str(self._type).removeprefix("torch.")
         self.fixed_shape = None
         network = copy.deepcopy(network) if shared else network
-        network = network.requires_grad_(False).float().fuse()  # folded in float32, then rounded once
-        network = network.to(device, self._type).eval()
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = network.float().fuse()  # folded in float32, then rounded once
+        network = network.to(device, self._type).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = pack(network) if device.type == "cpu" else network
         if options.threads and device.type == "cpu":
             torch.set_num_threads(options.threads)  # the process's setting: torch knows no other
 
@@ -63,8 +65,13 @@ class TorchBackend(Backend):
             return self.network.decode(maps), maps
 
     def candidates(self, images: Array, conf: float) -> list[Float]:
-        """(B, H, W, 3) → rows as `Backend.candidates`, chosen on the device so that no others leave it."""
-        return self.select(self.infer_maps(images)[0], conf)
+        """(B, H, W, 3) → rows as `Backend.candidates`; no others are computed on a CPU, or leave another device."""
+        import torch
+
+        if self._device.type != "cpu":
+            return self.select(self.infer_maps(images)[0], conf)
+        with torch.inference_mode():
+            return [rows.numpy() for rows in self.network.candidates(self._tensor(images), conf)]
 
     def select(self, output: Tensor, conf: float) -> list[Float]:
         """Decoded (B, 4+C+K·D, A) → per image the (M, 4+C+K·D) rows whose best class scores above `conf`."""

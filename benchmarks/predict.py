@@ -1,0 +1,280 @@
+"""Time prediction beside Ultralytics' on this machine: same weights, same photographs, same threads, one run.
+
+    python benchmarks/predict.py --peer DIR/bin/python --model MODEL.pt --images FOLDER [--rounds 7] [--threads N]
+
+Each contender is a process of its own that predicts every photograph at 640, batch 1, whenever it is told to; rounds of
+all contenders alternate, so that a machine that slows down slows all of them. The figure of a round is the median over
+its photographs; the ratio of two contenders is the median over rounds of the quotient of their figures. Without --peer
+only our own contenders run. The result is written to benchmarks/results/predict.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+OURS = {"torch": {}, "torch bf16": {"bf16": True}, "onnx": {}}
+PEERS = ("torch", "onnx")
+AIMS = {
+    "torch": ("wall_ms", "ours torch", "peer torch", 1.3),
+    "torch bf16": ("wall_ms", "ours torch bf16", "peer torch", 2.5),
+    "onnx": ("wall_ms", "ours onnx", "peer onnx", None),
+    "pre and post, torch": ("pre_post_ms", "ours torch", "peer torch", 2.0),
+    "pre and post, onnx": ("pre_post_ms", "ours onnx", "peer onnx", 2.0),
+    "cold start": ("first_line_s", "ours cold", "peer cold", 2.0),
+    "cold start, onnx": ("first_line_s", "ours cold onnx", "peer cold onnx", 2.0),
+}
+
+
+class Contender:
+    """A worker process; `round()` makes it predict all photographs once and tells the median of each of its figures."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.version = self._line()  # with the threads that its torch uses
+
+    def _line(self) -> Any:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise SystemExit(f"a contender stopped: {self._process.args}")
+
+    def round(self) -> dict[str, float]:
+        """Predict all photographs once; the median of each figure."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return self._line()
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def serve(predict: Any, images: list[Path], version: str) -> None:
+    """The worker's side: warm up, then one round per line of standard input."""
+    for image in images[:3]:
+        predict(image)
+    threads = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
+    print(json.dumps({"version": version, "torch_threads": threads}), flush=True)
+    for _ in sys.stdin:
+        rows = [predict(image) for image in images]
+        print(json.dumps({key: statistics.median(row[key] for row in rows) for key in rows[0]}), flush=True)
+
+
+def work_peer(model: Path, images: list[Path]) -> None:
+    """Ultralytics, as its users call it."""
+    with contextlib.suppress(ImportError):
+        import peer_shim  # noqa: F401  (prepares the environment where it is there)
+    from ultralytics import YOLO, __version__
+
+    network = YOLO(str(model), task="pose")
+
+    def predict(image: Path) -> dict[str, float]:
+        start = time.perf_counter()
+        result = network.predict(str(image), imgsz=640, verbose=False, device="cpu")[0]
+        wall = (time.perf_counter() - start) * 1e3
+        speed = result.speed
+        pre_post = speed["preprocess"] + speed["postprocess"]
+        return {"wall_ms": wall, "pre_post_ms": pre_post, "inference_ms": speed["inference"], "found": len(result)}
+
+    serve(predict, images, __version__)
+
+
+def work_ours(model: Path, images: list[Path], options: dict[str, Any]) -> None:
+    """Ours, as users call it.
+
+    Our `speed` counts the conversion of pixels to floats and the choice of candidates as inference; here they are timed
+    once more by themselves and moved to pre- and post-processing, where the peer counts them.
+    """
+    from yolopose import YOLO, __version__
+    from yolopose.config import PredictConfig
+    from yolopose.formats.base import select, to_nchw
+    from yolopose.formats.pytorch import TorchBackend
+    from yolopose.formats.table import open_backend
+    from yolopose.images import read_image
+    from yolopose.predict import plan
+
+    network = YOLO(str(model))
+    backend = open_backend(model, device="cpu", **options)
+    torch_backend = isinstance(backend, TorchBackend)
+
+    def conversions(image: Path) -> float:
+        pixels = read_image(image)
+        canvas = plan(backend, [pixels.shape[:2]], PredictConfig())[0].image(pixels)[None]
+        output = backend.infer_maps(canvas)[0] if torch_backend else backend.infer(canvas)
+        start = time.perf_counter()
+        backend._tensor(canvas) if torch_backend else to_nchw(canvas)
+        backend.select(output, 0.25) if torch_backend else select(output, len(backend.info.names), 0.25)
+        return (time.perf_counter() - start) * 1e3
+
+    def predict(image: Path) -> dict[str, float]:
+        start = time.perf_counter()
+        result = network.predict(str(image), imgsz=640, verbose=False, device="cpu", **options)[0]
+        wall = (time.perf_counter() - start) * 1e3
+        speed, moved = result.speed, conversions(image)
+        pre_post = speed["preprocess"] + speed["postprocess"] + moved
+        inference = speed["inference"] - moved
+        return {"wall_ms": wall, "pre_post_ms": pre_post, "inference_ms": inference, "found": len(result)}
+
+    serve(predict, images, __version__)
+
+
+def cold(python: str, code: str, image: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Seconds from starting the command line to the line of its first result, and to its end."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        [python, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    assert process.stdout is not None
+    first = next((time.perf_counter() - start for line in process.stdout if line.startswith("image 1/1 ")), None)
+    process.communicate()
+    if first is None:
+        raise SystemExit(f"no result from {python}: {code}")
+    return {"first_line_s": first, "end_s": time.perf_counter() - start}
+
+
+def cold_code(side: str, model: Path, image: Path) -> str:
+    """Python that does what the command `yolo predict …` does."""
+    words = ["pose", "predict", f"model={model}", f"source={image}", "imgsz=640", "save=False", "device=cpu"]
+    if side == "ours":
+        return f"import sys; from yolopose.cli import main; sys.exit(main({words!r}))"
+    return (
+        "import sys, importlib.util as u\n"
+        "if u.find_spec('peer_shim'): import peer_shim\n"
+        f"sys.argv = ['yolo', *{words!r}]\n"
+        "from ultralytics.cfg import entrypoint; entrypoint()"
+    )
+
+
+def exported(model: Path, folder: Path, peer: str | None, environment: dict[str, str]) -> dict[str, Path]:
+    """Static 640 ONNX files of the model: ours and, with a peer, its own."""
+    from yolopose.config import ExportConfig
+    from yolopose.formats.table import export
+
+    files = {"ours": export(model, ExportConfig(imgsz=640, out=str(folder / "ours.onnx")))}
+    if peer:
+        copy = folder / "peer.pt"
+        copy.write_bytes(model.read_bytes())
+        code = (
+            "import importlib.util as u\nif u.find_spec('peer_shim'): import peer_shim\n"
+            f"from ultralytics import YOLO; YOLO({str(copy)!r}).export(format='onnx', imgsz=640)"
+        )
+        subprocess.run([peer, "-c", code], check=True, capture_output=True, env=environment)
+        files["peer"] = copy.with_suffix(".onnx")
+    return files
+
+
+def measure(arguments: argparse.Namespace, environment: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Figures of every contender, one per round, and the versions."""
+    figures: dict[str, list[dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        onnx = exported(arguments.model, Path(temporary), arguments.peer, environment)
+        contenders = {}
+        for name, options in OURS.items():
+            model = onnx["ours"] if name == "onnx" else arguments.model
+            contenders[f"ours {name}"] = worker(sys.executable, "ours", model, arguments.images, environment, options)
+        for name in PEERS if arguments.peer else ():
+            model = onnx["peer"] if name == "onnx" else arguments.model
+            contenders[f"peer {name}"] = worker(arguments.peer, "peer", model, arguments.images, environment, {})
+        for number in range(arguments.rounds):
+            for name in sorted(contenders, reverse=bool(number % 2)):
+                figures.setdefault(name, []).append(contenders[name].round())
+        versions = {name: contender.version for name, contender in contenders.items()}
+        for contender in contenders.values():
+            contender.close()
+        image = sorted(arguments.images.glob("*.jpg"))[0]
+        starts = [("ours", sys.executable), *([("peer", arguments.peer)] if arguments.peer else [])]
+        for _ in range(arguments.rounds):
+            for side, python in starts:
+                for suffix, model in (("", arguments.model), (" onnx", onnx[side])):
+                    told = cold(python, cold_code(side, model, image), image, environment)
+                    figures.setdefault(f"{side} cold{suffix}", []).append(told)
+    return figures, versions
+
+
+def worker(
+    python: str, side: str, model: Path, images: Path, environment: dict[str, str], options: dict[str, Any]
+) -> Contender:
+    """Start a contender in its own process."""
+    command = [python, str(Path(__file__).resolve()), "--work", side, "--model", str(model), "--images", str(images)]
+    return Contender([*command, "--options", json.dumps(options)], environment)
+
+
+def ratios(figures: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, Any]]:
+    """How many times faster ours is, per comparison: median and quartiles over rounds."""
+    out = {}
+    for name, (key, ours, peer, aim) in AIMS.items():
+        if ours in figures and peer in figures:
+            each = [theirs[key] / mine[key] for mine, theirs in zip(figures[ours], figures[peer], strict=True)]
+            low, middle, high = statistics.quantiles(each, n=4)
+            out[name] = {"times_faster": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)], "aim": aim}
+    return out
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the figures were taken on."""
+    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")), platform.processor())  # fmt: skip
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
+    packages = ("torch", "onnxruntime", "numpy", "opencv-python-headless")
+    return {
+        "cpu": cpu, "cores": os.cpu_count(), "threads": threads, "load": os.getloadavg(),
+        "python": platform.python_version(), "commit": commit.stdout.strip(),
+        "date": time.strftime("%Y-%m-%d"), **{name: version(name) for name in packages},
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run the benchmark, or one of its workers."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peer", help="Python of an environment that has Ultralytics")
+    parser.add_argument("--model", type=Path, default=HERE.parents[1] / "shared" / "golden" / "natural-n17.pt")
+    parser.add_argument("--images", type=Path, default=HERE.parents[1] / "shared" / "data" / "demo")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "predict.json")
+    parser.add_argument("--work", choices=("ours", "peer"), help=argparse.SUPPRESS)
+    parser.add_argument("--options", type=json.loads, default={}, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    images = sorted(arguments.images.glob("*.jpg"))
+    if arguments.work == "peer":
+        return work_peer(arguments.model, images)
+    if arguments.work == "ours":
+        return work_ours(arguments.model, images, arguments.options)
+    environment = os.environ | {"OMP_NUM_THREADS": str(arguments.threads)}
+    before = machine(arguments.threads)
+    figures, versions = measure(arguments, environment)
+    medians = {
+        name: {key: round(statistics.median(row[key] for row in rounds), 3) for key in rounds[0]}
+        for name, rounds in figures.items()
+    }
+    result = {"machine": before, "versions": versions, "images": len(images), "rounds": arguments.rounds}
+    result |= {"ratios": ratios(figures), "medians": medians, "method": __doc__}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    for name, figure in medians.items():
+        print(f"{name:16} " + "  ".join(f"{key} {value:.2f}" for key, value in figure.items()))
+    for name, ratio in result["ratios"].items():
+        print(f"{name:22} {ratio['times_faster']:.2f} times faster (aim {ratio['aim']})")
+
+
+if __name__ == "__main__":
+    main()
