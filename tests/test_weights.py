@@ -10,8 +10,9 @@ import pytest
 from web import serve
 
 from yolopose import download, weights
+from yolopose.download import cache_dir
 from yolopose.errors import PoseError
-from yolopose.weights import KNOWN, Places, bundled, cache_dir, default_model, find
+from yolopose.weights import KNOWN, Places, bundled, default_model, find
 
 
 def checkpoint_bytes() -> bytes:

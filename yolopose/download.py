@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -54,6 +54,18 @@ def download(url: str, target: Path, *, sha256: str | None = None, progress: boo
     except OSError as error:
         raise PoseError(f"{target}: cannot be written ({error.strerror or error})") from None
     return target
+
+
+def cache_dir(platform: str = sys.platform, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Path:
+    """The user's cache folder for yolopose, where the platform keeps such things; XDG_CACHE_HOME goes first."""
+    home = home or Path.home()
+    if environ.get("XDG_CACHE_HOME"):
+        return Path(environ["XDG_CACHE_HOME"]) / "yolopose"
+    if platform == "win32":
+        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "yolopose" / "Cache"
+    if platform == "darwin":
+        return home / "Library" / "Caches" / "yolopose"
+    return home / ".cache" / "yolopose"
 
 
 def sum_of(path: Path) -> str:

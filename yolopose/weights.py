@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import os
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from yolopose.console import log
-from yolopose.download import Unreachable, download, sum_of
+from yolopose.download import Unreachable, cache_dir, download, sum_of
 from yolopose.errors import PoseError
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
@@ -26,18 +23,6 @@ KNOWN: dict[str, str | None] = {
     "yolov8x-pose-p6.pt": None,
 }
 MODEL_SUFFIXES = (".onnx", ".pt")  # of bundled files, the default model first: it also runs without torch
-
-
-def cache_dir(platform: str = sys.platform, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Path:
-    """The user's cache folder for yolopose, where the platform keeps such things; XDG_CACHE_HOME goes first."""
-    home = home or Path.home()
-    if environ.get("XDG_CACHE_HOME"):
-        return Path(environ["XDG_CACHE_HOME"]) / "yolopose"
-    if platform == "win32":
-        return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "yolopose" / "Cache"
-    if platform == "darwin":
-        return home / "Library" / "Caches" / "yolopose"
-    return home / ".cache" / "yolopose"
 
 
 @dataclass(frozen=True)

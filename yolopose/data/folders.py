@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from pathlib import Path
 
+from yolopose.download import cache_dir
+
 PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def user_cache() -> Path:
-    """The package's folder in the user's cache folder; it may not exist yet."""
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"]) / "yolopose"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "yolopose" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "yolopose"
-    return Path.home() / ".cache" / "yolopose"
 
 
 def cache_folders(root: Path) -> list[Path]:
@@ -27,7 +17,7 @@ def cache_folders(root: Path) -> list[Path]:
     Beside the data set comes first, except for one inside the installed package, which stays as it was installed.
     """
     place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
-    elsewhere = user_cache() / "datasets" / f"{root.name}-{place}"
+    elsewhere = cache_dir() / "datasets" / f"{root.name}-{place}"
     return [elsewhere] if root.resolve().is_relative_to(PACKAGE) else [root / ".yolopose", elsewhere]
 
 
