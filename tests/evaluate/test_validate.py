@@ -185,6 +185,18 @@ def test_files_hold_what_was_found(tmp_path: Path) -> None:
     assert metrics.coco["bbox"]["AR1"] == metrics.coco["bbox"]["AP"] > 0.93
 
 
+def test_label_files_of_images_of_one_name_are_kept_apart(tmp_path: Path) -> None:
+    yaml = rectangles(tmp_path / "data")
+    for folder in ("images", "labels"):
+        (tmp_path / "data" / folder / "more").mkdir()
+        for file in list((tmp_path / "data" / folder).glob("000[12].*")):
+            file.rename(file.parent / "more" / file.name.replace("0002", "0003"))
+    metrics = run(FakeBackend(K), yaml, save_txt=True, project=str(tmp_path))
+    assert metrics.save_dir is not None
+    names = sorted(path.stem for path in (metrics.save_dir / "labels").iterdir())
+    assert names == ["0000", "0001", "0003", "0003-2", "0004", "0005", "0006"]
+
+
 def test_every_number_of_the_report_carries_its_protocol(tmp_path: Path) -> None:
     yaml = rectangles(tmp_path / "data", blank=(0,))
     values: dict[str, Any] = {"save_json": True, "metric": "coco", "iou": 0.6, "project": str(tmp_path), "max_det": 30}
@@ -222,7 +234,7 @@ def test_without_matplotlib_all_but_the_plots_is_there(
 
 
 def test_the_table_reads_as_users_know_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    yaml = rectangles(tmp_path)
+    yaml = rectangles(tmp_path, blank=(3,))
     run(FakeBackend(K), yaml, verbose=True, project=str(tmp_path / "runs"))
     told = capsys.readouterr().out.splitlines()
     header = next(i for i, line in enumerate(told) if "Instances" in line)
@@ -231,6 +243,8 @@ def test_the_table_reads_as_users_know_it(tmp_path: Path, capsys: pytest.Capture
     assert told[header + 1].split()[:3] == ["all", str(len(SIZES)), str(RECTANGLES)]
     assert told[header + 1].split()[5] == "0.995"
     assert len(told[header]) == len(told[header + 1])
+    assert any(line.startswith("Protocol: conf 0.001, iou 0.7, max_det 300, imgsz 160, ") for line in told)
+    assert any(line.endswith("OKS sigmas 0.25; 1 of 7 instances lack keypoints: ignored for pose") for line in told)
     assert any(line.startswith("Speed: ") and "inference" in line for line in told)
     assert not (tmp_path / "runs").exists()
 

@@ -14,6 +14,7 @@ from yolopose.config import ValConfig
 from yolopose.evaluate import errors, landmarks, scales, widerface
 from yolopose.evaluate.metrics import Metrics
 from yolopose.formats.base import Backend
+from yolopose.geometry.keypoints import COCO_SIGMAS
 
 HEADER = f"{'Class':>22}{'Images':>11}{'Instances':>11}" + "".join(
     f"{kind + '(P':>11}{'R':>11}{'mAP50':>11}{'mAP50-95)':>11}" for kind in ("Box", "Pose")
@@ -45,29 +46,13 @@ class Protocol:
 
     def facts(self) -> dict[str, Any]:
         """Everything that the numbers depend on, in JSON types."""
-        config, info = self.config, self.backend.info
-        fixed, stride = self.backend.fixed_shape, info.stride
-        if fixed is not None:
-            resize = f"letterbox to {fixed[1]}x{fixed[2]} (height x width), the size of the exported file"
-        elif config.compat and config.rect:
-            resize = (
-                f"batches of {config.batch} by aspect ratio, letterboxed to a common multiple of {stride} and half more"
-            )
-        elif config.resize == "original":
-            resize = f"each image at its own size, padded to a multiple of {stride}"
-        elif config.resize == "multi":
-            factors = ", ".join(f"{f:g}" for f in scales.FACTORS)
-            resize = f"letterbox, long side to {factors} times imgsz, detections merged by non-maximum suppression"
-        elif config.rect:
-            resize = f"letterbox, long side to imgsz, each image to its own multiple of {stride}"
-        else:
-            resize = "letterbox to a square of imgsz"
+        config = self.config
         facts = {
             name: getattr(config, name) for name in ("conf", "iou", "max_det", "imgsz", "agnostic_nms", "single_cls")
         }
         return facts | {
             "classes": list(config.classes) if config.classes is not None else None,
-            "resize": resize,
+            "resize": self.resize(),
             "images": self.metrics.images,
             "instances": int(self.metrics.class_instances.sum()),
             "instances_without_keypoints": self.unlabelled,
@@ -80,6 +65,22 @@ class Protocol:
             "prefix": list(config.prefix) if config.prefix is not None else None,
             "model": config.model,
         }
+
+    def resize(self) -> str:
+        """How an image becomes the network's input, in words."""
+        config, fixed, stride = self.config, self.backend.fixed_shape, self.backend.info.stride
+        if fixed is not None:
+            return f"letterbox to {fixed[1]}x{fixed[2]} (height x width), the size of the exported file"
+        if config.compat and config.rect:
+            return f"batches of {config.batch} by aspect ratio, letterboxed to one multiple of {stride} and half more"
+        if config.resize == "original":
+            return f"each image at its own size, padded to a multiple of {stride}"
+        if config.resize == "multi":
+            factors = ", ".join(f"{f:g}" for f in scales.FACTORS)
+            return f"letterbox, long side to {factors} times imgsz, detections merged by non-maximum suppression"
+        if config.rect:
+            return f"letterbox, long side to imgsz, each image to its own multiple of {stride}"
+        return "letterbox to a square of imgsz"
 
 
 def report(metrics: Metrics, protocol: Protocol) -> dict[str, Any]:
@@ -135,8 +136,20 @@ def lines(metrics: Metrics, *, brief: bool) -> Iterator[str]:
     for kind, figures in metrics.coco.items():
         yield f"COCO {kind}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
     yield from _keypoint_lines(metrics)
+    if metrics.report:
+        yield _protocol_line(metrics.report["pose"]["protocol"])
     speed = ", ".join(f"{ms:.1f}ms {step}" for step, ms in metrics.speed.items())
     yield f"Speed: {speed} per image"
+
+
+def _protocol_line(facts: dict[str, Any]) -> str:
+    """What the figures above depend on."""
+    arguments = ", ".join(f"{name} {facts[name]}" for name in ("conf", "iou", "max_det", "imgsz"))
+    sigmas = tuple(facts["sigmas"])
+    words = "COCO's" if sigmas == COCO_SIGMAS else f"{sigmas[0]:g}" if len(set(sigmas)) == 1 else "the data set's"
+    blank = facts["instances_without_keypoints"]
+    ignored = f"; {blank} of {facts['instances']} instances lack keypoints: {facts['unlabelled_instances']}"
+    return f"Protocol: {arguments}, {facts['resize']}; OKS sigmas {words}{ignored if blank else ''}"
 
 
 def _line(name: str, images: int, instances: int, values: Any) -> str:
