@@ -78,7 +78,7 @@ def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks
     if config.compile:
         run.model = torch.compile(network)  # type: ignore[assignment]  # a module, to torch's type an Any
     run.model = ranks.wrap(run.model)
-    if ranks.main and checkpoint is None:
+    if ranks.main:
         _write_args(run)
     return run
 
@@ -133,6 +133,7 @@ def _folder(config: TrainConfig, ranks: Ranks, checkpoint: Checkpoint | None) ->
     save_dir = Path(ranks.agree(str(path)))
     if ranks.main:
         (save_dir / "weights").mkdir(exist_ok=True)
+        (save_dir / "results.csv").unlink(missing_ok=True)  # of an earlier run in the same folder
     return save_dir
 
 
@@ -141,7 +142,6 @@ def _write_args(run: Run) -> None:
     text = yaml.safe_dump({"task": "pose", "mode": "train"} | to_dict(run.args), sort_keys=False, allow_unicode=True)
     try:
         (run.save_dir / "args.yaml").write_text(text, encoding="utf-8")
-        run.csv.unlink(missing_ok=True)  # of an earlier run in the same folder
     except OSError as error:
         raise PoseError(f"{run.save_dir}: cannot be written: {error.strerror or error}") from None
 

@@ -1,0 +1,187 @@
+"""A run that is killed and resumed ends as the unbroken one, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from builders import make_dataset, make_network
+
+from yolopose import checkpoint
+from yolopose.checkpoint import Checkpoint
+from yolopose.config import TrainConfig, parse
+from yolopose.errors import PoseError, UsageError
+from yolopose.train.loop import train
+
+# Three batches an epoch and an optimizer step every other one: gradients wait across the ends of epochs.
+ARGS = {"imgsz": 64, "epochs": 4, "batch": 2, "nbs": 4, "workers": 0, "device": "cpu", "plots": False,
+        "optimizer": "AdamW", "lr0": 0.001, "close_mosaic": 2, "warmup_epochs": 0, "multi_scale": True}  # fmt: skip
+EPOCHS = 20  # of the runs that are killed from outside
+
+
+class Killed(BaseException):
+    """The end of a run in the middle of things."""
+
+
+def start(root: Path, name: str, callbacks=None, **values):
+    data = root / "data" / "data.yaml"
+    if not data.exists():
+        make_dataset(root / "data", 6)
+    config = parse(TrainConfig, ARGS | {"data": data, "project": root / "runs", "name": name} | values)
+    return train(config, make_network(), callbacks=callbacks)
+
+
+def resume(**values):
+    return train(parse(TrainConfig, {"resume": True} | values))
+
+
+def same(a: Path, b: Path) -> bool:
+    """Whether two finished runs have the same weights, and the same results but for the time."""
+    for name in ("best.pt", "last.pt"):
+        first, second = (checkpoint.load(folder / "weights" / name).state for folder in (a, b))
+        if not all(torch.equal(first[key], second[key]) for key in first):
+            return False
+    return rows(a) == rows(b)
+
+
+def rows(folder: Path) -> list[list[str]]:
+    lines = [line.split(",") for line in (folder / "results.csv").read_text().split()]
+    return [cells[:1] + cells[2:] for cells in lines]
+
+
+def killer(event: str, epoch: int, batch: int = 1):
+    """Callbacks that end a run at an event of an epoch, after so many batches of it."""
+
+    def strike(run):
+        if run.epoch == epoch and (event != "on_train_batch_end" or run.iteration == 3 * epoch + batch):
+            raise Killed
+
+    return {event: [strike]}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run without a break."""
+    return start(tmp_path_factory.mktemp("resume"), "whole")
+
+
+@pytest.mark.parametrize(
+    ("event", "epoch", "batch", "optimizer"),
+    [
+        ("on_train_batch_end", 0, 1, "AdamW"),
+        ("on_train_batch_end", 2, 2, "AdamW"),
+        ("on_fit_epoch_end", 1, 0, "AdamW"),
+        ("on_model_save", 1, 0, "AdamW"),
+        ("on_train_end", 4, 0, "AdamW"),
+        ("on_train_batch_end", 1, 2, "SGD"),
+    ],
+)
+def test_a_resumed_run_equals_the_unbroken_one(event, epoch, batch, optimizer, whole, tmp_path):
+    unbroken = whole.save_dir
+    if optimizer != ARGS["optimizer"]:
+        unbroken = start(tmp_path, "unbroken", optimizer=optimizer).save_dir
+    with pytest.raises(Killed):
+        start(tmp_path, "broken", killer(event, epoch, batch), optimizer=optimizer)
+    broken = tmp_path / "runs" / "broken"
+    if event != "on_train_end":
+        assert resume(model=broken / "weights" / "last.pt").save_dir == broken
+    assert same(unbroken, broken)
+
+
+def test_gradients_that_wait_are_kept_across_a_kill(tmp_path):
+    """Three batches an epoch, a step every second: after the first epoch one batch waits."""
+    with pytest.raises(Killed):
+        start(tmp_path, "broken", killer("on_model_save", 0))
+    state = checkpoint.load(tmp_path / "runs" / "broken" / "weights" / "last.pt").extra["train_state"]
+    assert state["waiting"] == 1
+    assert any(gradient.any() for gradient in state["gradients"].values())
+
+
+def test_a_finished_run_says_so(whole):
+    with pytest.raises(PoseError, match=r"last\.pt: this run is finished"):
+        resume(model=whole.last)
+    with pytest.raises(PoseError, match=r"best\.pt: holds weights only; a run is resumed from its last\.pt"):
+        resume(model=whole.best)
+
+
+def test_the_newest_run_below_the_project_is_found(tmp_path):
+    for name in ("old", "new"):
+        with pytest.raises(Killed):
+            start(tmp_path, name, killer("on_train_batch_end", 1))
+    assert resume(project=tmp_path / "runs").save_dir.name == "new"
+    with pytest.raises(PoseError, match=r"no last\.pt below"):
+        resume(project=tmp_path / "nothing")
+
+
+def test_some_arguments_may_change_and_others_may_not(tmp_path):
+    with pytest.raises(Killed):
+        start(tmp_path, "broken", killer("on_train_batch_end", 1))
+    last = tmp_path / "runs" / "broken" / "weights" / "last.pt"
+    with pytest.raises(UsageError, match=r"lr0=0.5: a resumed run keeps lr0=0.001"):
+        resume(model=last, lr0=0.5)
+    outcome = resume(model=last, epochs=2)
+    assert len(rows(outcome.save_dir)) == 1 + 2
+    assert yaml.safe_load((outcome.save_dir / "args.yaml").read_text())["epochs"] == 2
+
+
+def killed_at_random(root: Path, name: str, workers: int, kills: int) -> None:
+    """Run, kill -9 at so many random moments, resume each time until done."""
+    folder = root / "runs" / name
+    values = ARGS | {"data": root / "data" / "data.yaml", "project": root / "runs", "name": name, "workers": workers,
+                     "model": root / "start.pt", "epochs": EPOCHS, "verbose": False}  # fmt: skip
+    words = [f"{key}={value}" for key, value in values.items()]
+    moments = sorted(random.sample(range(EPOCHS - 5), kills))
+    for moment in [*moments, None]:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "yolopose", "pose", "train", *words],
+            start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        if moment is None:
+            said, _ = running.communicate(timeout=240)
+            assert running.returncode == 0, said
+            return
+        wait_for(folder, moment, running)
+        os.killpg(running.pid, signal.SIGKILL)
+        said, _ = running.communicate()
+        assert running.returncode == -signal.SIGKILL, said
+        words = [f"model={folder / 'weights' / 'last.pt'}", "resume=True", f"workers={workers}"]
+
+
+def wait_for(folder: Path, epochs: int, running: subprocess.Popen[str]) -> None:
+    """Until a run has begun and so many epochs are done, and then somewhere in the next one."""
+    while running.poll() is None and not (folder / "weights" / "last.pt").exists():
+        time.sleep(0.01)
+    while running.poll() is None and epochs and not ((folder / "results.csv").exists() and len(rows(folder)) > epochs):
+        time.sleep(0.002)
+    time.sleep(random.uniform(0, 0.05))
+
+
+def prepare_kills(root: Path) -> Path:
+    """Data and start weights, and the unbroken run."""
+    network = make_network()
+    make_dataset(root / "data", 6)
+    checkpoint.save(root / "start.pt", Checkpoint(network.state_dict(), network.spec, network.info))
+    killed_at_random(root, "whole", 0, kills=0)
+    return root / "runs" / "whole"
+
+
+def test_kill_9_and_resume(tmp_path):
+    whole = prepare_kills(tmp_path)
+    killed_at_random(tmp_path, "broken", 0, kills=1)
+    assert same(whole, tmp_path / "runs" / "broken")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+def test_kill_9_at_many_moments(workers, tmp_path):
+    whole = prepare_kills(tmp_path)
+    killed_at_random(tmp_path, "broken", workers, kills=5)
+    assert same(whole, tmp_path / "runs" / "broken")
