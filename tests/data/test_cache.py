@@ -134,6 +134,8 @@ def test_little_memory_caches_little_and_says_so(
     cache = open_cache("ram", found, found.items, 40, False)
     assert cache.count == 3
     assert "cache=ram: 3 of 6 images" in caplog.text
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert open_cache("ram", found, found.items, 40, False).count == 1
 
 
 def test_a_full_disk_is_named(found: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -142,6 +143,15 @@ def test_without_flip_idx_nothing_is_mirrored_and_it_says_so(tmp_path: Path, cap
     flipping = PoseDataset(found, TrainConfig(imgsz=64, **(OFF | {"fliplr": 1.0, "flipud": 1.0})))
     assert same(flipping[0], plain[0])
     assert caplog.text.count("no flip_idx, so images are not mirrored") == 1
+
+
+def test_a_flip_idx_that_does_not_fit_gets_a_warning(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = scan(load_data(shared / "data" / "face" / "data.yaml"), "test", cache=False)
+    PoseDataset(found, TrainConfig(imgsz=64))
+    assert "flip_idx does not fit" not in caplog.text
+    wrong = replace(found.spec, layout=replace(found.spec.layout, flip=(0, 1, 2, 3, 4)))
+    PoseDataset(replace(found, spec=wrong), TrainConfig(imgsz=64))
+    assert "flip_idx does not fit" in caplog.text
 
 
 def test_an_image_is_decoded_once_an_epoch_not_once_per_mosaic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

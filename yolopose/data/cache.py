@@ -107,9 +107,10 @@ def open_cache(kind: str, scan: Scan, items: Sequence[Item], imgsz: int, compat:
     if kind == "disk":
         cache, place = _on_disk(scan, items, shapes, imgsz, compat)
     else:
-        cache, place = ImageCache(shapes, int(free_memory() * SHARE), b""), "memory"
+        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # set by torchrun: each of them keeps its own
+        cache, place = ImageCache(shapes, int(free_memory() * SHARE) // ranks, b""), "memory"
     fit = "all" if cache.count == len(shapes) else f"{cache.count} of {len(shapes)}"
-    log.info(f"{scan.split}: cache={kind}: {fit} images, {cache.bytes / 1e9:.2f} GB at most half of the free {place}")
+    log.info(f"{scan.split}: cache={kind}: {fit} images, {cache.bytes / 1e9:.2f} GB of at most half the free {place}")
     return cache
 
 

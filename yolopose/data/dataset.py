@@ -13,7 +13,7 @@ from yolopose.data import augment
 from yolopose.data.augment import Tile
 from yolopose.data.batch import Sample
 from yolopose.data.cache import Reader, open_cache
-from yolopose.data.labels import Item, Scan, select
+from yolopose.data.labels import Item, Scan, audit_flip, select
 from yolopose.data.order import block, by_aspect, sample_generator, shuffled
 
 _AFFINE = ("degrees", "translate", "scale", "shear", "perspective")
@@ -32,8 +32,11 @@ class PoseDataset:
         if self.layout.flip is None and (config.fliplr or config.flipud):
             log.info(f"{scan.spec.yaml}: no flip_idx, so images are not mirrored (fliplr=0 flipud=0)")
             config = replace(config, fliplr=0.0, flipud=0.0)
+        if config.fliplr or config.flipud:
+            for warning in audit_flip((item.labels for item in scan.items), self.layout):
+                log.warning(f"{scan.spec.yaml}: {warning}; `yolo doctor` shows mirrored previews")
         self.config, self.stride = config, stride
-        self.imgsz = config.imgsz if isinstance(config.imgsz, int) else max(config.imgsz)
+        self.imgsz = config.imgsz
         self.items = _chosen(scan.items, config)
         kind = "disk" if config.cache == "disk" else "ram" if config.cache else None
         cache = open_cache(kind, scan, self.items, self.imgsz, config.compat) if kind else None

@@ -172,6 +172,6 @@ def _report(scan: Scan, cached: bool) -> None:
     for row in scan.bad[:SHOWN]:
         log.warning(f"{scan.split}: {row}")
     if len(scan.bad) > SHOWN:
-        log.warning(f"{scan.split}: {len(scan.bad) - SHOWN} more; `yolo pose doctor data={scan.spec.yaml}` lists them")
+        log.warning(f"{scan.split}: {len(scan.bad) - SHOWN} more; `yolo doctor data={scan.spec.yaml}` lists them")
     if n.duplicates:
         log.info(f"{scan.split}: {n.duplicates} duplicate rows left out")
