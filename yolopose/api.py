@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from yolopose import weights
-from yolopose.config import ConvertConfig, DoctorConfig, ExportConfig, PredictConfig, TrainConfig, ValConfig, parse
+from yolopose.config import (
+    ConvertConfig,
+    DoctorConfig,
+    EvalWiderfaceConfig,
+    ExportConfig,
+    PredictConfig,
+    TrainConfig,
+    ValConfig,
+    parse,
+)
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import Backend, OpenOptions
@@ -260,9 +269,7 @@ def _train(
 ) -> Outcome:
     """A new run from `base`, or one that is resumed; exported files are refused."""
     require_torch("train")
-    from yolopose.data.labels import load_data
     from yolopose.train.loop import train
-    from yolopose.train.setup import prepare
 
     if config.resume:
         return train(config, callbacks=callbacks)
@@ -270,8 +277,7 @@ def _train(
         raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
     if base is None:
         raise PoseError(f"{config.model}: an exported file cannot be trained; start from its .pt or a model YAML")
-    network = prepare(base, load_data(config.data), config, pretrained=pretrained)
-    return train(config, network, callbacks=callbacks)
+    return train(config, base, pretrained=pretrained, callbacks=callbacks)
 
 
 def run_predict(values: dict[str, Any]) -> int:
@@ -321,6 +327,13 @@ def run_convert(values: dict[str, Any]) -> int:
     return convert.run(parse(ConvertConfig, values))
 
 
+def run_eval_widerface(values: dict[str, Any]) -> int:
+    """`yolo eval-widerface`."""
+    from yolopose.evaluate import widerface
+
+    return widerface.run(parse(EvalWiderfaceConfig, values))
+
+
 COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     "predict": run_predict,
     "val": run_val,
@@ -328,4 +341,5 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     "export": run_export,
     "doctor": run_doctor,
     "convert": run_convert,
+    "eval-widerface": run_eval_widerface,
 }

@@ -16,10 +16,11 @@ from yolopose.console import log
 from yolopose.data.labels import DataSpec, Item, Scan, scan, select
 from yolopose.data.reading import prefetch
 from yolopose.errors import PoseError
-from yolopose.evaluate import coco
+from yolopose.evaluate import coco, faces, scales
 from yolopose.evaluate.cocofiles import annotated
 from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.errors import KeypointErrors
+from yolopose.evaluate.faces import FaceOutput
 from yolopose.evaluate.framing import Group, batch_of, groups, truth_of
 from yolopose.evaluate.metrics import KindMetrics, Metrics
 from yolopose.evaluate.outputs import CocoSets, Output, Seen, files
@@ -64,12 +65,15 @@ def validate(
     Raises:
         PoseError: model and data set do not fit, or an image cannot be read.
     """
+    config = faces.protocol(config)
     scanned = data if isinstance(data, Scan) else scan(data, config.split, strict=config.strict, compat=config.compat)
     spec, info = scanned.spec, backend.info
     check_fit(info, spec, config)
-    if folder is None and (config.plots or config.save_json or config.save_txt):
+    scales.check(backend, config)
+    measures = faces.measures(config, info)
+    if folder is None and (config.plots or config.save_json or config.save_txt or config.save_widerface):
         folder = run_folder(config.project, config.name, "val", exist_ok=config.exist_ok)
-    items = [replace(i, labels=select(i.labels, config.classes, config.single_cls)) for i in scanned.items]
+    items = selected(scanned, config)
     losses = None
     if criterion is not None:
         from yolopose.evaluate.losses import Losses
@@ -77,7 +81,7 @@ def validate(
         losses = Losses(criterion, whole=not config.compat)
     tally = Tally(info, config, sigmas_of(info, spec, config.compat))
     sets = [CocoSets(annotated(spec, config, items, info.names))] if config.metric == "coco" else []
-    outputs: list[Output] = [*files(folder, config, info), *sets]
+    outputs: list[Output] = [*files(folder, config, info), *faces.files(folder, config, measures), *sets, *measures]
     with progress(config.verbose) as bar:
         for done, seen in enumerate(look(backend, items, config, losses), start=1):
             tally.add(seen)
@@ -86,11 +90,26 @@ def validate(
             bar(done, len(items))
     for output in outputs:
         output.finish()
-    metrics = replace(tally.metrics(losses), coco=_coco(sets[0], tally.sigmas) if sets else {}, save_dir=folder)
+    figures = {measure.name: measure.figures() for measure in measures}
+    metrics = replace(
+        tally.metrics(losses), coco=_coco(sets[0], tally.sigmas) if sets else {}, save_dir=folder,
+        widerface=figures.get("widerface", {}), landmarks=figures.get("landmarks", {}),
+    )  # fmt: skip
     protocol = Protocol(backend, config, str(spec.yaml), metrics, tally.unlabelled, tally.sigmas)
     metrics = replace(metrics, report=report(metrics, protocol))
-    _tell(metrics, config, brief=criterion is not None)
+    _tell(metrics, config, measures, brief=criterion is not None)
     return metrics
+
+
+def selected(scanned: Scan, config: ValConfig) -> list[Item]:
+    """The images that count, with the labels that count. Raises PoseError when `prefix` fits no image."""
+    items = [i for i in scanned.items if config.prefix is None or i.path.name.startswith(config.prefix)]
+    if not items:
+        raise PoseError(
+            f"prefix={','.join(config.prefix or ())}: none of the {len(scanned.items)} images of "
+            f"{scanned.split} in {scanned.spec.yaml} has a name that begins so"
+        )
+    return [replace(i, labels=select(i.labels, config.classes, config.single_cls)) for i in items]
 
 
 def check_fit(info: ModelInfo, spec: DataSpec, config: ValConfig) -> None:
@@ -128,6 +147,10 @@ def look(backend: Backend, items: Sequence[Item], config: ValConfig, losses: Los
                 losses.add(maps, batch_of([chosen[i].labels for i in rows], [group.letterboxes[i] for i in rows]))
 
         found = detect(backend, images, choice, letterboxes=boxes, observe=observe if losses else None)
+        more = scales.further(backend, [item.hw for item in chosen], choice)
+        if more:
+            parts = zip(found, *(detect(backend, images, choice, letterboxes=scale) for scale in more), strict=True)
+            found = [scales.merge(part, choice) for part in parts]
         for position, item, image, box, one in zip(group.positions, chosen, images, boxes, found, strict=True):
             if config.single_cls:
                 one.boxes[:, 5] = 0
@@ -179,17 +202,22 @@ def _coco(sets: CocoSets, sigmas: tuple[float, ...]) -> dict[str, dict[str, floa
     return {kind: coco.evaluate(truths, found, kind, sigmas) for kind in ("bbox", "keypoints")}
 
 
-def _tell(metrics: Metrics, config: ValConfig, *, brief: bool) -> None:
+def _tell(metrics: Metrics, config: ValConfig, measures: Sequence[FaceOutput], *, brief: bool) -> None:
     """Print the tables, draw the plots, write the report."""
     if config.verbose:
         for line in lines(metrics, brief=brief):
             log.info(line)
+        for measure in measures:
+            for line in measure.lines():
+                log.info(line)
     if metrics.save_dir is None:
         return
     if config.plots and can_plot():
         from yolopose.plots.validation import plot_metrics
 
         plot_metrics(metrics, metrics.save_dir)
+        for measure in measures:
+            measure.draw(metrics.save_dir)
     write_report(metrics, metrics.save_dir / "report.json")
     if config.verbose and not brief:
         log.info(f"Results saved to {metrics.save_dir}")

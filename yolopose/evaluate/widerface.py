@@ -88,7 +88,7 @@ def read_truth(folder: str | Path) -> list[Photo]:
             raise PoseError(f"gt={folder}: no {file.name}; the ground_truth folder of WIDER FACE's eval_tools has it")
         try:
             tables[key] = loadmat(file)
-        except (ValueError, TypeError, OSError, NotImplementedError) as e:
+        except Exception as e:  # a damaged file makes scipy raise almost anything
             raise PoseError(f"{file}: not a MATLAB file that scipy reads ({' '.join(str(e).split())})") from None
     try:
         return _photos(tables)
