@@ -17,6 +17,7 @@ from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.letterbox import fit
 from yolopose.predict import detect, predict
+from yolopose.sources import Frame, Source
 
 SIZES = [(240, 320), (333, 517), (100, 640), (641, 97), (240, 320), (33, 35)]
 
@@ -189,6 +190,79 @@ def test_results_come_one_by_one_and_are_not_held(video: Path) -> None:
         del result
         assert sum(ref() is not None for ref in seen) <= 1
     assert len(seen) == 8
+
+
+def stream_frame(stream: int, index: int, error: str | None = None) -> Frame:
+    image = None if error else make_photo()
+    return Frame(image, f"rtsp://camera{stream}", "stream", index, items=2, stream=stream, error=error)
+
+
+def test_streams_run_together_one_frame_of_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rounds of two streams; then stream 0 misses a round; then stream 1 is lost, and nobody waits for it."""
+    asked: list[tuple[int, int]] = []
+
+    def frames() -> Any:
+        for stream, index in ((0, 0), (1, 0), (0, 1), (1, 1), (1, 2), (0, 3), (1, 3)):
+            asked.append((stream, index))
+            yield stream_frame(stream, index)
+        yield stream_frame(1, 4, "rtsp://camera1: lost")
+        for index in (4, 5):
+            asked.append((0, index))
+            yield stream_frame(0, index)
+
+    monkeypatch.setattr("yolopose.predict.open_source", lambda *_: Source(frames(), streams=2))
+    backend = FakeBackend()
+    run = predict(backend, "cameras", PredictConfig(imgsz=320))
+    seen = []
+    for result in run:
+        seen.append((result.path[-1], asked[-1]))
+    assert [shape[0] for shape in backend.shapes] == [2, 2, 1, 2, 1, 1]
+    assert "".join(path for path, _ in seen) == "010110100"
+    assert seen[-2:] == [("0", (0, 4)), ("0", (0, 5))]  # each as soon as it came
+    assert (run.done, run.failed) == (9, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("0: rtsp://camera0: 256x320 1 person, ")
+    assert lines[1].startswith("1: rtsp://camera1: ")
+
+
+def test_a_long_source_shows_a_bar_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = [make_photo((64, 64), (8, 8, 40, 40))] * 25
+    config = PredictConfig(imgsz=64)
+    list(predict(FakeBackend(), images, config))
+    assert "25/25" in capsys.readouterr().out.splitlines()[24]  # the line, and no bar
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    list(predict(FakeBackend(), images[:5], config))
+    assert "━" not in capsys.readouterr().out
+    list(predict(FakeBackend(), images, config))
+    out = capsys.readouterr().out
+    assert "━" in out
+    assert out.count(": 64x64 ") == 25
+
+
+@pytest.mark.slow
+def test_ten_thousand_frames_in_constant_memory(tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (160, 120))
+    frame = make_photo((120, 160), (20, 20, 100, 90))
+    for _ in range(10_000):
+        writer.write(frame)
+    writer.release()
+
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    backend = TorchBackend(make_network())
+    start = 0
+    for number, _ in enumerate(predict(backend, str(path), PredictConfig(imgsz=96, conf=0.5, verbose=False)), 1):
+        if number == 500:
+            start = resident()
+    assert number == 10_000
+    assert resident() - start < 20e6
 
 
 def test_stopping_early_releases_the_source(video: Path) -> None:

@@ -1,5 +1,6 @@
 """The table of formats: every row is whole, files are known by suffix, options are taken or refused by name."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,18 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(
         export(make_network(), ExportConfig(**options))
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_export_does_not_start_from_an_export() -> None:
+    with pytest.raises(UsageError, match=r"m\.onnx: an export starts from a \.pt"):
+        export("m.onnx", ExportConfig())
+
+
+def test_a_missing_runtime_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(PoseError, match=r"m\.onnx: needs onnxruntime: pip install 'onnxruntime'"):
+        open_backend(tmp_path / "m.onnx")
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

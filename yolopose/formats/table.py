@@ -29,24 +29,26 @@ COMMON = frozenset({"model", "format", "imgsz", "device", "project", "name", "ex
 class Format:
     """A row: how users name a format, how its file is known, made and run.
 
-    `extra` is the install that exporting needs, `options` the export arguments beyond `COMMON` that it takes,
-    `tolerance` the largest pixel difference from float32 torch on equal input tensors that an export may show.
+    `runtime` and `exporter` are what pip installs to run and to make a file, `options` the export arguments beyond
+    `COMMON` that the format takes, `tolerance` the largest difference in pixels from float32 torch, on equal input
+    tensors, that a float32 export may show.
     """
 
     title: str
     argument: str
     suffix: str
     open: Open
+    runtime: str
     export: Export | None
-    extra: str
+    exporter: str
     options: frozenset[str]
     tolerance: float
 
 
 FORMATS = (
-    Format("PyTorch", "pytorch", ".pt", open_pytorch, None, "train", frozenset(), 0.0),
+    Format("PyTorch", "pytorch", ".pt", open_pytorch, "yolopose[train]", None, "", frozenset(), 0.0),
     Format(
-        "ONNX", "onnx", ".onnx", open_onnx, export_onnx, "train",
+        "ONNX", "onnx", ".onnx", open_onnx, "onnxruntime", export_onnx, "yolopose[train]",
         frozenset({"batch", "dynamic", "half", "opset", "simplify"}), 1e-2,
     ),
 )  # fmt: skip
@@ -82,7 +84,10 @@ def open_backend(
     row = format_of(path)
     if not Path(path).exists():
         raise PoseError(f"{path}: no such file")
-    return row.open(Path(path), OpenOptions(device, half, bf16, threads, kpt_shape))
+    try:
+        return row.open(Path(path), OpenOptions(device, half, bf16, threads, kpt_shape))
+    except ModuleNotFoundError as e:
+        raise PoseError(f"{path}: needs {e.name}: pip install '{row.runtime}'") from None
 
 
 def export(model: str | Path | PoseNet, config: ExportConfig) -> Path:
@@ -98,6 +103,8 @@ def export(model: str | Path | PoseNet, config: ExportConfig) -> Path:
     write = row.export
     if write is None:
         raise UsageError(f"format={row.argument}: the model is one already; to write another copy use YOLO(…).save()")
+    if isinstance(model, (str, Path)) and not needs_torch(model):
+        raise UsageError(f"{model}: an export starts from a .pt checkpoint, not from another export")
     require_torch(f"format={row.argument}")
     network = load_network(Path(model)) if isinstance(model, (str, Path)) else model
     info = _info(network, config)
@@ -108,7 +115,7 @@ def export(model: str | Path | PoseNet, config: ExportConfig) -> Path:
         write(network, config, info, part)
         os.replace(part, target)
     except ModuleNotFoundError as e:
-        raise PoseError(f"format={row.argument}: needs {e.name}: pip install 'yolopose[{row.extra}]'") from None
+        raise PoseError(f"format={row.argument}: needs {e.name}: pip install '{row.exporter}'") from None
     except OSError as e:
         raise PoseError(f"{target}: cannot be written: {e.strerror or e}") from None
     finally:
