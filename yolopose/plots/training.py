@@ -40,9 +40,11 @@ def plot_results(columns: Mapping[str, Sequence[float]], path: Path) -> None:
     for group, color, label in ((0, COLORS[1], "biases"), (1, MAIN, "weights")):
         _line(axes[1, 4], epochs, columns[f"lr/pg{group}"], color, label)
     _title(axes[1, 4], "learning rate")
+    axes[1, 4].yaxis.set_major_formatter("{x:.2g}")
     for ax in (axes[0, 0], axes[1, 0], axes[1, 4]):
         ax.legend(frameon=False, fontsize=9, labelcolor=INK)
     for ax in axes.flat:
+        ax.set_xlim(axes[0, 0].get_xlim())
         ax.xaxis.get_major_locator().set_params(integer=True)
     made.supxlabel("epoch", color=QUIET, fontsize=10)
     save(made, path)
@@ -86,6 +88,9 @@ def _bars(ax: Axes, names: Sequence[str], values: Array, title: str) -> None:
     """A bar per name, with its value where there are few."""
     bars = ax.bar(range(len(values)), values, color=MAIN, width=0.7)
     ax.grid(visible=False, axis="x")
+    ax.set_xlim(
+        min(-0.6, (len(values) - 6) / 2), max(len(values) - 0.4, (len(values) + 4) / 2)
+    )  # no bar as wide as a wall
     if len(values) <= BARS:
         slanted = sum(map(len, names)) > 40
         ax.set_xticks(range(len(names)), names, rotation=60 if slanted else 0, ha="right" if slanted else "center")

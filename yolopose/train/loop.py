@@ -112,13 +112,15 @@ def train_epoch(run: Run, hooks: Hooks) -> None:
             if run.waiting >= accumulate:
                 optimizer_step(run, hooks)
             sums += parts
-            show(index + 1, partial(report.progress, run, sums / (index + 1)))
+            show(index + 1, partial(report.progress, run, sums * run.ranks.world / (index + 1)))
             hooks("on_train_batch_end", run)
             if run.args.time and run.ranks.agree(run.elapsed > run.args.time * 3600):
                 run.stop = True
                 break
         watch.settle()
-    run.losses = run.name_losses(run.ranks.sum(sums) / (index + 1))
+        means = run.ranks.sum(sums) / (index + 1)  # the ranks' parts add up
+        show(index + 1, partial(report.progress, run, means))
+    run.losses = run.name_losses(means)
     hooks("on_train_epoch_end", run)
 
 
