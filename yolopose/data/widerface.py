@@ -74,6 +74,7 @@ def _sources(root: Path, config: ConvertConfig) -> tuple[list[Source], list[Sour
     if not root.is_dir():
         raise PoseError(f"widerface={root}: no such folder")
     changes: list[Change] = []
+    noted: list[Change] = []  # of the official list, where RetinaFace's has not the last word
     images = root / "WIDER_train" / "images"
     if not images.is_dir():
         raise PoseError(f"{images}: no such folder; widerface= is the folder with WIDER_train and wider_face_split")
@@ -81,12 +82,14 @@ def _sources(root: Path, config: ConvertConfig) -> tuple[list[Source], list[Sour
     labels = _label_file(root, config.landmarks)
     training: dict[str, Source] = {}
     if official.is_file() or labels is None:
-        training = read_official(official, images, changes)
+        training = read_official(official, images, noted)
     if labels is None:
+        changes += noted
         log.info("no label.txt of RetinaFace found: boxes without landmarks (name the file with landmarks=)")
     else:
         marked = read_retinaface(labels, images, changes)
         missing = [source for name, source in training.items() if name not in marked]
+        changes += [change for change in noted if change.image not in marked]
         changes += [
             Change(official, source.line, source.name, f"not in {labels.name}: without landmarks") for source in missing
         ]
@@ -156,7 +159,8 @@ def _yaml(config: ConvertConfig, *, test: bool) -> str:
     if not test:
         body = "".join(line for line in body.splitlines(keepends=True) if not line.startswith("test:"))
     how = "by event" if config.stratify else "at random"
-    head = f"# made from WIDER FACE: its training images, 80/20 {how}, seed {config.seed}; test: its validation set"
+    head = f"# made from WIDER FACE: its training images, 80/20 {how}, seed {config.seed}"
+    head += "; test: its validation set" if test else ""
     return f"{head}\n{body}"
 
 
