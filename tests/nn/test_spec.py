@@ -41,7 +41,7 @@ def test_packaged_file_serves_every_scale(name, scale, rows):
     assert len(read_rows(spec)) == rows
 
 
-def test_no_letter_is_scale_n_with_a_notice(caplog):
+def test_no_letter_is_the_first_scale_with_a_notice(caplog):
     with caplog.at_level(logging.WARNING):
         assert load_spec("yolov8-pose.yaml")["scale"] == "n"
     assert "yolov8-pose.yaml names no scale; taking n" in caplog.text
@@ -117,6 +117,8 @@ def test_bad_keys(tmp_path, changes, message):
         ([-1, 1, "Conv", ["__import__('os')"]], "Conv cannot be made from these arguments"),
         ([-1, 1, "Conv", [32, 3, 2, 1, 1, 1, True, 9]], "Conv cannot be made from these arguments"),
         ([-1, 1, "nn.Upsample", []], "nn.Upsample cannot be made from these arguments"),
+        ([-1, 1, "nn.Upsample", [None, 8, "nearest"]], "cannot enlarge a map of stride 2 8 times"),
+        ([-1, 1, "nn.Upsample", [None, 0, "nearest"]], "cannot enlarge"),
         ([[0, 1], 1, "Pose", ["nc", "kpt_shape"]], "exactly one Pose, as the last row"),
     ],
 )

@@ -133,7 +133,7 @@ class PoseNet(nn.Module):
         if not isinstance(first, layers.Conv) or first.conv.groups > 1 or self.channels != 3:
             return False
         weight = first.conv.weight  # (c2, 3, k, k), or (c2, 4·3, k, k) after Focus
-        folded = weight.view(len(weight), -1, 3, *weight.shape[2:]).flip(2).reshape(weight.shape) / 255
+        folded = weight.reshape(len(weight), -1, 3, *weight.shape[2:]).flip(2).reshape(weight.shape) / 255
         first.conv.weight = nn.Parameter(folded, requires_grad=False)
         return True
 
@@ -164,7 +164,8 @@ def build(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Module], list
         try:
             module, part = _build_row(row, inputs, spec)
         except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            raise row.error(f"{row.module} cannot be made from these arguments ({error})") from None
+            reason = " ".join(str(error).split())
+            raise row.error(f"{row.module} cannot be made from these arguments ({reason})") from None
         modules.append(module)
         parts.append(part)
     return modules, parts
@@ -179,7 +180,10 @@ def _build_row(row: Row, inputs: Sequence[Part], spec: Mapping[str, Any]) -> tup
             raise row.error(f"joins maps of different strides: {[part.stride for part in inputs]}")
         return layers.Concat(*row.args), Part(row, row.args, sum(part.channels for part in inputs), stride)
     if row.module == "nn.Upsample":
-        return nn.Upsample(*row.args), Part(row, row.args, c1, stride // int(row.args[1]))
+        factor = int(row.args[1])
+        if factor < 1 or stride % factor:
+            raise row.error(f"cannot enlarge a map of stride {stride} {factor} times")
+        return nn.Upsample(*row.args), Part(row, row.args, c1, stride // factor)
     if row.module == "Pose":
         if row.args != (spec["nc"], spec["kpt_shape"]):
             raise row.error("the arguments of Pose are [nc, kpt_shape]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Mapping
@@ -12,13 +11,12 @@ from typing import Any
 
 import yaml
 
+from yolopose.console import log
 from yolopose.errors import PoseError
 from yolopose.geometry.keypoints import as_kpt_shape
 
 MODELS = Path(__file__).parent / "models"
 SCALED_NAME = re.compile(r"(yolov?\d+)([nslmx])(?![a-z])", re.IGNORECASE)
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,12 +99,12 @@ def _choose_scale(scale: Any, scales: Any, file: str) -> str:
     if not isinstance(scales, dict):
         raise PoseError(f"{file}: scales must map a letter to [depth, width, max_channels], got {scales!r}")
     if not scale:
-        scale = "n" if "n" in scales else next(iter(scales))
-        logger.warning("%s names no scale; taking %s (of %s)", file, scale, ", ".join(scales))
+        scale = next(iter(scales))
+        log.warning("%s names no scale; taking %s (of %s)", file, scale, ", ".join(scales))
     if scale not in scales:
         raise PoseError(f"{file}: scale '{scale}' is not among its scales {', '.join(scales)}")
     row = scales[scale]
-    if not (isinstance(row, list) and len(row) == 3 and all(map(_is_positive, row))):
+    if not (isinstance(row, list | tuple) and len(row) == 3 and all(map(_is_positive, row))):
         raise PoseError(f"{file}: scale '{scale}' must be [depth, width, max_channels], got {row!r}")
     return str(scale)
 
