@@ -88,8 +88,9 @@ class TorchBackend(Backend):
         import torch
 
         pixels = torch.from_numpy(_rgb(images)).to(self._device).permute(0, 3, 1, 2)
-        floats = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
-        return floats.to(self._type)
+        whole = pixels.dtype == torch.uint8
+        floats = pixels.to(self._type)  # 0 to 255 are exact in 16 bits, too: rounded once, by the division
+        return floats.div_(255) if whole else floats
 
 
 def _rgb(images: Array) -> Array:
