@@ -37,7 +37,7 @@ class Choice(Protocol):
 def choose(rows: Float, classes: int, choice: Choice) -> tuple[Float, Float]:
     """(M, 4+C+K·D) → boxes (N, 6) x1 y1 x2 y2 score class, keypoints (N, K·D); input pixels, best first.
 
-    A candidate belongs to its best class, the lower index among equals; with `multi_label` to every class that it scores
+    A candidate belongs to its best class, the lower index among equals; with `multi_label` to every class it scores
     above `conf` in. Suppression is per class unless `agnostic_nms`; among equal scores the candidate with the lower row
     wins. No time limit cuts it short.
     """

@@ -12,9 +12,9 @@ import yaml
 from yolopose.cli import main
 from yolopose.config import ConvertConfig, parse
 from yolopose.data.convert import run
+from yolopose.data.convert.widerface import divide, from_widerface
+from yolopose.data.convert.widerrows import Source
 from yolopose.data.labels import load_data, scan
-from yolopose.data.widerface import divide, from_widerface
-from yolopose.data.widerrows import Source
 from yolopose.errors import PoseError, UsageError
 
 SIZE = (100, 200)  # height, width

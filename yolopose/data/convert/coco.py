@@ -1,4 +1,4 @@
-"""COCO keypoints JSON ↔ YOLO labels; WIDER FACE → YOLO labels is in `yolopose.data.widerface`.
+"""COCO keypoints JSON ↔ YOLO labels; WIDER FACE → YOLO labels is in `yolopose.data.convert.widerface`.
 
 COCO: boxes left, top, width, height and keypoints x, y, v in pixels (0 not labelled, 1 hidden, 2 visible). YOLO: one
 text file per image with rows `class cx cy w h` and K times `x y v`, normalised. Both directions keep persons without
@@ -19,10 +19,10 @@ import numpy as np
 
 from yolopose.config import ConvertConfig
 from yolopose.console import log
-from yolopose.data.cocojson import CocoImage, CocoSet, read_coco
+from yolopose.data.convert.cocojson import CocoImage, CocoSet, read_coco
+from yolopose.data.convert.widerface import from_widerface
 from yolopose.data.labels import Item, load_data, scan
 from yolopose.data.spec import DataSpec
-from yolopose.data.widerface import from_widerface
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import COCO_17
 

@@ -21,8 +21,8 @@ import numpy as np
 
 from yolopose.config import ConvertConfig
 from yolopose.console import log
+from yolopose.data.convert.widerrows import Change, Source, label_rows, read_official, read_retinaface
 from yolopose.data.spec import CONFIGS
-from yolopose.data.widerrows import Change, Source, label_rows, read_official, read_retinaface
 from yolopose.errors import PoseError
 
 LABEL_FILES = ("label.txt", "train/label.txt", "retinaface_gt_v1.1/train/label.txt", "WIDER_train/label.txt")
