@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from yolopose.config import PredictConfig
 from yolopose.errors import PoseError
+from yolopose.files import beside
 from yolopose.results import Results
 from yolopose.sources.frame import Frame
 
@@ -168,10 +168,8 @@ class VideoFile:
 
 
 def _write_picture(image: Image, path: Path) -> None:
-    """Write (H, W, 3) BGR beside `path`, then rename."""
+    """Write (H, W, 3) BGR."""
     import cv2
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())
-    os.replace(part, path)
+    with beside(path) as part:
+        part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())

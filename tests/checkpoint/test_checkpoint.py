@@ -142,7 +142,7 @@ def test_the_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
     checkpoint.save(tmp_path / "a.pt", of(tiny()))
     assert seen == [(tmp_path, "yolopose", False)]
     with pytest.raises(PoseError, match="cannot be written"):
-        checkpoint.save(tmp_path / "none" / "a.pt", of(tiny()))
+        checkpoint.save(tmp_path / "a.pt" / "b.pt", of(tiny()))
 
 
 def test_two_networks_of_one_checkpoint_share_nothing(tmp_path):

@@ -21,6 +21,7 @@ from yolopose.checkpoint import foreign
 from yolopose.checkpoint.archive import Archive, open_archive
 from yolopose.checkpoint.inert import STORAGES, TensorView
 from yolopose.errors import PoseError
+from yolopose.files import beside
 from yolopose.metadata import ModelInfo
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import check_spec, read_rows
@@ -104,17 +105,13 @@ def save(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
         "train_args": checkpoint.train_args,
         "extra": checkpoint.extra,
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
+        with beside(path) as part, part.open("wb") as file:
             torch.save(_storable(content, ""), file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(part, path)
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter
         raise PoseError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def build(checkpoint: Checkpoint) -> PoseNet:

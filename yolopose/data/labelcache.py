@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 
 from yolopose.data.folders import cache_folders
 from yolopose.data.rows import BadRow, Labels
+from yolopose.files import beside
 
 VERSION = 1  # raise when the checks or the layout of the file change
 
@@ -66,15 +65,9 @@ def save(root: Path, name: str, key: str, entries: Mapping[str, Entry]) -> None:
     for folder in cache_folders(root):
         file = folder / f"{name}.npz"
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(suffix=".npz", dir=file.parent)
-            try:
-                with os.fdopen(handle, "wb") as out:
-                    np.savez(out, allow_pickle=False, key=np.array(key), **_packed(entries))
-                os.replace(temporary, file)
-                return
-            except OSError:
-                os.unlink(temporary)
+            with beside(file) as part:
+                np.savez(part, allow_pickle=False, key=np.array(key), **_packed(entries))
+            return
         except OSError:
             continue
 

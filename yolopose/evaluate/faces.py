@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +17,7 @@ from yolopose.evaluate import landmarks, widerface
 from yolopose.evaluate.landmarks import Faces, LandmarkErrors
 from yolopose.evaluate.outputs import Output, Seen
 from yolopose.evaluate.widerface import Photo, Score
+from yolopose.files import write_text
 from yolopose.metadata import ModelInfo
 
 DECIMALS, SCORE_DECIMALS = 2, 6  # of pixels and scores in prediction files; figures are of what the files say
@@ -139,14 +139,11 @@ class WiderFiles:
         self.folder, self.events = folder, events
 
     def add(self, seen: Seen) -> None:
-        """Write one file beside its name, then rename."""
+        """Write one file."""
         path, rows = seen.item.path, official_rows(seen.found.boxes)
         file = self.folder / self.events.get(path.stem, path.parent.name) / f"{path.stem}.txt"
-        file.parent.mkdir(parents=True, exist_ok=True)
         body = "".join(f"{x:.2f} {y:.2f} {w:.2f} {h:.2f} {score:.6f}\n" for x, y, w, h, score in rows.tolist())
-        part = file.with_name(f".{file.name}.{os.getpid()}")
-        part.write_text(f"{path.stem}\n{len(rows)}\n{body}", encoding="utf-8")
-        os.replace(part, file)
+        write_text(file, f"{path.stem}\n{len(rows)}\n{body}")
 
     def finish(self) -> None:
         """Nothing is left to do."""

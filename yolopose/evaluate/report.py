@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from yolopose import __version__
 from yolopose.config import ValConfig
 from yolopose.evaluate import errors, landmarks, scales, widerface
 from yolopose.evaluate.metrics import Metrics
+from yolopose.files import write_text
 from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import COCO_SIGMAS
 
@@ -117,10 +117,8 @@ def _kind(metrics: Metrics, kind: str) -> dict[str, Any]:
 
 
 def write_report(metrics: Metrics, path: Path) -> None:
-    """The report as JSON, written beside and renamed."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(metrics.report, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    """The report as JSON."""
+    write_text(path, json.dumps(metrics.report, indent=1) + "\n")
 
 
 def lines(metrics: Metrics, *, brief: bool) -> Iterator[str]:

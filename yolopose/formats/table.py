@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from yolopose.config import ExportConfig, arguments, nearest
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
+from yolopose.files import beside
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.onnx import export_onnx, open_onnx
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
@@ -109,17 +109,13 @@ def export(model: str | Path | PoseNet, config: ExportConfig) -> Path:
     network = load_network(Path(model)) if isinstance(model, (str, Path)) else model
     info = _info(network, config)
     target = _target(model, row, config)
-    part = target.with_name(f".{target.stem}.{os.getpid()}{row.suffix}")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(network, config, info, part)
-        os.replace(part, target)
+        with beside(target) as part:
+            write(network, config, info, part)
     except ModuleNotFoundError as e:
         raise PoseError(f"format={row.argument}: needs {e.name}: pip install '{row.exporter}'") from None
     except OSError as e:
         raise PoseError(f"{target}: cannot be written: {e.strerror or e}") from None
-    finally:
-        part.unlink(missing_ok=True)
     return target
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolopose.console import log
+from yolopose.files import beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,7 +50,6 @@ def dress(ax: Axes) -> None:
 
 
 def save(made: Figure, path: Path) -> None:
-    """Write the picture beside `path`, then rename."""
-    part = path.with_name(f".{os.getpid()}.{path.name}")
-    made.savefig(part, dpi=DPI)
-    os.replace(part, path)
+    """Write the picture."""
+    with beside(path) as part:
+        made.savefig(part, dpi=DPI)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from yolopose.console import log
 from yolopose.errors import PoseError
+from yolopose.files import write_text
 from yolopose.train.loss import PARTS
 
 if TYPE_CHECKING:
@@ -70,10 +70,8 @@ def _digits(column: str, value: float) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
+        write_text(path, text)
     except OSError as error:
         raise PoseError(f"{path}: cannot be written: {error.strerror or error}") from None
 

@@ -24,6 +24,7 @@ from yolopose.data.convert.widerface import from_widerface
 from yolopose.data.labels import Item, load_data, scan
 from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, UsageError
+from yolopose.files import write_text
 from yolopose.geometry.keypoints import COCO_17
 
 SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
@@ -71,9 +72,9 @@ def from_coco(
     if images is not None:
         _link(Path(images), folder / "images", coco)
     for image in coco.images:
-        _write((folder / "labels" / image.name).with_suffix(".txt"), _rows(image))
-    _write(folder / "images.txt", "".join(f"images/{image.name}\n" for image in coco.images))
-    _write(folder / "data.yaml", _draft(coco, split))
+        write_text((folder / "labels" / image.name).with_suffix(".txt"), _rows(image))
+    write_text(folder / "images.txt", "".join(f"images/{image.name}\n" for image in coco.images))
+    write_text(folder / "data.yaml", _draft(coco, split))
     _tell(coco, folder)
     return folder / "data.yaml"
 
@@ -105,7 +106,7 @@ def to_coco(data: str | Path, out: str | Path, *, split: str = "val", exist_ok: 
         images.append({"id": image_id, "file_name": name, "height": item.hw[0], "width": item.hw[1]})
         for row in _annotations(item):
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **row})
-    _write(target, json.dumps(_document(spec, split, images, annotations)))
+    write_text(target, json.dumps(_document(spec, split, images, annotations)))
     labelled = sum(row["num_keypoints"] > 0 for row in annotations)
     log.info(f"{target}: {len(images)} images, {len(annotations)} instances, {labelled} of them with keypoints")
     log.info("area is that of the box: with metric=coco figures differ from those with outlines")
@@ -219,11 +220,3 @@ def _document(spec: DataSpec, split: str, images: list[Any], annotations: list[A
     ]
     about = {"description": f"{spec.yaml.name}, {split}; area is that of the box"}
     return {"info": about, "images": images, "annotations": annotations, "categories": categories}
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside `path`, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

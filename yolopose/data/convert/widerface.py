@@ -24,6 +24,7 @@ from yolopose.console import log
 from yolopose.data.convert.widerrows import Change, Source, label_rows, read_official, read_retinaface
 from yolopose.data.spec import CONFIGS
 from yolopose.errors import PoseError
+from yolopose.files import beside, write_text
 
 LABEL_FILES = ("label.txt", "train/label.txt", "retinaface_gt_v1.1/train/label.txt", "WIDER_train/label.txt")
 TEMPLATE = CONFIGS / "widerface-landmarks.yaml"
@@ -51,8 +52,8 @@ def from_widerface(config: ConvertConfig) -> Path:
     for split, sources in splits.items():
         counts[split], changed = _write_split(split, sources, out, copy=config.copy)
         changes += changed
-    _write(out / "changes.csv", _table(changes))
-    _write(out / "data.yaml", _yaml(config, test=bool(test)))
+    write_text(out / "changes.csv", _table(changes))
+    write_text(out / "data.yaml", _yaml(config, test=bool(test)))
     _tell(out, counts, changes, config)
     return out / "data.yaml"
 
@@ -121,7 +122,7 @@ def _write_split(split: str, sources: Sequence[Source], out: Path, *, copy: bool
             continue
         _place(source.image, out / "images" / split / source.name, copy=copy)
         text = "".join(f"{row.text}\n" for row in rows)
-        _write((out / "labels" / split / source.name).with_suffix(".txt"), text)
+        write_text((out / "labels" / split / source.name).with_suffix(".txt"), text)
         counts.update(images=1, faces=len(rows), landmarks=sum(row.landmarks for row in rows))
     if not counts["images"]:
         raise PoseError(f"{split}: none of {len(sources)} images can be read; the first: {changes[0].words()}")
@@ -130,17 +131,14 @@ def _write_split(split: str, sources: Sequence[Source], out: Path, *, copy: bool
 
 def _place(image: Path, target: Path, *, copy: bool) -> None:
     """Link to an image, or copy it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    part.unlink(missing_ok=True)
-    if copy:
-        shutil.copyfile(image, part)
-    else:
+    with beside(target) as part:
+        if copy:
+            shutil.copyfile(image, part)
+            return
         try:
             part.symlink_to(image.resolve())
         except OSError as e:
             raise PoseError(f"{target}: cannot link ({e.strerror or e}); copy=True copies the images") from None
-    os.replace(part, target)
 
 
 def _table(changes: Sequence[Change]) -> str:
@@ -175,11 +173,3 @@ def _tell(out: Path, counts: dict[str, Counter[str]], changes: Sequence[Change],
     for what, number in Counter(change.what for change in changes).most_common():
         log.info(f"{number} {what}")
     log.info(f"every one of them is in {out / 'changes.csv'}; data set: {out / 'data.yaml'}")
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside `path`, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)

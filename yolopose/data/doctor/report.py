@@ -27,6 +27,7 @@ from yolopose.data.labels import examine, label_path, load_data
 from yolopose.data.rows import BadRow
 from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, UsageError
+from yolopose.files import write_text
 from yolopose.saving import run_folder
 
 SHOWN_MATCHES = 12  # pairs of copies with pictures on the page
@@ -114,8 +115,9 @@ def doctor(config: DoctorConfig) -> Report:
     previews = [preview(item, spec) for item in choose(items, config.previews)]
     shown = sorted(matches, key=lambda match: match.split == match.other_split)[:SHOWN_MATCHES]
     pictures = {path: thumbnail(path) for match in shown for path in (match.file, match.other)}
-    _write(folder / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False))
-    _write(folder / "report.html", page(report, previews, shown, pictures))
+    # file names need not be UTF-8
+    write_text(folder / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False), "backslashreplace")
+    write_text(folder / "report.html", page(report, previews, shown, pictures), "backslashreplace")
     return report
 
 
@@ -167,10 +169,3 @@ def _folder(config: DoctorConfig) -> Path:
         raise PoseError(f"{folder / 'report.html'} exists; choose another out, or exist_ok=True to write over it")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def _write(path: Path, text: str) -> None:
-    """Write beside `path`, then rename."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(text, encoding="utf-8", errors="backslashreplace")  # file names need not be UTF-8
-    os.replace(part, path)

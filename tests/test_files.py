@@ -1,0 +1,24 @@
+"""Files appear whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from yolopose.files import beside, write_text
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "page.html"
+    with beside(target) as part:
+        part.write_text("half")
+        assert (part.parent, part.suffix) == (target.parent, target.suffix)
+        assert not target.exists()
+    assert [f.name for f in target.parent.iterdir()] == ["page.html"]
+
+
+def test_a_failure_leaves_the_older_file(tmp_path: Path) -> None:
+    target = tmp_path / "page.html"
+    write_text(target, "older")
+    with pytest.raises(UnicodeEncodeError):
+        write_text(target, "half, then what UTF-8 cannot write: \udc80")
+    assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [("page.html", "older")]
