@@ -20,9 +20,9 @@ $(DEV): pyproject.toml constraints.txt
 	.venv-dev/bin/python -m pip $(PIP_INSTALL) --editable '.[dev]'
 	touch $@
 
-# MODEL=file runs another model than the bundled one
+# MODEL=file names the model; until one is bundled it is needed
 demo: $(LIGHT)
-	.venv/bin/yolo pose predict $(if $(MODEL),model=$(MODEL)) source=yolopose/assets/samples/images project=runs/demo exist_ok=True
+	.venv/bin/yolo pose predict $(if $(MODEL),model=$(MODEL)) source=yolopose/assets/samples/images project=runs name=demo exist_ok=True
 
 test: $(DEV)
 	$(PYTEST) -n auto
