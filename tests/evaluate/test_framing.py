@@ -63,9 +63,9 @@ def test_truths_come_back_to_where_they_were(compat: bool) -> None:
     labels = Labels(
         np.zeros(1, np.int64), np.array([[0.5, 0.4, 0.6, 0.2]], np.float32), np.array([[[0.25, 0.75, 2]]], np.float32)
     )
-    (group,) = plan(compat=compat, batch=8, imgsz=320, rect=False)[:1]
-    position = group.positions.index(6)
-    truth, box = truth_of(labels, group.letterboxes[position]), group.letterboxes[position]
+    plans = plan(compat=compat, batch=8, imgsz=320, rect=False)
+    box = next(b for group in plans for i, b in zip(group.positions, group.letterboxes, strict=True) if i == 6)
+    truth = truth_of(labels, box)
     x_scale = (320 / 640) / (207 / 413) if compat else 1.0
     assert truth.boxes[0] == pytest.approx(np.array([128 * x_scale, 123.9, 512 * x_scale, 206.5]), abs=1e-4)
     assert truth.keypoints[0, 0] == pytest.approx([160 * x_scale, 309.75, 2], abs=1e-4)

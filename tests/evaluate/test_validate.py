@@ -131,12 +131,12 @@ def test_the_loss_is_that_of_the_whole_set_as_one_batch(tmp_path: Path) -> None:
     loss = PoseLoss(backend.info, (8, 16, 32), Gains(), compat_sigmas((K, 3)))
     square = config(rect=False, batch=2)
     got = validate(backend, data, square, criterion=loss).losses
-    (together,) = groups(backend, [item.hw for item in data.items], config(rect=False, batch=99))
-    items = [data.items[i] for i in together.positions]
-    canvases = [box.image(read_image(item.path)) for item, box in zip(items, together.letterboxes, strict=True)]
+    parts = groups(backend, [item.hw for item in data.items], square)
+    items, boxes = [data.items[i] for part in parts for i in part.positions], [b for p in parts for b in p.letterboxes]
+    canvases = [box.image(read_image(item.path)) for item, box in zip(items, boxes, strict=True)]
     maps = backend.infer_maps(np.stack(canvases))[1]
     with torch.inference_mode():
-        want = loss(maps, batch_of([item.labels for item in items], together.letterboxes))[1]
+        want = loss(maps, batch_of([item.labels for item in items], boxes))[1]
     assert list(got.values()) == pytest.approx(want.tolist(), rel=1e-5)
     assert list(got) == [f"val/{part}_loss" for part in PARTS]
 
