@@ -120,6 +120,8 @@ def batch_size(config: TrainConfig, network: nn.Module, ranks: Ranks, dtype: tor
         UsageError: a fraction of an image, or a number that the ranks cannot share.
     """
     if config.batch >= 1:
+        if config.batch % 1:
+            raise UsageError(f"batch={config.batch:g}: a whole number of images")
         if config.batch % ranks.world:
             raise UsageError(f"batch={config.batch:g}: {ranks.world} ranks need a multiple of {ranks.world} images")
         return int(config.batch)

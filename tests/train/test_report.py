@@ -1,0 +1,29 @@
+"""The console's lines and results.csv."""
+
+from __future__ import annotations
+
+from yolopose.train import report
+
+
+def test_lines_stand_under_their_titles():
+    row = report.line(("1/3", "0G", 3.92443, 10.4435, 0.733134, 3.79834, 4.38458, 18, 320))
+    assert (
+        report.header()
+        == "      Epoch    GPU_mem   box_loss  pose_loss  kobj_loss   cls_loss   dfl_loss  Instances       Size"
+    )
+    assert row == "        1/3         0G      3.924      10.44     0.7331      3.798      4.385         18        320"
+
+
+def test_rows_are_added_read_and_dropped_again(tmp_path):
+    path = tmp_path / "results.csv"
+    assert report.read(path) == {}
+    for epoch in (1, 2, 3):
+        report.append(path, {"epoch": epoch, "time": 1.23456789, "train/box_loss": 3.8417149, "lr/pg1": 9.175e-05})
+    lines = path.read_text().splitlines()
+    assert lines[0].startswith(
+        "epoch,time,train/box_loss,train/pose_loss,train/kobj_loss,train/cls_loss,train/dfl_loss,metrics/"
+    )
+    assert lines[1] == "1,1.23457,3.84171" + ",0" * 18 + ",9.175e-05,0"
+    report.truncate(path, 1)
+    assert report.read(path)["epoch"] == [1.0]
+    assert [name for name in tmp_path.iterdir()] == [path]

@@ -1,0 +1,103 @@
+"""What happens before the first step: the network for a data set, precision, batch size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from builders import make_dataset, make_network
+
+from yolopose.checkpoint import Checkpoint, save
+from yolopose.config import TrainConfig, parse
+from yolopose.data.labels import load_data
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.pytorch import cpu_has_bf16
+from yolopose.nn.network import PoseNet
+from yolopose.nn.spec import load_spec
+from yolopose.train.ranks import Ranks
+from yolopose.train.setup import autocast_type, batch_size, describe_sigmas, kernels, prepare
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def data(tmp_path):
+    return load_data(make_dataset(tmp_path, 2, k=5))
+
+
+def test_a_network_for_other_keypoints_takes_the_weights_that_fit(data, capsys):
+    base = PoseNet(load_spec("yolov8n-pose.yaml"))  # 17 keypoints
+    network = prepare(base, data, TrainConfig(imgsz=320))
+    assert network.info.kpt_shape == (5, 3)
+    assert network.info.names == {0: "thing"}
+    assert network.info.imgsz == (320, 320)
+    assert "Transferred 361/397 items from pretrained weights" in capsys.readouterr().out
+    assert torch.equal(network.get_parameter("model.0.conv.weight"), base.get_parameter("model.0.conv.weight"))
+
+
+def test_without_pretraining_the_weights_follow_from_the_seed(data, capsys):
+    state = torch.get_rng_state()
+    base = make_network()
+    first, second, third = (
+        prepare(base, data, TrainConfig(seed=seed, pretrained=False)).state_dict() for seed in (1, 1, 2)
+    )
+    key = "model.0.conv.weight"
+    assert torch.equal(first[key], second[key])
+    assert not torch.equal(first[key], third[key])
+    assert not torch.equal(first[key], base.state_dict()[key])
+    assert "Transferred" not in capsys.readouterr().out
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_pretrained_names_a_file(data, tmp_path):
+    other = make_network(seed=1)
+    save(tmp_path / "other.pt", Checkpoint(other.state_dict(), other.spec, other.info))
+    config = parse(TrainConfig, {"pretrained": str(tmp_path / "other.pt")})
+    network = prepare(make_network(), data, config, pretrained=False)
+    key = "model.0.conv.weight"
+    assert torch.equal(network.state_dict()[key], other.state_dict()[key])
+
+
+def test_fused_weights_are_refused(data):
+    with pytest.raises(PoseError, match="fused"):
+        prepare(make_network().fuse(), data, TrainConfig(model="m.pt"))
+
+
+def test_mixed_precision_is_for_gpus_and_for_those_who_ask():
+    network = make_network()
+    assert autocast_type(TrainConfig(), network, CPU) is None
+    assert autocast_type(TrainConfig(amp=False, bf16=True), network, CPU) is None
+
+
+@pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute bfloat16")
+def test_bfloat16_is_checked_on_a_synthetic_image(capsys):
+    network = make_network()
+    assert autocast_type(TrainConfig(bf16=True), network, CPU) is torch.bfloat16
+    network.get_parameter("model.0.conv.weight").data.fill_(float("inf"))
+    assert autocast_type(TrainConfig(bf16=True), network, CPU) is None
+    assert "amp=False" in capsys.readouterr().err
+
+
+def test_the_batch_is_a_number_of_images_that_the_ranks_can_share(capsys):
+    network = make_network()
+    assert batch_size(TrainConfig(batch=12), network, Ranks(0, 4, CPU), None) == 12
+    assert batch_size(TrainConfig(batch=-1), network, Ranks(0, 1, CPU), None) == 16
+    assert "using 16" in capsys.readouterr().out
+    with pytest.raises(UsageError, match="batch=10: 4 ranks need a multiple of 4"):
+        batch_size(TrainConfig(batch=10), network, Ranks(0, 4, CPU), None)
+    with pytest.raises(UsageError, match="name the batch"):
+        batch_size(TrainConfig(batch=-1), network, Ranks(0, 4, CPU), None)
+
+
+def test_settings_of_torch_are_put_back():
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    with kernels(True):
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert (torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark) == before
+    assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_sigmas_are_told_with_their_source():
+    assert describe_sigmas((0.2,) * 5, False, False) == "OKS sigmas (the default for this many keypoints): 0.2 for all"
+    assert describe_sigmas((0.1, 0.025), True, False) == "OKS sigmas (from the data YAML): 0.1 0.025"
