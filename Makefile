@@ -22,7 +22,7 @@ $(DEV): pyproject.toml constraints.txt
 
 # MODEL=file names the model; until one is bundled it is needed
 demo: $(LIGHT)
-	.venv/bin/yolo pose predict $(if $(MODEL),model=$(MODEL)) source=yolopose/assets/samples/images project=runs name=demo exist_ok=True
+	.venv/bin/yolo pose predict $(if $(MODEL),model=$(MODEL)) source="yolopose/assets/samples/images/*/*.jpg" project=runs name=demo exist_ok=True
 
 test: $(DEV)
 	$(PYTEST) -n auto
