@@ -44,6 +44,7 @@ def save_last(run: Run, epoch: int, path: Path | None = None) -> None:
     checkpoint.extra["train_state"] = {
         **{name: getattr(run, name) for name in COUNTERS},
         "epoch": epoch,
+        "batch": run.batch_size,
         "given": sorted(run.args.given),
         "network": run.network.state_dict(),
         "updates": run.ema.updates,
@@ -111,7 +112,7 @@ def reopen(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
                 f"only {', '.join(sorted(CHANGEABLE))} may change"
             )
     given = frozenset(state["given"]) - {"epochs", "patience", "time"} | changes.keys()
-    return dataclasses.replace(stored, **changes, given=given), checkpoint
+    return dataclasses.replace(stored, batch=state["batch"], **changes, given=given), checkpoint
 
 
 def _find(config: TrainConfig) -> Path:
