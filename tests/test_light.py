@@ -83,6 +83,15 @@ def test_python_and_command_line_predict_without_torch(light: Path, tmp_path: Pa
     assert (tmp_path / "predict" / "picture.jpg").stat().st_size > 0
 
 
+def test_validation_runs_without_torch_and_matplotlib(light: Path, tmp_path: Path) -> None:
+    model = tiny_onnx(tmp_path / "tiny.onnx", k=17)
+    words = ["val", f"model={model}", "data=sample-pose.yaml", "imgsz=64", f"project={tmp_path}"]
+    told = run(light, f"from yolopose.cli import main; print('code', main({words!r}))")
+    assert told.stdout.endswith("code 0\n"), told.stdout + told.stderr
+    assert "mAP50-95" in told.stdout
+    assert (tmp_path / "val" / "report.json").exists()
+
+
 def test_what_needs_torch_says_so_in_one_line(light: Path, golden: Path) -> None:
     commands = [
         ["predict", f"model={golden}/natural-n17.pt", "source=x.jpg"],

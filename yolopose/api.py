@@ -102,7 +102,6 @@ class YOLO:
             UsageError: an unknown argument, or no data set named and none known to the model.
             PoseError: the data set cannot be read.
         """
-        require_torch("val")
         from yolopose.data.labels import load_data
         from yolopose.evaluate.validate import validate
 
