@@ -22,7 +22,7 @@ from yolopose.data.shared import SharedBytes
 from yolopose.errors import PoseError
 
 SHARE = 0.5  # of the free memory or disk that a cache may take
-RECENT = 64  # decoded images that a process keeps at hand: two blocks of the epoch's order
+RECENT = 128  # decoded images that a process keeps at hand: two blocks of the epoch's order
 VERSION = 1  # raise when working images or the layout of the file change
 FILLED = 1 << 32  # set in an image's mark beside its checksum: a mark of 0 is an empty place
 

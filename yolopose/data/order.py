@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 32
+BLOCK = 64
 _ORDER, _SAMPLE = 0, 1  # what a random stream is for
 
 
