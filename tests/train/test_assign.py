@@ -201,6 +201,14 @@ def test_anchors_without_overlap_count_only_with_compat():
     assert not slots.target.any()
 
 
+def test_compat_gives_anchors_contested_without_overlap_to_the_first_truth_of_the_image():
+    _, logits, centres = predictions(2)
+    boxes = torch.cat([centres + 500, centres + 600], 1).expand(2, -1, -1)
+    truths = truths_of((1, 100, 80, 110, 90), (0, 100, 80, 110, 90), (0, 0, 0, 128, 96), (0, 0, 0, 128, 96))
+    slots = assign(boxes, logits.expand(2, -1, -1), centres, truths, compat=True)
+    assert {truth for (image, _), (truth, _) in as_table(slots).items() if image == 0} == {1}
+
+
 @pytest.mark.parametrize("compat", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_evaluating_all_pairs_as_on_a_gpu_gives_the_same(monkeypatch, compat, seed):

@@ -352,7 +352,10 @@ def doubles(*shape, seed=0):
 def test_focal_gradient_and_clamp():
     distances = torch.tensor([[0.3, 5.0, 14.7, 99.0], [-2.0, 0.0, 13.999, 15.0]], dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda bins: focal(bins, distances), doubles(2, 64).requires_grad_())
-    torch.testing.assert_close(focal(doubles(2, 64), distances), focal(doubles(2, 64), distances.clamp(0, 14.99)))
+    bins = doubles(2, 64)
+    torch.testing.assert_close(focal(bins, distances), focal(bins, distances.clamp(0, 14.99)))
+    last = bins[:1].view(1, 4, 16).log_softmax(2)[..., 14:].mean(1)[0]  # what 14.99 is made of
+    torch.testing.assert_close(focal(bins[:1], torch.full((1, 4), 99.0)), -(0.01 * last[:1] + 0.99 * last[1:]))
 
 
 def test_focal_of_certain_bins():
