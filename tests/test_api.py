@@ -93,3 +93,12 @@ def test_many_threads_give_the_serial_answer(tiny: Path) -> None:
         t.join()
     for i, expected in enumerate(serial):
         np.testing.assert_array_equal(found[i], expected)
+
+
+def test_a_callback_needs_an_event_that_exists(tiny: Path) -> None:
+    model = YOLO(tiny)
+    model.add_callback("on_train_end", print)
+    with pytest.raises(UsageError, match="did you mean 'on_train_end'"):
+        model.add_callback("on_train_ends", print)
+    model.clear_callback("on_train_end")
+    assert model.callbacks == {}

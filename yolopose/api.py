@@ -27,14 +27,13 @@ from yolopose.formats.table import needs_torch, open_backend
 from yolopose.metadata import ModelInfo
 from yolopose.predict import Run, predict
 from yolopose.results import Results
+from yolopose.train.callbacks import TRAIN_EVENTS, Callback, check_events
 
 if TYPE_CHECKING:
     from yolopose.checkpoint import Checkpoint
     from yolopose.evaluate.metrics import Metrics
     from yolopose.nn.network import PoseNet
     from yolopose.train.loop import Outcome
-
-Callback = Callable[[Any], None]
 
 
 class YOLO:
@@ -201,7 +200,12 @@ class YOLO:
         return Path(path)
 
     def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function` at an event of training, such as on_train_epoch_end."""
+        """Call `function` with the run's state at an event of training, such as on_train_epoch_end.
+
+        Raises:
+            UsageError: no such event; names the nearest one.
+        """
+        check_events([event], TRAIN_EVENTS)
         self.callbacks.setdefault(event, []).append(function)
 
     def clear_callback(self, event: str) -> None:
