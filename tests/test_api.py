@@ -95,6 +95,18 @@ def test_many_threads_give_the_serial_answer(tiny: Path) -> None:
         np.testing.assert_array_equal(found[i], expected)
 
 
+def test_training_without_files_leaves_the_trained_network(tmp_path: Path) -> None:
+    model = YOLO("yolov8n-pose.yaml")
+    before = model.model.state_dict()["model.0.conv.weight"].clone()
+    metrics = model.train(
+        data="sample-pose.yaml", epochs=1, imgsz=64, batch=4, workers=0, save=False, plots=False, project=str(tmp_path)
+    )
+    assert metrics is not None
+    assert not (before == model.model.state_dict()["model.0.conv.weight"]).all()
+    assert model.ckpt_path is None
+    assert isinstance(model(make_photo(), imgsz=64, verbose=False), list)
+
+
 def test_a_callback_needs_an_event_that_exists(tiny: Path) -> None:
     model = YOLO(tiny)
     model.add_callback("on_train_end", print)

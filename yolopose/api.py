@@ -125,7 +125,11 @@ class YOLO:
             self.callbacks,
             pretrained=self._checkpoint is not None,
         )
-        self._open(outcome.best if outcome.best.exists() else outcome.last)
+        if outcome.best.exists():
+            self._open(outcome.best)
+        else:
+            self.ckpt_path, self._checkpoint, self._network = None, None, outcome.network
+            self._changed()
         self.metrics = outcome.metrics
         return self.metrics
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -36,12 +37,16 @@ SCALING = 2  # the purpose of its random numbers, beside those in data.order
 
 @dataclass(frozen=True)
 class Outcome:
-    """Where a run is and what came of it; `metrics` are those of the best weights."""
+    """Where a run is and what came of it; `metrics` are those of the best weights.
+
+    `network` holds the averaged weights of the end: with `save=False` they are all there is, and `metrics` are theirs.
+    """
 
     save_dir: Path
     best: Path
     last: Path
     metrics: Metrics | None
+    network: PoseNet
 
 
 def train(
@@ -181,7 +186,7 @@ def conclude(run: Run, hooks: Hooks) -> Outcome:
         else:
             log.info(f"Results saved to {run.save_dir}")
     hooks("on_train_end", run)
-    return Outcome(run.save_dir, run.best, run.last, metrics)
+    return Outcome(run.save_dir, run.best, run.last, metrics, cast(PoseNet, run.ema.model))
 
 
 class Watch:
