@@ -41,6 +41,8 @@ def choose(rows: Float, classes: int, choice: Choice) -> tuple[Float, Float]:
     above `conf` in. Suppression is per class unless `agnostic_nms`; among equal scores the candidate with the lower row
     wins. No time limit cuts it short.
     """
+    if not len(rows):
+        return np.empty((0, 6), np.float32), rows[:, 4 + classes :]
     scores = rows[:, 4 : 4 + classes]
     if choice.multi_label and classes > 1:
         row, labels = np.nonzero(scores > choice.conf)

@@ -137,8 +137,7 @@ def _detections(
         boxes, flat = choose(candidates, classes, config)
         boxes[:, :4] = clip_boxes(box.boxes_to_source(boxes[:, :4]), box.source)
         points = box.points_to_source(flat.reshape(-1, k, d))
-        points[..., 0] = points[..., 0].clip(0, box.source[1])
-        points[..., 1] = points[..., 1].clip(0, box.source[0])
+        points[..., :2] = points[..., :2].clip(0, box.source[::-1])
         if config.compat and d == 3 and isinstance(config, PredictConfig):
             points[..., :2] *= points[..., 2:] >= 0.5  # the reference hides what it is unsure of, except in val
         out.append(Detections(boxes, points, {}, (1, 3, *box.canvas)))

@@ -30,7 +30,7 @@ def xyxy_to_cxcywh(boxes: Array) -> Array:
 def clip_boxes(boxes: Array, hw: tuple[int, int]) -> Array:
     """(..., 4) xyxy clipped to an image of (H, W) pixels; a new array."""
     h, w = hw
-    return np.clip(boxes, 0, np.array([w, h, w, h], boxes.dtype))
+    return np.asarray(boxes.clip(0, np.array([w, h, w, h], boxes.dtype)))
 
 
 def area(boxes: Array) -> Array:
@@ -55,8 +55,12 @@ def nms(boxes: Array, scores: Array, iou: float, limit: int | None = None) -> ND
     Greedy: a box goes when it overlaps a better box that stays by more than `iou`. Among equal scores the lower index
     is the better one.
     """
+    if len(scores) < 2:
+        return np.arange(len(scores))[:limit]
     order = np.argsort(-scores, kind="stable")
     ranked = boxes[order]
+    if len(order) <= _BLOCK:
+        return order[_greedy(_overlaps(ranked, ranked, iou))[:limit]]
     limit = len(order) if limit is None else limit
     kept = np.empty(0, np.intp)  # ranks
     for start in range(0, len(order), _BLOCK):
@@ -81,7 +85,8 @@ def _overlaps(a: Array, b: Array, iou: float) -> NDArray[np.bool_]:
     h -= np.maximum(a[:, 1, None], columns[1])
     inter = np.maximum(w, 0, out=w)
     inter *= np.maximum(h, 0, out=h)
-    union = area(a)[:, None] + area(b)
+    size = area(b)
+    union = (size if a is b else area(a))[:, None] + size
     union -= inter
     union *= iou
     return np.asarray(inter > union)
