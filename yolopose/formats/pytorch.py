@@ -47,6 +47,7 @@ class TorchBackend(Backend):
         self.fixed_shape = None
         network = copy.deepcopy(network) if shared else network
         network = network.float().fuse()  # folded in float32, then rounded once
+        self._takes_pixels = device.type == "cpu" and network.fold_pixels()
         network = network.to(device, self._type).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = pack(network) if device.type == "cpu" else network
         if options.threads and device.type == "cpu":
@@ -84,9 +85,15 @@ class TorchBackend(Backend):
         return [rows[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
     def _tensor(self, images: Array) -> Tensor:
-        """(B, H, W, 3) BGR → (B, 3, H, W) RGB from 0 to 1, channels last, on the device in its precision."""
+        """(B, H, W, 3) BGR → what the network takes, (B, 3, H, W) channels last, on the device in its precision.
+
+        That is RGB from 0 to 1, or BGR from 0 to 255 where the first convolution does the rest (`fold_pixels`).
+        """
         import torch
 
+        if self._takes_pixels:
+            floats = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._type)
+            return floats if images.dtype == np.uint8 else floats.mul_(255)
         pixels = torch.from_numpy(_rgb(images)).to(self._device).permute(0, 3, 1, 2)
         whole = pixels.dtype == torch.uint8
         floats = pixels.to(self._type)  # 0 to 255 are exact in 16 bits, too: rounded once, by the division
