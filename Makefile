@@ -20,7 +20,7 @@ $(DEV): pyproject.toml constraints.txt
 	.venv-dev/bin/python -m pip $(PIP_INSTALL) --editable '.[dev]'
 	touch $@
 
-# MODEL=file names the model; until one is bundled it is needed
+# MODEL=file runs another model than the bundled one
 demo: $(LIGHT)
 	.venv/bin/yolo pose predict $(if $(MODEL),model=$(MODEL)) source="yolopose/assets/samples/images/*/*.jpg" project=runs name=demo exist_ok=True
 
