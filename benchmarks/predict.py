@@ -1,12 +1,14 @@
 """Time prediction beside Ultralytics' on this machine: same weights, same photographs, same threads, one run.
 
-    python benchmarks/predict.py --peer DIR/bin/python --model MODEL.pt --images FOLDER [--rounds 7] [--threads N]
+    python benchmarks/predict.py --peer DIR/bin/python --model MODEL.pt --images FOLDER [--threads N]
 
 Each contender is a process of its own that predicts every photograph at 640, batch 1, whenever it is told to; rounds of
-all contenders alternate, so that a machine that slows down slows all of them. The figure of a round is the median over
-its photographs: `wall_ms` is what a user waits for, `cpu_ms` the processor time of all threads, which a busy machine
-disturbs less. The ratio of two contenders is the median over rounds of the quotient of their figures. Without --peer
-only our own contenders run. The result is written to benchmarks/results/predict.json.
+all contenders alternate, so that a machine that slows down slows all of them. After some rounds all are started anew,
+because a process keeps the luck it had with its memory. The figure of a round is the median over its photographs:
+`wall_ms` is what a user waits for, `cpu_ms` the processor time of all threads, which a busy machine disturbs less. The
+ratio of two contenders is the median over rounds of the quotient of their figures. Contenders are asked to use the
+threads given; how many the peer then takes is its own affair and stands in the result as far as it can be known.
+Without --peer only our own contenders run. The result is written to benchmarks/results/predict.json.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -120,25 +124,28 @@ def work_ours(model: Path, images: list[Path], options: dict[str, Any]) -> None:
     from yolopose import YOLO, __version__
     from yolopose.config import PredictConfig
     from yolopose.formats.base import select, to_nchw
-    from yolopose.formats.pytorch import TorchBackend
     from yolopose.formats.table import open_backend
     from yolopose.images import read_image
     from yolopose.predict import plan
 
-    network = YOLO(str(model))
     backend = open_backend(model, device="cpu", **options)
-    torch_backend = isinstance(backend, TorchBackend)
+    pixels = {image: read_image(image) for image in images}
+    canvases = {
+        image: plan(backend, [each.shape[:2]], PredictConfig())[0].image(each)[None] for image, each in pixels.items()
+    }
+    outputs = {image: backend.infer(canvas) for image, canvas in canvases.items()}
+    classes, to_tensor = len(backend.info.names), getattr(backend, "_tensor", None)
+    if to_tensor is None:
+        del backend  # the threads of a second session would stand in the way of the first one's
+    network = YOLO(str(model))
 
     def conversions(image: Path) -> float:
-        pixels = read_image(image)
-        canvas = plan(backend, [pixels.shape[:2]], PredictConfig())[0].image(pixels)[None]
-        output = backend.infer(canvas)
         start = time.perf_counter()
-        if torch_backend:
-            backend._tensor(canvas)
+        if to_tensor:
+            to_tensor(canvases[image])
         else:
-            to_nchw(canvas)
-            select(output, len(backend.info.names), 0.25)
+            to_nchw(canvases[image])
+            select(outputs[image], classes, 0.25)
         return (time.perf_counter() - start) * 1e3
 
     def predict(image: Path) -> dict[str, float]:
@@ -204,27 +211,36 @@ def measure(arguments: argparse.Namespace, environment: dict[str, str]) -> tuple
     figures: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         onnx = exported(arguments.model, Path(temporary), arguments.peer, environment)
-        contenders = {}
-        for name, options in OURS.items():
-            model = onnx["ours"] if name == "onnx" else arguments.model
-            contenders[f"ours {name}"] = worker(sys.executable, "ours", model, arguments.images, environment, options)
-        for name in PEERS if arguments.peer else ():
-            model = onnx["peer"] if name == "onnx" else arguments.model
-            contenders[f"peer {name}"] = worker(arguments.peer, "peer", model, arguments.images, environment, {})
-        for number in range(arguments.rounds):
-            for name in sorted(contenders, reverse=bool(number % 2)):
-                figures.setdefault(name, []).append(contenders[name].round())
-        versions = {name: contender.version for name, contender in contenders.items()}
-        for contender in contenders.values():
-            contender.close()
+        for start in range(arguments.starts):
+            contenders = {name: open_() for name, open_ in entries(arguments, onnx, environment).items()}
+            for number in range(arguments.rounds):
+                for name in sorted(contenders, reverse=bool((start + number) % 2)):
+                    figures.setdefault(name, []).append(contenders[name].round())
+            versions = {name: contender.version for name, contender in contenders.items()}
+            for contender in contenders.values():
+                contender.close()
         image = sorted(arguments.images.glob("*.jpg"))[0]
         starts = [("ours", sys.executable), *([("peer", arguments.peer)] if arguments.peer else [])]
-        for _ in range(arguments.rounds):
+        for _ in range(arguments.rounds * arguments.starts):
             for side, python in starts:
                 for suffix, model in (("", arguments.model), (" onnx", onnx[side])):
                     told = cold(python, cold_code(side, model, image), image, environment)
                     figures.setdefault(f"{side} cold{suffix}", []).append(told)
     return figures, versions
+
+
+def entries(
+    arguments: argparse.Namespace, onnx: dict[str, Path], environment: dict[str, str]
+) -> dict[str, Callable[[], Contender]]:
+    """How to start each contender."""
+    out = {}
+    for name, options in OURS.items():
+        model = onnx["ours"] if name == "onnx" else arguments.model
+        out[f"ours {name}"] = partial(worker, sys.executable, "ours", model, arguments.images, environment, options)
+    for name in PEERS if arguments.peer else ():
+        model = onnx["peer"] if name == "onnx" else arguments.model
+        out[f"peer {name}"] = partial(worker, arguments.peer, "peer", model, arguments.images, environment, {})
+    return out
 
 
 def worker(
@@ -265,7 +281,8 @@ def main() -> None:
     parser.add_argument("--peer", help="Python of an environment that has Ultralytics")
     parser.add_argument("--model", type=Path, default=HERE.parents[1] / "shared" / "golden" / "natural-n17.pt")
     parser.add_argument("--images", type=Path, default=HERE.parents[1] / "shared" / "data" / "demo")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--starts", type=int, default=4)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=HERE / "results" / "predict.json")
     parser.add_argument("--work", choices=("ours", "peer"), help=argparse.SUPPRESS)
@@ -283,7 +300,8 @@ def main() -> None:
         name: {key: round(statistics.median(row[key] for row in rounds), 3) for key in rounds[0]}
         for name, rounds in figures.items()
     }
-    result = {"machine": before, "versions": versions, "images": len(images), "rounds": arguments.rounds}
+    result = {"machine": before, "versions": versions, "images": len(images)}
+    result |= {"starts": arguments.starts, "rounds": arguments.rounds}
     result |= {"ratios": ratios(figures), "medians": medians, "method": __doc__}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -93,7 +93,7 @@ class TorchBackend(Backend):
 
         if self._takes_pixels:
             floats = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._type)
-            return floats if images.dtype == np.uint8 else floats.mul_(255)
+            return floats if images.dtype == np.uint8 else floats * 255
         pixels = torch.from_numpy(_rgb(images)).to(self._device).permute(0, 3, 1, 2)
         whole = pixels.dtype == torch.uint8
         floats = pixels.to(self._type)  # 0 to 255 are exact in 16 bits, too: rounded once, by the division
