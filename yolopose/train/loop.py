@@ -74,6 +74,7 @@ def train(
         run = begin(config, checkpoint or base, ranks, pretrained)
         hooks("on_pretrain_routine_start", run)
         stack.callback(hooks, "teardown", run)
+        stack.callback(run.loader.close)
         introduce(run)
         if ranks.main:
             report.truncate(run.csv, run.epoch)
