@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from yolopose.config import (
     TrainConfig,
     ValConfig,
     parse,
+    replace,
 )
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
@@ -92,8 +94,7 @@ class YOLO:
         """The results of `config.source` as an iterator that counts failures."""
         if config.source is None:
             raise UsageError("source is missing: an image, video, folder, list, URL, stream, camera number or array")
-        options = OpenOptions(config.device, config.half, config.bf16, config.threads, config.kpt_shape)
-        return predict(self._backend(options), config.source, config)
+        return predict(self._backend(_options(config)), config.source, config)
 
     def val(self, **arguments: Any) -> Metrics:
         """Measure the model on a data set; see `evaluate.metrics.Metrics`.
@@ -102,15 +103,17 @@ class YOLO:
             UsageError: an unknown argument, or no data set named and none known to the model.
             PoseError: the data set cannot be read.
         """
+        return self._val(parse(ValConfig, arguments))
+
+    def _val(self, config: ValConfig) -> Metrics:
+        """`val` with arguments that are checked."""
         from yolopose.data.labels import load_data
         from yolopose.evaluate.validate import validate
 
-        config = parse(ValConfig, arguments)
-        options = OpenOptions(config.device, config.half, config.bf16, config.threads, config.kpt_shape)
         data = config.data or (self._checkpoint.train_args.get("data") if self._checkpoint else None)
         if data is None:
             raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
-        self.metrics = validate(self._backend(options), load_data(data), config)
+        self.metrics = validate(self._backend(_options(config)), load_data(data), config)
         return self.metrics
 
     def train(self, **arguments: Any) -> Metrics | None:
@@ -120,12 +123,11 @@ class YOLO:
             UsageError: an unknown argument, or no data set named.
             PoseError: the data set cannot be read, or the run failed; the line says which and how to go on.
         """
-        outcome = _train(
-            parse(TrainConfig, {"model": self.ckpt_path and str(self.ckpt_path), **arguments}),
-            self._network,
-            self.callbacks,
-            pretrained=self._checkpoint is not None,
-        )
+        return self._fit(parse(TrainConfig, {"model": self.ckpt_path and str(self.ckpt_path), **arguments}))
+
+    def _fit(self, config: TrainConfig) -> Metrics | None:
+        """`train` with arguments that are checked."""
+        outcome = _train(config, self._network, self.callbacks, pretrained=self._checkpoint is not None)
         if outcome.best.exists():
             self._open(outcome.best)
         else:
@@ -141,7 +143,12 @@ class YOLO:
             UsageError: an unknown format, or an argument it does not take.
             PoseError: what the export needs is not installed.
         """
-        config = parse(ExportConfig, {"model": self.ckpt_path and str(self.ckpt_path), **arguments})
+        return self._export(parse(ExportConfig, arguments))
+
+    def _export(self, config: ExportConfig) -> Path:
+        """`export` with arguments that are checked; the file is named after the model's own unless told otherwise."""
+        if config.model is None and self.ckpt_path is not None:
+            config = replace(config, model=str(self.ckpt_path))
         return export_file(self.model, config)
 
     @property
@@ -237,10 +244,8 @@ class YOLO:
 
     def _backend(self, options: OpenOptions) -> Backend:
         """The model ready to run with `options`, opened once."""
-        from dataclasses import replace
-
         if options.device is None and self._device is not None:
-            options = replace(options, device=self._device)
+            options = dataclasses.replace(options, device=self._device)
         with self._lock:
             backend = self._backends.get(options)
             if backend is None:
@@ -262,6 +267,11 @@ class YOLO:
         from yolopose.formats.pytorch import TorchBackend
 
         return TorchBackend(self._network, options)
+
+
+def _options(config: PredictConfig | ValConfig) -> OpenOptions:
+    """How a configuration wants the model opened."""
+    return OpenOptions(config.device, config.half, config.bf16, config.threads, config.kpt_shape)
 
 
 def _fresh(name: str) -> PoseNet:
@@ -315,7 +325,8 @@ def _starting() -> Iterator[None]:
 
 def run_val(values: dict[str, Any]) -> int:
     """`yolo val`."""
-    YOLO(parse(ValConfig, values).model).val(**values)
+    config = parse(ValConfig, values)
+    YOLO(config.model)._val(config)
     return 0
 
 
@@ -327,13 +338,14 @@ def run_train(values: dict[str, Any]) -> int:
     elif config.model is None:
         raise UsageError("model is missing: name weights or an architecture, as in model=yolov8n-pose.yaml")
     else:
-        YOLO(config.model).train(**values)
+        YOLO(config.model)._fit(config)
     return 0
 
 
 def run_export(values: dict[str, Any]) -> int:
     """`yolo export`."""
-    log.info(f"saved as {YOLO(parse(ExportConfig, values).model).export(**values)}")
+    config = parse(ExportConfig, values)
+    log.info(f"saved as {YOLO(config.model)._export(config)}")
     return 0
 
 
