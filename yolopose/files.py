@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,16 +12,20 @@ from pathlib import Path
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A name to write to, beside `path` and of its suffix; the file takes the name `path` when the block ends well.
+    """A name to write to, beside `path` and ending like it; it becomes `path` when the block ends well.
 
-    Missing folders are made. When the block fails, what was written goes and an older file stays.
+    For a file or a folder. Missing parents are made. When the block fails, what was written goes and the older stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}{path.suffix}")
+    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         yield part
+        if path.is_dir() and part.is_dir():  # no system call puts one folder in the place of another
+            shutil.rmtree(path)
         os.replace(part, path)
     finally:
+        if part.is_dir():
+            shutil.rmtree(part)
         part.unlink(missing_ok=True)
 
 

@@ -54,10 +54,11 @@ class ModelInfo:
 
     def to_strings(self) -> dict[str, str]:
         """The metadata of an exported file: every value as text, numbers and containers as literals."""
-        words = {"preprocessing": PREPROCESSING, "decoding": DECODING}
-        return {
-            key: value if isinstance(value, str) else repr(value) for key, value in (words | self.to_dict()).items()
-        }
+        return {key: value if isinstance(value, str) else repr(value) for key, value in self.described().items()}
+
+    def described(self) -> dict[str, Any]:
+        """`to_dict`, with pre-processing and decoding in words."""
+        return {"preprocessing": PREPROCESSING, "decoding": DECODING} | self.to_dict()
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelInfo:

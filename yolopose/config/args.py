@@ -179,8 +179,17 @@ class ExportConfig(RunArgs):
     dynamic: bool = arg(False, "leave batch, height and width open")
     simplify: bool = arg(True, "simplify the graph")
     opset: int | None = arg(None, "ONNX operator set; None is 18", low=11)
-    int8: bool = arg(False, "8-bit integers")
+    int8: bool = arg(False, "8-bit integers, with ranges measured on the images of data")
+    optimize: bool = arg(False, "TorchScript: channels-last weights, quicker on CPUs")
+    keras: bool = arg(False, "TF SavedModel: also as a Keras model")
+    workspace: float | None = arg(None, "TensorRT: gigabytes of work space; None is TensorRT's own choice", low=0.0)
     nms: bool = arg(False, "put non-maximum suppression into the file")
+    conf: float = arg(0.25, "with nms: lowest score that is kept", low=0.0, high=1.0)
+    iou: float = arg(0.7, "with nms: overlap above which the lower score goes", low=0.0, high=1.0)
+    max_det: int = arg(300, "with nms: rows of the output", low=1)
+    agnostic_nms: bool = arg(False, "with nms: boxes of different classes suppress each other")
+    data: str | None = arg(None, "data set YAML whose train images calibrate int8; None is the packaged photographs")
+    verify: bool = arg(True, "open the new file and compare it with the model on photographs")
     out: str | None = arg(None, "file to write; None is beside the model")
 
 

@@ -21,8 +21,8 @@ Config = TypeVar("Config")
 # habitual command line keeps working, and named once.
 INERT = frozenset(
     ("angle", "augment", "auto_augment", "cls_pw", "copy_paste", "copy_paste_mode", "crop_fraction", "cutmix", "dnn",
-     "embed", "end2end", "erasing", "keras", "mask_ratio", "optimize", "overlap_mask", "profile", "retina_masks", "rle",
-     "save_hybrid", "tracker", "visualize", "workspace")
+     "embed", "end2end", "erasing", "mask_ratio", "overlap_mask", "profile", "retina_masks", "rle", "save_hybrid",
+     "tracker", "visualize")
 )  # fmt: skip
 NOT_ARGUMENTS = frozenset({"task", "mode", "cfg"})
 

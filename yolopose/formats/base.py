@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.errors import PoseError
 from yolopose.metadata import ModelInfo
 
 Array = NDArray[Any]
@@ -61,6 +62,15 @@ def select(output: Float, classes: int, conf: float) -> list[Float]:
     """(B, 4+C+K·D, A) → per image the (M, 4+C+K·D) rows with a class score above `conf`, in anchor order."""
     best = output[:, 4] if classes == 1 else output[:, 4 : 4 + classes].max(1)
     return [np.ascontiguousarray(image[:, hits].T) for image, hits in zip(output, best > conf, strict=True)]
+
+
+def refuse_other_shape(name: str, images: Array, fixed: tuple[int, int, int] | None) -> None:
+    """Raise PoseError, naming both sizes, when images (B, H, W, 3) are not of the one size that a file takes."""
+    if fixed and images.shape[1:3] != fixed[1:]:
+        (h, w), (rows, columns) = fixed[1:], images.shape[1:3]
+        raise PoseError(
+            f"{name}: takes images of {h}x{w} only, got {rows}x{columns}; export it with imgsz={rows},{columns}"
+        )
 
 
 def in_batches_of(size: int, images: Array, run: Callable[[Array], Float]) -> Float:

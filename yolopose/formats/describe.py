@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from yolopose.geometry.keypoints import default_layout
 from yolopose.metadata import ModelInfo, literal
 
 Dims = Sequence[Any]
+METADATA = "metadata.yaml"  # in the folder of a format that is a folder
 
 
 def describe(
-    name: str, metadata: Mapping[str, str], inputs: Dims, output: Dims, kpt_shape: tuple[int, int] | None
+    name: str, metadata: Mapping[str, Any], inputs: Dims, output: Dims, kpt_shape: tuple[int, int] | None
 ) -> ModelInfo:
     """The ModelInfo of a file from its metadata, its (B, 3, H, W) input and its (B, 4+C+K·D, A) output.
 
@@ -47,7 +49,7 @@ def describe(
     return info
 
 
-def _from_shape(name: str, metadata: Mapping[str, str], output: Dims, kpt_shape: tuple[int, int] | None) -> ModelInfo:
+def _from_shape(name: str, metadata: Mapping[str, Any], output: Dims, kpt_shape: tuple[int, int] | None) -> ModelInfo:
     """The description of a file that does not name its keypoints."""
     channels = output[1] if len(output) == 3 and isinstance(output[1], int) else None
     names = literal(metadata.get("names", "None"))
@@ -86,3 +88,25 @@ def decoded(rows: Float, classes: int) -> Float:
         out[:, 4 + c] = np.where(rows[..., 5] == c, rows[..., 4], 0)
     out[:, 4 + classes :] = rows[..., 6:].transpose(0, 2, 1)
     return out
+
+
+def save_metadata(path: Path, info: ModelInfo) -> None:
+    """Write what a model says of itself as YAML, for formats that cannot carry it within."""
+    import yaml
+
+    path.write_text(yaml.safe_dump(info.described(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The entries of a metadata file, ours or Ultralytics'; none when it is missing. Raises PoseError if damaged."""
+    import yaml
+
+    if not path.is_file():
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+        raise PoseError(f"{path}: {' '.join(str(e).split())}") from None
+    if not isinstance(values, dict):
+        raise PoseError(f"{path}: expected lines of the form key: value")
+    return {str(key): value for key, value in values.items()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolopose import __version__
 from yolopose.config import ExportConfig, arguments, nearest
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 Export = Callable[["PoseNet", ExportConfig, ModelInfo, Path], None]
 Open = Callable[[Path, OpenOptions], Backend]
 
-COMMON = frozenset({"model", "format", "imgsz", "device", "project", "name", "exist_ok", "verbose", "compat", "out"})
+COMMON = frozenset(
+    {"model", "format", "imgsz", "device", "project", "name", "exist_ok", "verbose", "compat", "out", "data", "verify"}
+)
+SUPPRESSION = frozenset({"conf", "iou", "max_det", "agnostic_nms"})  # with nms
 
 
 @dataclass(frozen=True)
@@ -127,9 +131,10 @@ def _row(config: ExportConfig) -> Format:
         hint = f"; did you mean {close}?" if close else ""
         raise UsageError(f"format={config.format!r}: known are {', '.join(by_name)}{hint}")
     row = by_name[config.format]
+    taken = COMMON | row.options | (SUPPRESSION if config.nms else frozenset())
     for key, argument in arguments(ExportConfig).items():
         value = getattr(config, key)
-        if key not in COMMON | row.options and value != argument.default:
+        if key not in taken and value != argument.default:
             takes = ", ".join(sorted(row.options)) or "no options"
             raise UsageError(f"{key}={value}: format={row.argument} does not take it; it takes {takes}")
     return row
@@ -143,7 +148,9 @@ def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
     h, w = (-(-side // stride) * stride for side in sides)
     if (h, w) != sides:
         log.warning(f"imgsz={sides[0]},{sides[1]}: not multiples of the stride {stride}, exporting {h},{w}")
-    extra = network.info.extra | {"precision": "float16" if config.half else "float32"}
+    precision = "int8" if config.int8 else "float16" if config.half else "float32"
+    rights = {"license": "not stated: that of the checkpoint and of its training data", "data_card": "not stated"}
+    extra = rights | network.info.extra | {"precision": precision, "version": __version__}
     return replace(network.info, imgsz=(h, w), batch=config.batch, dynamic=config.dynamic, extra=extra)
 
 
@@ -155,4 +162,5 @@ def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> P
             raise UsageError(f"out={config.out}: format={row.argument} needs a name that ends in {row.suffix}")
         return target
     source = model if isinstance(model, (str, Path)) else config.model or "model.pt"
-    return Path(source).with_suffix(row.suffix)
+    path = Path(source)
+    return path.with_name(path.stem + row.suffix)

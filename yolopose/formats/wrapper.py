@@ -3,28 +3,94 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from yolopose.config import ExportConfig
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
+
+POOL = 1024  # candidates that non-maximum suppression within a file looks at
+CHAIN = 16  # how long a chain of boxes, each touching the next, it resolves exactly
+
+
+class Suppression(NamedTuple):
+    """Non-maximum suppression within a file: thresholds, and rows of its output."""
+
+    conf: float
+    iou: float
+    max_det: int
+    agnostic: bool
 
 
 class ExportNetwork(nn.Module):
     """A fused copy of a network, evaluating: (B, 3, H, W) RGB from 0 to 1 → decoded (B, 4+C+K·D, A), both float32.
 
     With `half` the convolutions compute in 16 bit and the decoding stays in float32: boxes and points in pixels need
-    more digits than 16 bits hold.
+    more digits than 16 bits hold. `baked` (H, W) makes the anchors of one input size constants, for exporters that
+    cannot compute shapes. With `suppression` the output is (B, max_det, 6+K·D): x1 y1 x2 y2 score class keypoints,
+    best first, rows of zeros at the end.
     """
 
-    def __init__(self, network: PoseNet, *, half: bool = False) -> None:
+    def __init__(
+        self,
+        network: PoseNet,
+        *,
+        half: bool = False,
+        baked: tuple[int, int] | None = None,
+        suppression: Suppression | None = None,
+    ) -> None:
         super().__init__()
         fused = copy.deepcopy(network).cpu().float().eval().requires_grad_(False).fuse()
-        self.network = fused.half() if half else fused
+        self.network = (fused.half() if half else fused).bake(baked)
         self.half_precision = half
+        self.suppression = suppression
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) → (B, 4+C+K·D, A), pixels."""
+        """(B, 3, H, W) → (B, 4+C+K·D, A), or (B, max_det, 6+K·D) with suppression; pixels."""
         maps = self.network.maps(images.half() if self.half_precision else images)
-        return self.network.decode(maps)
+        output = self.network.decode(maps)
+        return suppress(output, self.network.head.classes, self.suppression) if self.suppression else output
+
+
+def suppression_of(config: ExportConfig) -> Suppression | None:
+    """What an export was asked to put into the file."""
+    return Suppression(config.conf, config.iou, config.max_det, config.agnostic_nms) if config.nms else None
+
+
+def suppress(output: Tensor, classes: int, how: Suppression) -> Tensor:
+    """Decoded (B, 4+C+K·D, A) → (B, max_det, 6+K·D) x1 y1 x2 y2 score class keypoints, rows of zeros at the end.
+
+    Greedy suppression without a loop over boxes, so that every runtime has the operators: a box is kept unless a kept
+    one above it overlaps it. Starting from all boxes and applying this `CHAIN` times settles all chains up to that
+    length, longer than any seen on photographs; the idea is that of Cluster-NMS (Zheng et al. 2020, algorithm 2).
+    """
+    pool = max(POOL, how.max_det)
+    rows = nn.functional.pad(output.transpose(1, 2), (0, 0, 0, pool))  # small inputs have fewer anchors than the pool
+    best, label = rows[..., 4 : 4 + classes].max(2)
+    score, index = best.topk(pool)  # (B, pool), falling
+    rows = rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
+    label = label.gather(1, index).to(rows.dtype)
+    half_size = rows[..., 2:4] / 2
+    low, high = rows[..., :2] - half_size, rows[..., :2] + half_size
+
+    shared = torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(low[:, :, None], low[:, None])
+    overlap = shared.clamp(min=0).prod(3)  # (B, pool, pool)
+    area = (high - low).prod(2)
+    touching = overlap > how.iou * (area[:, :, None] + area[:, None] - overlap)
+    if classes > 1 and not how.agnostic:
+        touching = touching & (label[:, :, None] == label[:, None])
+    above = torch.ones(pool, pool).triu(1)  # row i scores above column j
+    rivals = touching.to(rows.dtype) * above
+
+    wanted = (score > how.conf).to(rows.dtype)
+    kept = wanted
+    for _ in range(CHAIN):
+        kept = wanted * (torch.matmul(kept[:, None], rivals)[:, 0] < 0.5).to(rows.dtype)
+    final, order = (kept * score).topk(how.max_det)
+    found = torch.cat((low, high, score[..., None], label[..., None], rows[..., 4 + classes :]), 2)
+    found = found.gather(1, order[..., None].expand(-1, -1, found.shape[2]))
+    return found * (final > 0).to(rows.dtype)[..., None]

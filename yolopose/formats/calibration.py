@@ -1,0 +1,45 @@
+"""Photographs for measuring the ranges of 8-bit numbers, and for trying a new file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from yolopose.console import log
+from yolopose.data.spec import load_data
+from yolopose.formats.base import Array
+from yolopose.geometry.letterbox import fit
+from yolopose.images import read_image
+from yolopose.metadata import ModelInfo
+
+SAMPLES = Path(__file__).parents[1] / "assets" / "samples" / "images"
+CALIBRATION_IMAGES = 128
+
+
+def sample_photographs() -> list[Path]:
+    """The photographs that come with the package."""
+    return sorted(SAMPLES.rglob("*.jpg"))
+
+
+def calibration_images(info: ModelInfo, data: str | None) -> list[Array]:
+    """Letterboxed (1, H, W, 3) BGR uint8 images of the size that `info` states.
+
+    They come evenly from the train split of a data set, at most `CALIBRATION_IMAGES`; from the packaged photographs
+    when there is none.
+
+    Raises:
+        PoseError: the data set or one of its images cannot be read.
+    """
+    if data is None:
+        log.warning("int8: calibrated on the 8 packaged photographs; data=YAML of the model's own data is better")
+    paths = sample_photographs() if data is None else load_data(data).split("train")
+    chosen = np.linspace(0, len(paths) - 1, min(len(paths), CALIBRATION_IMAGES)).astype(int)
+    return [letterboxed(paths[i], info) for i in chosen]
+
+
+def letterboxed(path: Path, info: ModelInfo) -> Array:
+    """A photograph as a (1, H, W, 3) BGR uint8 image of exactly the input size of `info`."""
+    image = read_image(path)
+    h, w = image.shape[:2]
+    return fit((h, w), info.imgsz, stride=info.stride, rect=False).image(image)[None]
