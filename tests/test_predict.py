@@ -12,7 +12,7 @@ import pytest
 from builders import FakeBackend, make_network, make_photo
 
 from yolopose.config import ExportConfig, PredictConfig, ValConfig
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, UsageError
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.letterbox import fit
@@ -279,12 +279,15 @@ def test_compat_takes_a_list_as_one_batch() -> None:
     assert backend.shapes == [(2, 320, 320, 3)]
 
 
-@pytest.mark.parametrize(
-    ("imgsz", "fixed", "told"),
-    [(100, None, "rounded up to 128x128"), (320, (1, 640, 640), "takes 640x640 only"), (320, None, None)],
-)
-def test_a_size_that_cannot_be_is_told(imgsz: int, fixed: Any, told: str | None, caplog: Any) -> None:
+@pytest.mark.parametrize(("imgsz", "told"), [(100, "rounded up to 128x128"), (320, None)])
+def test_a_size_that_is_rounded_is_told(imgsz: int, told: str | None, caplog: Any) -> None:
     config = PredictConfig(imgsz=imgsz, given=frozenset({"imgsz"}), verbose=False)
     with caplog.at_level(logging.WARNING, "yolopose"):
-        list(predict(FakeBackend(fixed_shape=fixed), make_photo(), config))
+        list(predict(FakeBackend(), make_photo(), config))
     assert (told in caplog.text) if told else not caplog.text
+
+
+def test_a_size_that_a_file_does_not_take_is_refused() -> None:
+    config = PredictConfig(imgsz=320, given=frozenset({"imgsz"}), verbose=False)
+    with pytest.raises(UsageError, match="takes 640x640 only, not 320x320"):
+        predict(FakeBackend(fixed_shape=(1, 640, 640)), make_photo(), config)

@@ -18,6 +18,7 @@ from yolopose.config import (
     PredictConfig,
     TrainConfig,
     ValConfig,
+    VerifyConfig,
     parse,
     replace,
 )
@@ -149,7 +150,7 @@ class YOLO:
         """`export` with arguments that are checked; the file is named after the model's own unless told otherwise."""
         if config.model is None and self.ckpt_path is not None:
             config = replace(config, model=str(self.ckpt_path))
-        return export_file(self.model, config)
+        return export_file(self.model, config, _verified if config.verify else None)
 
     @property
     def model(self) -> PoseNet:
@@ -349,6 +350,21 @@ def run_export(values: dict[str, Any]) -> int:
     return 0
 
 
+def _verified(network: PoseNet, made: Path, target: Path) -> None:
+    """Raise PoseError when an exported file does not find what the network finds."""
+    from yolopose.evaluate.verify import check_export
+    from yolopose.formats.pytorch import TorchBackend
+
+    check_export(TorchBackend(network, OpenOptions(device="cpu")), made, target)
+
+
+def run_verify(values: dict[str, Any]) -> int:
+    """`yolo verify`. Returns 1 when the two files do not find the same."""
+    from yolopose.evaluate import verify
+
+    return verify.run(parse(VerifyConfig, values))
+
+
 def run_doctor(values: dict[str, Any]) -> int:
     """`yolo doctor`. Returns 1 when strict=True and something is wrong with the data, otherwise 0."""
     from yolopose.data import doctor
@@ -375,6 +391,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     "val": run_val,
     "train": run_train,
     "export": run_export,
+    "verify": run_verify,
     "doctor": run_doctor,
     "convert": run_convert,
     "eval-widerface": run_eval_widerface,

@@ -26,6 +26,7 @@ yolopose {version}: find people and keypoints with YOLOv8-pose (Apache-2.0)
   yolo val model=best.pt data=coco8-pose.yaml imgsz=640
   yolo train model=yolov8n-pose.yaml data=coco8-pose.yaml epochs=100 imgsz=640
   yolo export model=best.pt format=onnx dynamic=True
+  yolo verify best.pt best.onnx
 
 Exit codes: 0 done, also without detections; 1 something failed; 2 wrong command or argument."""
 
@@ -61,7 +62,14 @@ def _run(words: list[str]) -> int:
     if rest and rest[0] in ("help", "--help", "-h"):
         log.info(_mode_help(mode))
         return 0
-    return run_mode(mode, read_arguments(mode, rest))
+    return run_mode(mode, read_arguments(mode, _named(rest) if mode == "verify" else rest))
+
+
+def _named(words: list[str]) -> list[str]:
+    """The first two words that stand alone, as a=… and b=…: the two files of `yolo verify A B`."""
+    alone = [word for word in words if "=" not in word and not word.startswith("--")][:2]
+    names = {word: f"{key}={word}" for key, word in zip("ab", alone, strict=False)}
+    return [names.get(word, word) for word in words]
 
 
 def _mode(words: list[str]) -> tuple[str, list[str]]:

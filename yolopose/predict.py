@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from yolopose.config import PredictConfig, ValConfig
 from yolopose.console import log
+from yolopose.errors import UsageError
 from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import clip_boxes
 from yolopose.geometry.letterbox import Letterbox, fit
@@ -167,11 +168,11 @@ class Run(Iterator[Results]):
         self._config = config
         self._speed: Counter[str] = Counter()
         self._shape: tuple[int, ...] = ()
+        check_size(backend, config)
         self._source = open_source(source, SourceOptions(config.vid_stride, config.stream_buffer))
         self._batch = len(source) if config.compat and isinstance(source, (list, tuple)) else config.batch
         self._saver = Saver(config)
         self.save_dir = self._saver.folder
-        _check_size(backend, config)
         self._results = self._run()
 
     def __next__(self) -> Results:
@@ -264,14 +265,21 @@ def _position(frame: Frame, source: Source) -> tuple[int, int | None]:
     return (frame.index + 1, frame.total) if frame.kind != "image" else (frame.item + 1, source.len_hint or frame.items)
 
 
-def _check_size(backend: Backend, config: PredictConfig) -> None:
-    """Say so when the network's input will not be the size that was asked for."""
+def check_size(backend: Backend, config: PredictConfig | ValConfig) -> None:
+    """Say so when the input size that was asked for is rounded.
+
+    Raises:
+        UsageError: the file takes another size only.
+    """
     if "imgsz" not in config.given:
         return
     size = input_size(config.imgsz, backend.info.stride)
     fixed = backend.fixed_shape
     asked = "x".join(str(side) for side in np.ravel(config.imgsz))
     if fixed and size != fixed[1:]:
-        log.warning(f"imgsz={asked}: this file takes {fixed[1]}x{fixed[2]} only, and gets that")
-    elif not fixed and size != tuple(np.broadcast_to(config.imgsz, 2)):
+        raise UsageError(
+            f"imgsz={asked}: this file takes {fixed[1]}x{fixed[2]} only, not {size[0]}x{size[1]}; "
+            f"leave imgsz out, or export with imgsz={size[0]},{size[1]} or dynamic=True"
+        )
+    if not fixed and size != tuple(np.broadcast_to(config.imgsz, 2)):
         log.warning(f"imgsz={asked}: rounded up to {size[0]}x{size[1]}, multiples of the stride {backend.info.stride}")

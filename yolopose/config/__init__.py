@@ -9,6 +9,7 @@ from yolopose.config.args import (
     PredictConfig,
     TrainConfig,
     ValConfig,
+    VerifyConfig,
 )
 from yolopose.config.schema import Argument, arguments, nearest, parse, replace, to_dict
 
@@ -22,6 +23,7 @@ __all__ = [
     "PredictConfig",
     "TrainConfig",
     "ValConfig",
+    "VerifyConfig",
     "arguments",
     "nearest",
     "parse",

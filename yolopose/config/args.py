@@ -194,6 +194,19 @@ class ExportConfig(RunArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VerifyConfig:
+    """Compare two model files on the same pixels: yolo verify A B."""
+
+    a: str | None = arg(None, "model file, the reference")
+    b: str | None = arg(None, "model file that should find the same")
+    data: str | None = arg(None, "data set YAML of the photographs; None is the packaged ones")
+    split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
+    device: str | None = arg(None, "cpu, a GPU's number, cuda:0; None takes a GPU when there is one")
+    out: str | None = arg(None, "also write the report to this .json file")
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
+
+
+@dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
     """Examine a data set: bad rows, leakage, statistics, flips; never writes into it."""
 
@@ -241,6 +254,7 @@ MODES: dict[str, type[Any]] = {
     "val": ValConfig,
     "train": TrainConfig,
     "export": ExportConfig,
+    "verify": VerifyConfig,
     "doctor": DoctorConfig,
     "convert": ConvertConfig,
     "eval-widerface": EvalWiderfaceConfig,

@@ -30,7 +30,7 @@ from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import compat_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.plots.figure import can_plot
-from yolopose.predict import detect
+from yolopose.predict import check_size, detect
 from yolopose.progress import progress
 from yolopose.saving import run_folder
 
@@ -69,6 +69,7 @@ def validate(
     scanned = data if isinstance(data, Scan) else scan(data, config.split, strict=config.strict, compat=config.compat)
     spec, info = scanned.spec, backend.info
     check_fit(info, spec, config)
+    check_size(backend, config)
     scales.check(backend, config)
     measures = faces.measures(config, info)
     if folder is None and (config.plots or config.save_json or config.save_txt or config.save_widerface):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
 Export = Callable[["PoseNet", ExportConfig, ModelInfo, Path], None]
+Check = Callable[["PoseNet", Path, Path], None]
 Open = Callable[[Path, OpenOptions], Backend]
 
 COMMON = frozenset(
@@ -94,10 +95,11 @@ def open_backend(
         raise PoseError(f"{path}: needs {e.name}: pip install '{row.runtime}'") from None
 
 
-def export(model: str | Path | PoseNet, config: ExportConfig) -> Path:
+def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | None = None) -> Path:
     """Write a checkpoint or a network in another format and return the new file, beside the model unless `out` is set.
 
-    The file appears under its name when it is complete. The network itself stays as it is.
+    The file appears under its name when it is complete and `check`, which gets the network, the file under its
+    temporary name and the final name, has raised nothing. The network itself stays as it is.
 
     Raises:
         UsageError: an unknown format, or an argument that the format does not take.
@@ -116,6 +118,8 @@ def export(model: str | Path | PoseNet, config: ExportConfig) -> Path:
     try:
         with beside(target) as part:
             write(network, config, info, part)
+            if check is not None:
+                check(network, part, target)
     except ModuleNotFoundError as e:
         raise PoseError(f"format={row.argument}: needs {e.name}: pip install '{row.exporter}'") from None
     except OSError as e:
@@ -151,6 +155,8 @@ def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
     precision = "int8" if config.int8 else "float16" if config.half else "float32"
     rights = {"license": "not stated: that of the checkpoint and of its training data", "data_card": "not stated"}
     extra = rights | network.info.extra | {"precision": precision, "version": __version__}
+    if config.nms:
+        extra |= {"nms": True} | {key: getattr(config, key) for key in sorted(SUPPRESSION)}
     return replace(network.info, imgsz=(h, w), batch=config.batch, dynamic=config.dynamic, extra=extra)
 
 
