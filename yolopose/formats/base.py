@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError
+from yolopose.console import log
+from yolopose.errors import PoseError, UsageError
 from yolopose.metadata import ModelInfo
 
 Array = NDArray[Any]
@@ -71,6 +72,18 @@ def refuse_other_shape(name: str, images: Array, fixed: tuple[int, int, int] | N
         raise PoseError(
             f"{name}: takes images of {h}x{w} only, got {rows}x{columns}; export it with imgsz={rows},{columns}"
         )
+
+
+def as_exported(name: str, precision: str, options: OpenOptions) -> None:
+    """For runtimes that compute on the CPU only, and only in the `precision` of the file: is something else wanted?
+
+    Raises:
+        UsageError: another device.
+    """
+    if options.device not in (None, "", "auto", "cpu"):
+        raise UsageError(f"device={options.device}: {name} runs on the CPU only; leave it out")
+    if (options.half and precision != "float16") or options.bf16:
+        log.warning(f"{name}: computes in {precision}, as it was exported; half and bf16 change nothing")
 
 
 def in_batches_of(size: int, images: Array, run: Callable[[Array], Float]) -> Float:

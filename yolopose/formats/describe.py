@@ -72,6 +72,14 @@ def _from_shape(name: str, metadata: Mapping[str, Any], output: Dims, kpt_shape:
     )
 
 
+def stated_precision(info: ModelInfo, default: str = "float32") -> str:
+    """The type that convolutions compute in: as our files and Ultralytics' state it, else the default."""
+    args = info.extra.get("args")
+    stated = args if isinstance(args, dict) else {}
+    half = stated.get("half") is True or stated.get("quantize") == 16
+    return str(info.extra.get("precision", "float16" if half else default))
+
+
 def is_end_to_end(output: Dims, info: ModelInfo) -> bool:
     """Whether an output shape is (B, N, 6+K·D): non-maximum suppression lies within the file."""
     k, d = info.kpt_shape

@@ -16,7 +16,7 @@ from yolopose.config import ExportConfig
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, to_nchw
-from yolopose.formats.describe import decoded, describe, is_end_to_end
+from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class OnnxBackend(Backend):
         self._batch = batch if isinstance(batch, int) else None
         self._end_to_end = is_end_to_end(result.shape, info)
         self.fixed_shape = (self._batch or 1, h, w) if isinstance(h, int) and isinstance(w, int) else None
-        self.precision = _precision(info, np.dtype(self._type).name)
+        self.precision = stated_precision(info, np.dtype(self._type).name)
         self.device = "cpu" if session.get_providers()[0] == "CPUExecutionProvider" else "cuda"
 
     def infer(self, images: Array) -> Float:
@@ -91,14 +91,6 @@ def _providers(device: str | None, available: list[str]) -> list[Any]:
         raise PoseError(f"device={device}: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or device=cpu")
     index = int(name) if name.isdigit() else 0
     return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
-
-
-def _precision(info: ModelInfo, default: str) -> str:
-    """The type that convolutions compute in: as our files and Ultralytics' state it, else the input's."""
-    args = info.extra.get("args")
-    stated = args if isinstance(args, dict) else {}
-    half = stated.get("half") is True or stated.get("quantize") == 16
-    return str(info.extra.get("precision", "float16" if half else default))
 
 
 def _first_line(error: Exception) -> str:
