@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from yolopose import weights
 from yolopose.config import (
-    ConvertConfig,
-    DoctorConfig,
-    EvalWiderfaceConfig,
     ExportConfig,
     PredictConfig,
     TrainConfig,
     ValConfig,
-    VerifyConfig,
     parse,
     replace,
 )
@@ -128,7 +123,7 @@ class YOLO:
 
     def _fit(self, config: TrainConfig) -> Metrics | None:
         """`train` with arguments that are checked."""
-        outcome = _train(config, self._network, self.callbacks, pretrained=self._checkpoint is not None)
+        outcome = train_model(config, self._network, self.callbacks, pretrained=self._checkpoint is not None)
         if outcome.best.exists():
             self._open(outcome.best)
         else:
@@ -150,7 +145,9 @@ class YOLO:
         """`export` with arguments that are checked; the file is named after the model's own unless told otherwise."""
         if config.model is None and self.ckpt_path is not None:
             config = replace(config, model=str(self.ckpt_path))
-        return export_file(self.model, config, _verified if config.verify else None)
+        from yolopose.evaluate.verify import check_export
+
+        return export_file(self.model, config, check_export if config.verify else None)
 
     @property
     def model(self) -> PoseNet:
@@ -283,7 +280,7 @@ def _fresh(name: str) -> PoseNet:
     return PoseNet(load_spec(name)).eval()
 
 
-def _train(
+def train_model(
     config: TrainConfig, base: PoseNet | None, callbacks: dict[str, list[Callback]], *, pretrained: bool
 ) -> Outcome:
     """A new run from `base`, or one that is resumed; exported files are refused."""
@@ -297,102 +294,3 @@ def _train(
     if base is None:
         raise PoseError(f"{config.model}: an exported file cannot be trained; start from its .pt or a model YAML")
     return train(config, base, pretrained=pretrained, callbacks=callbacks)
-
-
-def run_predict(values: dict[str, Any]) -> int:
-    """`yolo predict`: pictures are written unless save=False. Returns 1 when a source item failed, otherwise 0."""
-    config = parse(PredictConfig, {"save": True, "keep_image": False, **values})
-    with _starting():
-        run = YOLO(config.model)._run(config)
-        next(run, None)
-    for _ in run:
-        pass
-    return int(run.failed > 0)
-
-
-@contextmanager
-def _starting() -> Iterator[None]:
-    """Without garbage collection: importing torch makes so many lasting objects that walking them costs 0.2 s."""
-    import gc
-
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def run_val(values: dict[str, Any]) -> int:
-    """`yolo val`."""
-    config = parse(ValConfig, values)
-    YOLO(config.model)._val(config)
-    return 0
-
-
-def run_train(values: dict[str, Any]) -> int:
-    """`yolo train`."""
-    config = parse(TrainConfig, values)
-    if config.resume:
-        _train(config, None, {}, pretrained=True)
-    elif config.model is None:
-        raise UsageError("model is missing: name weights or an architecture, as in model=yolov8n-pose.yaml")
-    else:
-        YOLO(config.model)._fit(config)
-    return 0
-
-
-def run_export(values: dict[str, Any]) -> int:
-    """`yolo export`."""
-    config = parse(ExportConfig, values)
-    log.info(f"saved as {YOLO(config.model)._export(config)}")
-    return 0
-
-
-def _verified(network: PoseNet, made: Path, target: Path) -> None:
-    """Raise PoseError when an exported file does not find what the network finds."""
-    from yolopose.evaluate.verify import check_export
-    from yolopose.formats.pytorch import TorchBackend
-
-    check_export(TorchBackend(network, OpenOptions(device="cpu")), made, target)
-
-
-def run_verify(values: dict[str, Any]) -> int:
-    """`yolo verify`. Returns 1 when the two files do not find the same."""
-    from yolopose.evaluate import verify
-
-    return verify.run(parse(VerifyConfig, values))
-
-
-def run_doctor(values: dict[str, Any]) -> int:
-    """`yolo doctor`. Returns 1 when strict=True and something is wrong with the data, otherwise 0."""
-    from yolopose.data import doctor
-
-    return doctor.run(parse(DoctorConfig, values))
-
-
-def run_convert(values: dict[str, Any]) -> int:
-    """`yolo convert`."""
-    from yolopose.data import convert
-
-    return convert.run(parse(ConvertConfig, values))
-
-
-def run_eval_widerface(values: dict[str, Any]) -> int:
-    """`yolo eval-widerface`."""
-    from yolopose.evaluate import widerface
-
-    return widerface.run(parse(EvalWiderfaceConfig, values))
-
-
-COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
-    "predict": run_predict,
-    "val": run_val,
-    "train": run_train,
-    "export": run_export,
-    "verify": run_verify,
-    "doctor": run_doctor,
-    "convert": run_convert,
-    "eval-widerface": run_eval_widerface,
-}

@@ -135,10 +135,10 @@ def _is_boolean(word: str) -> bool:
 
 
 def run_mode(mode: str, values: dict[str, Any]) -> int:
-    """Run a mode of `api` on arguments as typed and return the exit code."""
-    from yolopose import api
+    """Run a mode on arguments as typed and return the exit code."""
+    from yolopose.commands import COMMANDS
 
-    return api.COMMANDS[mode](values)
+    return COMMANDS[mode](values)
 
 
 def _help() -> str:

@@ -11,7 +11,7 @@ from builders import make_network, tiny_onnx
 from yolopose.cli import main
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
-from yolopose.evaluate.verify import Comparison, compare, digest, fault
+from yolopose.evaluate.verify import Comparison, check_export, compare, digest, fault
 from yolopose.formats.base import Backend
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
@@ -91,7 +91,7 @@ def test_a_file_that_suppresses_is_not_asked_for_what_it_hides() -> None:
 
 
 def test_models_of_different_things_are_refused() -> None:
-    with pytest.raises(PoseError, match="different things: 2 classes .* and 1 classes"):
+    with pytest.raises(PoseError, match=r"different things: 2 classes .* and 1 classes"):
         compare(Fixed(THREE), Fixed([], classes=1), [IMAGE])
 
 
@@ -121,20 +121,18 @@ def test_the_tolerance_follows_the_precision(values: Any, precision: str, words:
 
 def test_a_damaged_export_leaves_nothing_and_keeps_the_older_file(tmp_path: Path, monkeypatch: Any) -> None:
     pytest.importorskip("onnx")
-    from yolopose import api
-
     target = tmp_path / "m.onnx"
     target.write_text("older")
     network, other = make_network(), make_network(seed=1)
     config = ExportConfig(imgsz=64, opset=17, out=str(target))
 
     def check(_: Any, made: Path, name: Path) -> None:
-        api._verified(other, made, name)  # as if the file were wrong
+        check_export(other, made, name)  # as if the file were wrong
 
     with pytest.raises(PoseError, match="differs from the model it was made from"):
         export(network, config, check)
     assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [("m.onnx", "older")]
-    export(network, config, api._verified)
+    export(network, config, check_export)
     report = json.loads((tmp_path / "m.onnx.verify.json").read_text())
     assert report["sha256"] == digest(target)
     assert report["box_worst"] < 0.01

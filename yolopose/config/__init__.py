@@ -2,6 +2,7 @@
 
 from yolopose.config.args import (
     MODES,
+    BenchmarkConfig,
     ConvertConfig,
     DoctorConfig,
     EvalWiderfaceConfig,
@@ -16,6 +17,7 @@ from yolopose.config.schema import Argument, arguments, nearest, parse, replace,
 __all__ = [
     "MODES",
     "Argument",
+    "BenchmarkConfig",
     "ConvertConfig",
     "DoctorConfig",
     "EvalWiderfaceConfig",

@@ -207,6 +207,26 @@ class VerifyConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchmarkConfig:
+    """Export a checkpoint to every format, and verify, measure and time each."""
+
+    model: str | None = arg(None, "checkpoint (.pt)")
+    data: str | None = arg(None, "data set YAML for mAP, and for calibration with int8; None measures no mAP")
+    split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
+    imgsz: ImageSize = arg(640, "input size in pixels: square side, or height,width", low=32)
+    format: str | None = arg(None, "this format only; None is all")
+    half: bool = arg(False, "16-bit weights in the formats that have them")
+    int8: bool = arg(False, "8-bit integers in the formats that have them")
+    device: str | None = arg(None, "cpu, a GPU's number, cuda:0; None takes a GPU when there is one")
+    threads: int | None = arg(None, "CPU threads of the runtime; None is the runtime's own choice", low=1)
+    project: str | None = arg(None, "folder of runs; None is runs/pose")
+    name: str | None = arg(None, "name of the run's folder; None is benchmark")
+    exist_ok: bool = arg(False, "write into a folder that is there already")
+    plots: bool = arg(True, "draw the plot")
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
+
+
+@dataclass(frozen=True, kw_only=True)
 class DoctorConfig:
     """Examine a data set: bad rows, leakage, statistics, flips; never writes into it."""
 
@@ -255,6 +275,7 @@ MODES: dict[str, type[Any]] = {
     "train": TrainConfig,
     "export": ExportConfig,
     "verify": VerifyConfig,
+    "benchmark": BenchmarkConfig,
     "doctor": DoctorConfig,
     "convert": ConvertConfig,
     "eval-widerface": EvalWiderfaceConfig,

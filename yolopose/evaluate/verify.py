@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +18,14 @@ from yolopose.console import log
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import write_text
-from yolopose.formats.base import Array, Backend, Float
+from yolopose.formats.base import Array, Backend, Float, OpenOptions
 from yolopose.formats.calibration import letterboxed, sample_photographs
+from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import format_of, open_backend
 from yolopose.geometry.boxes import cxcywh_to_xyxy, iou_matrix, nms
+
+if TYPE_CHECKING:
+    from yolopose.nn.network import PoseNet
 
 CONF = 0.25  # detections of a lower score are compared only where there are fewer than FEWEST above it
 IOU = 0.7
@@ -176,12 +180,13 @@ def fault(result: Comparison, precision: str, tolerance: float) -> str | None:
     return f"{result.worst:.2g} px off at worst, {allowed:g} allowed" if result.worst > allowed else None
 
 
-def check_export(reference: Backend, made: Path, target: Path) -> None:
+def check_export(network: PoseNet, made: Path, target: Path) -> None:
     """Open the file `made`, which is about to be called `target`, compare it and write the report beside it.
 
     Raises:
-        PoseError: the difference from `reference` is larger than the format's tolerance.
+        PoseError: the difference from `network` is larger than the format's tolerance.
     """
+    reference = TorchBackend(network, OpenOptions(device="cpu"))
     row = format_of(made)
     other = open_backend(made)
     result = compare(reference, other, [letterboxed(path, other.info) for path in sample_photographs()])

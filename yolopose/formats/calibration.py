@@ -38,8 +38,8 @@ def calibration_images(info: ModelInfo, data: str | None) -> list[Array]:
     return [letterboxed(paths[i], info) for i in chosen]
 
 
-def letterboxed(path: Path, info: ModelInfo) -> Array:
-    """A photograph as a (1, H, W, 3) BGR uint8 image of exactly the input size of `info`."""
+def letterboxed(path: Path, info: ModelInfo, imgsz: tuple[int, int] | None = None) -> Array:
+    """A photograph as a (1, H, W, 3) BGR uint8 image of exactly `imgsz` (H, W), None is the input size of `info`."""
     image = read_image(path)
     h, w = image.shape[:2]
-    return fit((h, w), info.imgsz, stride=info.stride, rect=False).image(image)[None]
+    return fit((h, w), imgsz or info.imgsz, stride=info.stride, rect=False).image(image)[None]
