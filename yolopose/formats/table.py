@@ -13,6 +13,7 @@ from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import beside
 from yolopose.formats.base import Backend, OpenOptions
+from yolopose.formats.ncnn import export_ncnn, open_ncnn
 from yolopose.formats.onnx import export_onnx, open_onnx
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
 from yolopose.metadata import ModelInfo
@@ -55,6 +56,10 @@ FORMATS = (
     Format(
         "ONNX", "onnx", ".onnx", open_onnx, "onnxruntime", export_onnx, "yolopose[train]",
         frozenset({"batch", "dynamic", "half", "opset", "simplify"}), 1e-2,
+    ),
+    Format(
+        "ncnn", "ncnn", "_ncnn_model", open_ncnn, "yolopose[ncnn]", export_ncnn, "yolopose[train,ncnn]",
+        frozenset({"half"}), 5e-2,
     ),
 )  # fmt: skip
 

@@ -1,0 +1,41 @@
+"""What every export is tested with: a network of natural weights, and the packaged photographs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import yolopose
+from yolopose.evaluate.verify import Comparison, compare
+from yolopose.formats.base import Backend
+from yolopose.formats.calibration import letterboxed, sample_photographs
+
+if TYPE_CHECKING:
+    from yolopose.nn.network import PoseNet
+
+FACES = Path(yolopose.__file__).parent / "assets" / "yolov8n-face.pt"
+
+
+@pytest.fixture(scope="session")
+def network() -> "PoseNet":
+    """The bundled face network."""
+    pytest.importorskip("torch")
+    from yolopose.formats.pytorch import load_network
+
+    return load_network(FACES)
+
+
+@pytest.fixture(scope="session")
+def against_torch(network: "PoseNet") -> Callable[[Backend], Comparison]:
+    """Compares a backend with float32 torch on the packaged photographs, at the size of the backend."""
+    from yolopose.formats.pytorch import OpenOptions, TorchBackend
+
+    reference = TorchBackend(network, OpenOptions(device="cpu"))
+
+    def run(backend: Backend, imgsz: tuple[int, int] | None = None) -> Comparison:
+        info = replace(backend.info, imgsz=imgsz or backend.info.imgsz)
+        return compare(reference, backend, [letterboxed(path, info) for path in sample_photographs()])
+
+    return run
