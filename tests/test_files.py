@@ -22,3 +22,17 @@ def test_a_failure_leaves_the_older_file(tmp_path: Path) -> None:
     with pytest.raises(UnicodeEncodeError):
         write_text(target, "half, then what UTF-8 cannot write: \udc80")
     assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [("page.html", "older")]
+
+
+def test_a_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
+    target = tmp_path / "name_model"
+    for words in ("older", "newer"):
+        with beside(target) as part:
+            assert part.name.endswith("name_model")
+            part.mkdir()
+            (part / words).write_text(words)
+    assert [f.name for f in target.iterdir()] == ["newer"]
+    with pytest.raises(ValueError, match="broken"), beside(target) as part:
+        part.mkdir()
+        raise ValueError("broken")
+    assert [f.name for f in tmp_path.iterdir()] == ["name_model"]

@@ -1,4 +1,4 @@
-"""Writing files so that a reader, or a kill in between, never meets half of one."""
+"""Files written so that a reader, or a kill in between, never meets half of one; YAML files read as plain data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from yolopose.errors import PoseError
 
 
 @contextmanager
@@ -33,3 +36,18 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
     """Write UTF-8 text by `beside`."""
     with beside(path) as part:
         part.write_text(text, encoding="utf-8", errors=errors)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The entries of a YAML file. Raises PoseError when it cannot be read or holds something else than entries."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise PoseError(f"{path}: {e.strerror or e}") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as e:
+        raise PoseError(f"{path}: not a YAML file: {' '.join(str(e).split())}") from None
+    if not isinstance(values, dict):
+        raise PoseError(f"{path}: expected lines of the form key: value")
+    return {str(key): value for key, value in values.items()}

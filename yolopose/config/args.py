@@ -12,7 +12,14 @@ Indices = tuple[int, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunArgs:
+class Given:
+    """What every mode's arguments know: the names of those that the user set."""
+
+    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArgs(Given):
     """Where a run computes and writes; shared by all modes."""
 
     model: str | None = arg(None, "model file (.pt, .onnx, .yaml) or known name; None is the bundled model")
@@ -23,7 +30,6 @@ class RunArgs:
     exist_ok: bool = arg(False, "write into an existing run folder instead of numbering a new one")
     verbose: bool = arg(True, "say what is going on")
     compat: bool = arg(False, "follow the reference's rules exactly, odd ones included, instead of the better ones")
-    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +200,7 @@ class ExportConfig(RunArgs):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyConfig:
+class VerifyConfig(Given):
     """Compare two model files on the same pixels: yolo verify A B."""
 
     a: str | None = arg(None, "model file, the reference")
@@ -203,11 +209,10 @@ class VerifyConfig:
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
     device: str | None = arg(None, "cpu, a GPU's number, cuda:0; None takes a GPU when there is one")
     out: str | None = arg(None, "also write the report to this .json file")
-    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkConfig:
+class BenchmarkConfig(Given):
     """Export a checkpoint to every format, and verify, measure and time each."""
 
     model: str | None = arg(None, "checkpoint (.pt)")
@@ -223,11 +228,10 @@ class BenchmarkConfig:
     name: str | None = arg(None, "name of the run's folder; None is benchmark")
     exist_ok: bool = arg(False, "write into a folder that is there already")
     plots: bool = arg(True, "draw the plot")
-    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
 
 
 @dataclass(frozen=True, kw_only=True)
-class DoctorConfig:
+class DoctorConfig(Given):
     """Examine a data set: bad rows, leakage, statistics, flips; never writes into it."""
 
     data: str | None = arg(None, "data set YAML")
@@ -235,11 +239,10 @@ class DoctorConfig:
     exist_ok: bool = arg(False, "write over a report that is there already")
     strict: bool = arg(False, "exit with 1 when something is wrong with the data")
     previews: int = arg(8, "sample images per page, each as it is and mirrored", low=0, high=100)
-    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvertConfig:
+class ConvertConfig(Given):
     """Make YOLO labels of COCO keypoints (coco=) or WIDER FACE (widerface=), or COCO of YOLO labels (data=)."""
 
     coco: str | None = arg(None, "COCO keypoints .json to make YOLO labels of")
@@ -253,11 +256,10 @@ class ConvertConfig:
     copy: bool = arg(False, "with widerface: copy the images instead of linking to them")
     out: str | None = arg(None, "with coco or widerface: folder of the new data set; with data: the .json file")
     exist_ok: bool = arg(False, "write over files that are there already")
-    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalWiderfaceConfig:
+class EvalWiderfaceConfig(Given):
     """Measure anyone's prediction files by WIDER FACE's easy, medium and hard average precision."""
 
     pred: str | None = arg(None, "folder of prediction files EVENT/NAME.txt: name, count, then x y w h score a line")
@@ -266,7 +268,6 @@ class EvalWiderfaceConfig:
     normalize: str = arg(
         "full", "with images: scale scores over all prediction files, or over those images", choices=("full", "subset")
     )
-    given: frozenset[str] = field(default=frozenset(), repr=False, compare=False)  # what the user set explicitly
 
 
 MODES: dict[str, type[Any]] = {

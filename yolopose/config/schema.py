@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from yolopose.console import log
-from yolopose.errors import UsageError
+from yolopose.errors import PoseError, UsageError
+from yolopose.files import read_yaml
 
 Config = TypeVar("Config")
 
@@ -104,15 +105,10 @@ def _merged(values: Mapping[str, Any]) -> Iterable[tuple[Path | None, str, Any]]
 
 def read_cfg(path: Path) -> dict[str, Any]:
     """The entries of a YAML file of arguments. Raises UsageError when it cannot be read or is no mapping."""
-    import yaml
-
     try:
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise UsageError(f"cfg={path}: {' '.join(str(e).split())}") from None
-    if not isinstance(read, dict):
-        raise UsageError(f"cfg={path}: expected lines of the form key: value")
-    return {str(key): value for key, value in read.items()}
+        return read_yaml(path)
+    except PoseError as e:
+        raise UsageError(f"cfg={e}") from None
 
 
 def _every_key() -> frozenset[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from yolopose.config import nearest
 from yolopose.data.fetch import Download, fetch
 from yolopose.errors import PoseError
+from yolopose.files import read_yaml
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
 
@@ -70,7 +71,7 @@ def load_data(file: str | Path, *, download: bool = True) -> DataSpec:
         PoseError: no such file, or an entry is missing or wrong; one line that names it.
     """
     yaml_file = _find(Path(file))
-    values = _read(yaml_file)
+    values = read_yaml(yaml_file)
     try:
         spec = _spec(yaml_file, values)
         if download and not spec.path.exists():
@@ -102,19 +103,6 @@ def _find(file: Path) -> Path:
     close = nearest(file.name, known)
     hint = f", did you mean {close!r}?" if close else f"; packaged ones: {', '.join(known)}"
     raise PoseError(f"data={file}: no such file{hint}")
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """The entries of a YAML file."""
-    import yaml
-
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise PoseError(f"{file}: {' '.join(str(e).split())}") from None
-    if not isinstance(values, dict):
-        raise PoseError(f"{file}: expected lines of the form key: value")
-    return values
 
 
 def _spec(file: Path, values: Mapping[str, Any]) -> DataSpec:

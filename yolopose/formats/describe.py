@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from yolopose.errors import PoseError
+from yolopose.files import read_yaml
 from yolopose.formats.base import Float
 from yolopose.geometry.keypoints import default_layout
 from yolopose.metadata import ModelInfo, literal
@@ -107,14 +108,4 @@ def save_metadata(path: Path, info: ModelInfo) -> None:
 
 def load_metadata(path: Path) -> dict[str, Any]:
     """The entries of a metadata file, ours or Ultralytics'; none when it is missing. Raises PoseError if damaged."""
-    import yaml
-
-    if not path.is_file():
-        return {}
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
-        raise PoseError(f"{path}: {' '.join(str(e).split())}") from None
-    if not isinstance(values, dict):
-        raise PoseError(f"{path}: expected lines of the form key: value")
-    return {str(key): value for key, value in values.items()}
+    return read_yaml(path) if path.is_file() else {}

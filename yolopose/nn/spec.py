@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from yolopose.console import log
 from yolopose.errors import PoseError
+from yolopose.files import read_yaml
 from yolopose.geometry.keypoints import as_kpt_shape
 
 MODELS = Path(__file__).parent / "models"
@@ -56,12 +55,7 @@ def load_spec(name_or_path: str | Path) -> dict[str, Any]:
     if file is None:
         known = ", ".join(f.name.replace("yolov8", "yolov8{n,s,m,l,x}") for f in sorted(MODELS.glob("*.yaml")))
         raise PoseError(f"{path}: no such model YAML; the package has {known}")
-    try:
-        spec = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PoseError(f"{file}: not a YAML file: {' '.join(str(error).split())}") from None
-    if not isinstance(spec, dict):
-        raise PoseError(f"{file}: a model YAML is a mapping with nc, kpt_shape, backbone and head")
+    spec = read_yaml(file)
     spec["yaml_file"] = path.name
     if letter:
         spec["scale"] = letter[2].lower()
