@@ -25,13 +25,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 OURS = {"torch": {}, "torch bf16": {"bf16": True}, "onnx": {}}
 PEERS = ("torch", "onnx")
+PACKAGES = (
+    "torch", "onnxruntime", "openvino", "ai-edge-litert", "tensorflow", "paddlepaddle", "ncnn", "numpy",
+    "opencv-python-headless",
+)  # fmt: skip
 AIMS = {
     "torch": ("wall_ms", "ours torch", "peer torch", 1.3),
     "torch bf16": ("wall_ms", "ours torch bf16", "peer torch", 2.5),
@@ -244,10 +248,11 @@ def entries(
 
 
 def worker(
-    python: str, side: str, model: Path, images: Path, environment: dict[str, str], options: dict[str, Any]
-) -> Contender:
-    """Start a contender in its own process."""
-    command = [python, str(Path(__file__).resolve()), "--work", side, "--model", str(model), "--images", str(images)]
+    python: str, side: str, model: Path, images: Path, environment: dict[str, str], options: dict[str, Any],
+    script: Path = Path(__file__),
+) -> Contender:  # fmt: skip
+    """Start a contender in its own process, which runs `script`."""
+    command = [python, str(script.resolve()), "--work", side, "--model", str(model), "--images", str(images)]
     return Contender([*command, "--options", json.dumps(options)], environment)
 
 
@@ -267,11 +272,10 @@ def machine(threads: int) -> dict[str, Any]:
     cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), platform.processor())  # fmt: skip
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
-    packages = ("torch", "onnxruntime", "numpy", "opencv-python-headless")
     return {
         "cpu": cpu, "cores": os.cpu_count(), "threads": threads, "load": os.getloadavg(),
         "python": platform.python_version(), "commit": commit.stdout.strip(),
-        "date": time.strftime("%Y-%m-%d"), **{name: version(name) for name in packages},
+        "date": time.strftime("%Y-%m-%d"), **{d.name: d.version for d in distributions() if d.name in PACKAGES},
     }  # fmt: skip
 
 
