@@ -106,3 +106,11 @@ def to_nchw(images: Array) -> Float:
         for source, plane in zip(cv2.split(image), planes[::-1], strict=True):  # B G R into the planes of R G B
             np.divide(source, scale, out=plane)
     return out
+
+
+def to_rgb(images: Array) -> Array:
+    """(B, H, W, 3) BGR → RGB, contiguous; by OpenCV, which is many times faster at it than NumPy."""
+    import cv2
+
+    b, h, w, _ = images.shape
+    return np.asarray(cv2.cvtColor(images.reshape(b * h, w, 3), cv2.COLOR_BGR2RGB)).reshape(images.shape)

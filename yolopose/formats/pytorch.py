@@ -10,7 +10,7 @@ import numpy as np
 
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
-from yolopose.formats.base import Array, Backend, Float, OpenOptions
+from yolopose.formats.base import Array, Backend, Float, OpenOptions, to_rgb
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -94,18 +94,10 @@ class TorchBackend(Backend):
         if self._takes_pixels:
             floats = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._type)
             return floats if images.dtype == np.uint8 else floats * 255
-        pixels = torch.from_numpy(_rgb(images)).to(self._device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(to_rgb(images)).to(self._device).permute(0, 3, 1, 2)
         whole = pixels.dtype == torch.uint8
         floats = pixels.to(self._type)  # 0 to 255 are exact in 16 bits, too: rounded once, by the division
         return floats.div_(255) if whole else floats
-
-
-def _rgb(images: Array) -> Array:
-    """(B, H, W, 3) BGR → RGB, by OpenCV, which is many times faster at it than NumPy."""
-    import cv2
-
-    b, h, w, _ = images.shape
-    return np.asarray(cv2.cvtColor(images.reshape(b * h, w, 3), cv2.COLOR_BGR2RGB)).reshape(images.shape)
 
 
 def open_pytorch(path: Path, options: OpenOptions) -> TorchBackend:

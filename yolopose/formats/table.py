@@ -16,6 +16,7 @@ from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.ncnn import export_ncnn, open_ncnn
 from yolopose.formats.onnx import export_onnx, open_onnx
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
+from yolopose.formats.torchscript import export_torchscript, open_torchscript
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -53,6 +54,10 @@ class Format:
 
 FORMATS = (
     Format("PyTorch", "pytorch", ".pt", open_pytorch, "yolopose[train]", None, "", frozenset(), 0.0),
+    Format(
+        "TorchScript", "torchscript", ".torchscript", open_torchscript, "yolopose[train]",
+        export_torchscript, "yolopose[train]", frozenset({"batch", "dynamic", "half", "optimize"}), 1e-2,
+    ),
     Format(
         "ONNX", "onnx", ".onnx", open_onnx, "onnxruntime", export_onnx, "yolopose[train]",
         frozenset({"batch", "dynamic", "half", "opset", "simplify"}), 1e-2,
