@@ -36,3 +36,15 @@ def test_a_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
         part.mkdir()
         raise ValueError("broken")
     assert [f.name for f in tmp_path.iterdir()] == ["name_model"]
+
+
+def test_a_file_about_another_goes_along(tmp_path: Path) -> None:
+    target = tmp_path / "name.pb"
+    with beside(target) as part:
+        part.write_text("graph")
+        part.with_name(f"{part.name}.yaml").write_text("names")
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"name.pb": "graph", "name.pb.yaml": "names"}
+    with pytest.raises(ValueError, match="broken"), beside(target) as part:
+        part.with_name(f"{part.name}.yaml").write_text("other names")
+        raise ValueError("broken")
+    assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"name.pb": "graph", "name.pb.yaml": "names"}

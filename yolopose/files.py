@@ -18,18 +18,23 @@ def beside(path: Path) -> Iterator[Path]:
     """A name to write to, beside `path` and ending like it; it becomes `path` when the block ends well.
 
     For a file or a folder. Missing parents are made. When the block fails, what was written goes and the older stays.
+    A file that the block writes to that name and `.yaml`, about the other one, goes along.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
+    about = Path(f"{part}.yaml")
     try:
         yield part
         if path.is_dir() and part.is_dir():  # no system call puts one folder in the place of another
             shutil.rmtree(path)
         os.replace(part, path)
+        if about.is_file():
+            os.replace(about, f"{path}.yaml")
     finally:
         if part.is_dir():
             shutil.rmtree(part)
         part.unlink(missing_ok=True)
+        about.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:
