@@ -70,10 +70,13 @@ def suppress(output: Tensor, classes: int, how: Suppression) -> Tensor:
     """
     pool = max(POOL, how.max_det)
     rows = nn.functional.pad(output.transpose(1, 2), (0, 0, 0, pool))  # small inputs have fewer anchors than the pool
-    best, label = rows[..., 4 : 4 + classes].max(2)
+    scores = rows[..., 4 : 4 + classes]
+    best = scores.amax(2)
+    places = torch.arange(classes, 0, -1, dtype=rows.dtype)  # in place of argmax, which LiteRT's converter cannot write
+    label = classes - ((scores == best[..., None]).to(rows.dtype) * places).amax(2)
     score, index = best.topk(pool)  # (B, pool), falling
     rows = rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
-    label = label.gather(1, index).to(rows.dtype)
+    label = label.gather(1, index)
     half_size = rows[..., 2:4] / 2
     low, high = rows[..., :2] - half_size, rows[..., :2] + half_size
 
