@@ -15,7 +15,9 @@ from yolopose.files import beside
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.ncnn import export_ncnn, open_ncnn
 from yolopose.formats.onnx import export_onnx, open_onnx
+from yolopose.formats.paddle import export_paddle, open_paddle
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
+from yolopose.formats.tensorflow import export_graphdef, export_saved_model, open_graphdef, open_saved_model
 from yolopose.formats.torchscript import export_torchscript, open_torchscript
 from yolopose.metadata import ModelInfo
 
@@ -61,6 +63,18 @@ FORMATS = (
     Format(
         "ONNX", "onnx", ".onnx", open_onnx, "onnxruntime", export_onnx, "yolopose[train]",
         frozenset({"batch", "dynamic", "half", "opset", "simplify"}), 1e-2,
+    ),
+    Format(
+        "TF SavedModel", "saved_model", "_saved_model", open_saved_model, "yolopose[tensorflow]",
+        export_saved_model, "yolopose[train,tensorflow]", frozenset({"int8", "keras", "nms"}), 1e-2,
+    ),
+    Format(
+        "TF GraphDef", "pb", ".pb", open_graphdef, "yolopose[tensorflow]",
+        export_graphdef, "yolopose[train,tensorflow]", frozenset(), 1e-2,
+    ),
+    Format(
+        "PaddlePaddle", "paddle", "_paddle_model", open_paddle, "yolopose[paddle]", export_paddle,
+        "yolopose[train,paddle]", frozenset(), 1e-2,
     ),
     Format(
         "ncnn", "ncnn", "_ncnn_model", open_ncnn, "yolopose[ncnn]", export_ncnn, "yolopose[train,ncnn]",

@@ -1,0 +1,187 @@
+"""PaddlePaddle folders: translated from torch's exported program, run by Paddle Inference."""
+
+from __future__ import annotations
+
+import operator
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from yolopose.config import ExportConfig
+from yolopose.errors import PoseError
+from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, refuse_other_shape, to_nchw
+from yolopose.formats.describe import METADATA, describe, load_metadata, save_metadata, stated_precision
+from yolopose.formats.quiet import quiet
+from yolopose.metadata import ModelInfo
+
+if TYPE_CHECKING:
+    from yolopose.nn.network import PoseNet
+
+WEIGHTS = ".pdiparams"
+
+
+class PaddleBackend(Backend):
+    """A Paddle Inference predictor, which takes one run at a time, of one image at a time."""
+
+    def __init__(self, path: Path, predictor: Any, info: ModelInfo) -> None:
+        self.info = info
+        self.fixed_shape = (1, *info.imgsz)
+        self.precision = stated_precision(info)
+        self.device = "cpu"
+        self._name = str(path)
+        self._predictor = predictor
+        self._lock = threading.Lock()
+
+    def infer(self, images: Array) -> Float:
+        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
+        refuse_other_shape(self._name, images, self.fixed_shape)
+        with self._lock:
+            return np.concatenate([_run(self._predictor, planes[None]) for planes in to_nchw(images)])
+
+
+def _run(predictor: Any, planes: Float) -> Float:
+    """(1, 3, H, W) → (1, 4+C+K·D, A)."""
+    predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(planes)
+    predictor.run()
+    return np.asarray(predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu(), np.float32)
+
+
+def open_paddle(path: Path, options: OpenOptions) -> PaddleBackend:
+    """Open a folder of a program, its weights and `metadata.yaml`, ours or Ultralytics'.
+
+    Raises:
+        PoseError: a file of the folder is missing or damaged, or no pose network.
+        UsageError: another device than the CPU.
+    """
+    metadata = load_metadata(path / METADATA)
+    predictor, inputs, output = _load(path, options)
+    info = describe(str(path), metadata, inputs, output, options.kpt_shape)
+    as_exported(str(path), stated_precision(info), options)
+    return PaddleBackend(path, predictor, info)
+
+
+def _load(path: Path, options: OpenOptions) -> tuple[Any, list[int], list[int]]:
+    """The predictor of a folder, and the shapes of its input and its output. With oneDNN, where that can run it."""
+    with quiet():
+        import paddle.inference as runtime
+
+    program = next((file for file in path.glob("*.json") if file.with_suffix(WEIGHTS).is_file()), None)
+    if program is None:
+        raise PoseError(f"{path}: expected a program, model.json, and its weights, model{WEIGHTS}")
+    for onednn in (True, False):
+        config = runtime.Config(str(program), str(program.with_suffix(WEIGHTS)))
+        config.disable_gpu()
+        config.disable_glog_info()
+        config.set_cpu_math_library_num_threads(options.cpu_threads() or os.cpu_count() or 1)  # by itself it takes 1
+        (config.enable_mkldnn if onednn else config.disable_mkldnn)()
+        try:
+            predictor = runtime.create_predictor(config)
+            inputs = predictor.get_input_handle(predictor.get_input_names()[0]).shape()
+            return predictor, inputs, list(_run(predictor, np.zeros(inputs, np.float32)).shape)
+        except Exception as e:  # Paddle's own exception types share no base but this one
+            error = " ".join(str(e).split())
+    raise PoseError(f"{path}: Paddle cannot load it: {error[-200:]}")
+
+
+def export_paddle(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+    """Write `network` to the folder `target`.
+
+    Raises:
+        PoseError: the network has an operator that is not among those translated.
+    """
+    import torch
+
+    from yolopose.formats.wrapper import ExportNetwork
+
+    with quiet():
+        program = torch.export.export(ExportNetwork(network, baked=info.imgsz), (torch.zeros(1, 3, *info.imgsz),))
+        operators = _operators()
+        unknown = sorted({name for node in program.graph.nodes if (name := _name(node.target))} - operators.keys())
+        if unknown:
+            raise PoseError(f"no translation to Paddle of torch's operators {', '.join(unknown)}")
+        _write(program, operators, (1, 3, *info.imgsz), target)
+    save_metadata(target / METADATA, info)
+
+
+def _write(program: Any, operators: dict[str, Callable[..., Any]], shape: tuple[int, ...], target: Path) -> None:
+    """Build the Paddle program of an exported torch program of one input and one output, and save it."""
+    import paddle
+    import torch
+
+    class Translation(torch.fx.Interpreter):
+        """Runs the graph with Paddle's functions on Paddle's variables."""
+
+        def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return operators.get(_name(target), target)(*args, **kwargs)
+
+    held = {**program.state_dict, **program.constants}
+    with _static_mode(paddle) as main:
+        images = paddle.static.data("images", shape, "float32")
+        values = []
+        for spec in program.graph_signature.input_specs:
+            if spec.target is None:
+                values.append(images)
+            else:
+                array = held[spec.target].detach().numpy()
+                start = paddle.nn.initializer.Assign(array)
+                values.append(paddle.create_parameter(array.shape, "float32", default_initializer=start))
+        (output,) = Translation(program.graph_module).run(*values, enable_io_processing=False)
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        executor.run(paddle.static.default_startup_program())
+        paddle.static.save_inference_model(str(target / "model"), [images], [output], executor, program=main)
+
+
+@contextmanager
+def _static_mode(paddle: Any) -> Iterator[Any]:
+    """A program of its own to build, with variables of its own; the process's mode comes back afterwards."""
+    static, main = paddle.static, paddle.static.Program()
+    dynamic = paddle.in_dynamic_mode()
+    paddle.enable_static()
+    try:
+        with static.scope_guard(static.Scope()), static.program_guard(main, static.Program()):
+            yield main
+    finally:
+        if dynamic:
+            paddle.disable_static()
+
+
+def _name(target: Any) -> str:
+    """The name of a torch operator, that of its in-place form likewise; nothing for other targets."""
+    schema = getattr(target, "_schema", None)
+    return schema.name.removeprefix("aten::").rstrip("_") if schema else ""
+
+
+def _operators() -> dict[str, Callable[..., Any]]:
+    """Paddle's functions by the names of torch's operators whose arguments they take."""
+    import paddle
+    from paddle.nn import functional
+
+    def cut(x: Any, axis: int, start: int, end: int, step: int = 1) -> Any:
+        return paddle.strided_slice(x, [axis], [start], [min(end, x.shape[axis])], [step])
+
+    return {
+        "_assert_tensor_metadata": lambda *_, **__: None,
+        "add": operator.add,
+        "cat": paddle.concat,
+        "chunk": paddle.chunk,
+        "conv2d": functional.conv2d,
+        "div": operator.truediv,
+        "einsum": lambda equation, operands: paddle.einsum(equation, *operands),
+        "flatten": paddle.flatten,
+        "max_pool2d": functional.max_pool2d,
+        "mul": operator.mul,
+        "numpy_T": paddle.t,
+        "reshape": paddle.reshape,
+        "sigmoid": functional.sigmoid,
+        "silu": functional.silu,
+        "slice": cut,
+        "softmax": functional.softmax,
+        "sub": operator.sub,
+        "to": lambda x, *_: x,  # everything is float32
+        "upsample_nearest2d": lambda x, _, scale: functional.interpolate(x, scale_factor=scale, mode="nearest"),
+    }
