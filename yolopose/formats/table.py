@@ -15,9 +15,11 @@ from yolopose.files import beside
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.ncnn import export_ncnn, open_ncnn
 from yolopose.formats.onnx import export_onnx, open_onnx
+from yolopose.formats.openvino import export_openvino, open_openvino
 from yolopose.formats.paddle import export_paddle, open_paddle
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
 from yolopose.formats.tensorflow import export_graphdef, export_saved_model, open_graphdef, open_saved_model
+from yolopose.formats.tfjs import export_tfjs, open_tfjs
 from yolopose.formats.torchscript import export_torchscript, open_torchscript
 from yolopose.metadata import ModelInfo
 
@@ -65,12 +67,20 @@ FORMATS = (
         frozenset({"batch", "dynamic", "half", "opset", "simplify"}), 1e-2,
     ),
     Format(
+        "OpenVINO", "openvino", "_openvino_model", open_openvino, "openvino", export_openvino,
+        "yolopose[train,openvino]", frozenset({"batch", "dynamic", "half", "int8", "nms"}), 1e-2,
+    ),
+    Format(
         "TF SavedModel", "saved_model", "_saved_model", open_saved_model, "yolopose[tensorflow]",
         export_saved_model, "yolopose[train,tensorflow]", frozenset({"int8", "keras", "nms"}), 1e-2,
     ),
     Format(
         "TF GraphDef", "pb", ".pb", open_graphdef, "yolopose[tensorflow]",
         export_graphdef, "yolopose[train,tensorflow]", frozenset(), 1e-2,
+    ),
+    Format(
+        "TF.js", "tfjs", "_web_model", open_tfjs, "yolopose", export_tfjs, "yolopose[train,tensorflow]",
+        frozenset({"half", "int8"}), 1e-2,
     ),
     Format(
         "PaddlePaddle", "paddle", "_paddle_model", open_paddle, "yolopose[paddle]", export_paddle,

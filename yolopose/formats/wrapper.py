@@ -80,9 +80,9 @@ def suppress(output: Tensor, classes: int, how: Suppression) -> Tensor:
     half_size = rows[..., 2:4] / 2
     low, high = rows[..., :2] - half_size, rows[..., :2] + half_size
 
-    shared = torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(low[:, :, None], low[:, None])
-    overlap = shared.clamp(min=0).prod(3)  # (B, pool, pool)
-    area = (high - low).prod(2)
+    width, height = (_shared(low[..., axis], high[..., axis]) for axis in (0, 1))
+    overlap = width * height  # (B, pool, pool)
+    area = rows[..., 2] * rows[..., 3]
     touching = overlap > how.iou * (area[:, :, None] + area[:, None] - overlap)
     if classes > 1 and not how.agnostic:
         touching = touching & (label[:, :, None] == label[:, None])
@@ -92,8 +92,13 @@ def suppress(output: Tensor, classes: int, how: Suppression) -> Tensor:
     wanted = (score > how.conf).to(rows.dtype)
     kept = wanted
     for _ in range(CHAIN):
-        kept = wanted * (torch.matmul(kept[:, None], rivals)[:, 0] < 0.5).to(rows.dtype)
+        kept = wanted * (1 - (kept[:, :, None] * rivals).amax(1))
     final, order = (kept * score).topk(how.max_det)
     found = torch.cat((low, high, score[..., None], label[..., None], rows[..., 4 + classes :]), 2)
     found = found.gather(1, order[..., None].expand(-1, -1, found.shape[2]))
     return found * (final > 0).to(rows.dtype)[..., None]
+
+
+def _shared(low: Tensor, high: Tensor) -> Tensor:
+    """(B, N) starts and ends of intervals on one axis → (B, N, N), how much each pair shares."""
+    return (torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(low[:, :, None], low[:, None])).clamp(min=0)
