@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -103,7 +104,8 @@ def _conv(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
     if scale is not None:
         kernel, bias = kernel / scale, bias / scale
     groups, strides, dilations = given.get("group", 1), given.get("strides", [1, 1]), given.get("dilations", [1, 1])
-    options: dict[str, Any] = {"strides": strides, "dilation_rate": dilations}
+    single = kernel.shape[3] == 1  # Keras adds (1, 1, 1, C), and for C = 1 TensorFlow.js cannot make sense of it
+    options: dict[str, Any] = {"strides": strides, "dilation_rate": dilations, "use_bias": not single}
     x, options["padding"] = _padded(keras, x, kernel.shape[:2], given, 0.0)
     if groups == 1:
         y = _layer(x, keras.layers.Conv2D(kernel.shape[3], kernel.shape[:2], **options), kernel, bias)
@@ -124,8 +126,8 @@ def _conv(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
 def _layer(x: Any, layer: Any, kernel: Any, bias: Any) -> Any:
     """The output of a convolution that gets its weights."""
     y = layer(x)
-    layer.set_weights([kernel, bias])
-    return y
+    layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
+    return y if layer.use_bias else y + bias
 
 
 def _padded(keras: Any, x: Any, kernel: Sequence[int], given: Mapping[str, Any], value: float) -> tuple[Any, str]:
@@ -189,6 +191,22 @@ def _unsqueeze(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> A
     return x
 
 
+def _einsum(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
+    """By a product and a sum, which every runtime has; TensorFlow.js in WebAssembly has no Einsum."""
+    left, result = given["equation"].decode().replace(" ", "").split("->")
+    terms = left.split(",")
+    labels = sorted(set(left) - {","}, key=left.index)
+    parts = []
+    for x, term in zip(inputs, terms, strict=True):
+        order = np.argsort([labels.index(label) for label in term]).tolist()
+        sizes = dict(zip(term, x.shape, strict=True))
+        parts.append(keras.ops.reshape(keras.ops.transpose(x, order), [sizes.get(label, 1) for label in labels]))
+    product = functools.reduce(keras.ops.multiply, parts)
+    summed = keras.ops.sum(product, axis=tuple(i for i, label in enumerate(labels) if label not in result))
+    kept = [label for label in labels if label in result]
+    return keras.ops.transpose(summed, [kept.index(label) for label in result])
+
+
 def _expand(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
     return keras.ops.broadcast_to(inputs[0], np.broadcast_shapes(tuple(inputs[0].shape), tuple(inputs[1].tolist())))
 
@@ -243,7 +261,7 @@ OPERATORS: Mapping[str, Operator] = {
     **ANY_ORDER,
     "ArgMax": lambda keras, inputs, given: keras.ops.argmax(inputs[0], given["axis"], bool(given.get("keepdims", 1))),
     "Cast": _cast,
-    "Einsum": lambda keras, inputs, given: keras.ops.einsum(given["equation"].decode(), *inputs),
+    "Einsum": _einsum,
     "Expand": _expand,
     "Gather": _along("take"),
     "GatherElements": _along("take_along_axis"),

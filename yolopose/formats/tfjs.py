@@ -1,0 +1,214 @@
+"""TensorFlow.js graph models: made from a SavedModel by tensorflowjs, run by TensorFlow.js in Node."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+from subprocess import PIPE, Popen, TimeoutExpired
+from threading import Lock
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from yolopose.config import ExportConfig
+from yolopose.errors import PoseError
+from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, in_batches_of, refuse_other_shape
+from yolopose.formats.describe import METADATA, describe, load_metadata, save_metadata, stated_precision
+from yolopose.formats.quiet import quiet
+from yolopose.formats.tensorflow import channels_last, keras_model, to_nhwc, write_saved_model
+from yolopose.metadata import ModelInfo
+
+if TYPE_CHECKING:
+    from yolopose.nn.network import PoseNet
+
+MODEL = "model.json"
+RUNNER = Path(__file__).with_name("tfjs_run.cjs")
+INSTALL = "npm install @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0"
+CONVERTER = "pip install --no-deps tensorflowjs==4.22.0"  # what it asks for beside is old, and not needed here
+STUBS = ("tensorflow_decision_forests", "tensorflow_hub", "tf_keras", "tensorflowjs.converters.jax_conversion")
+KERNELS = "*/ReadVariableOp"  # how the converter names the weights of convolutions, and nothing else
+
+
+class TfjsBackend(Backend):
+    """A Node process of its own that computes in WebAssembly, one call after the other; it ends with this object."""
+
+    def __init__(self, path: Path, node: Node, info: ModelInfo, batch: int | None) -> None:
+        self.info = info
+        self.precision = stated_precision(info)
+        self.device = "cpu"
+        self.fixed_shape = None if info.dynamic else (batch or 1, *info.imgsz)
+        self._batch = batch
+        self._name = str(path)
+        self._node = node
+
+    def infer(self, images: Array) -> Float:
+        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
+        refuse_other_shape(self._name, images, self.fixed_shape)
+        return in_batches_of(self._batch, images, self._run) if self._batch else self._run(images)
+
+    def _run(self, images: Array) -> Float:
+        """One run on a batch that the model accepts."""
+        return self._node.run(to_nhwc(images))
+
+
+class Node:
+    """A process that runs `tfjs_run.cjs`; what it says is described there."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        """Start it with the model in the folder `path`. Raises PoseError when Node or a module is missing."""
+        node = shutil.which("node")
+        if node is None:
+            raise PoseError(f"{path}: TF.js files run in Node: install Node.js (https://nodejs.org), then {INSTALL}")
+        places = [path.resolve(), Path.cwd(), *filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep))]
+        self._name = str(path)
+        self._lock = Lock()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        command = [node, str(RUNNER), str(path.resolve()), str(threads), *map(str, places)]
+        self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=self._errors)
+        self.stop = weakref.finalize(self, _stop, self._process, self._errors)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._in, self._out = self._process.stdin, self._process.stdout
+        self.hello = self._hello()
+
+    def _hello(self) -> dict[str, Any]:
+        """What the process says when it has loaded the model."""
+        line = self._out.readline()
+        hello: dict[str, Any] = json.loads(line) if line else {"error": self._last_words()}
+        if "error" in hello:
+            self.stop()
+            reason = str(hello["error"]).strip().splitlines()[0]
+            if hello.get("code") == "MODULE_NOT_FOUND":
+                raise PoseError(
+                    f"{self._name}: Node finds no TensorFlow.js beside the model, here or in NODE_PATH: {INSTALL}"
+                )
+            raise PoseError(f"{self._name}: TensorFlow.js cannot load it: {reason}")
+        return hello
+
+    def run(self, images: Float) -> Float:
+        """(B, H, W, 3) RGB from 0 to 1 → the model's output."""
+        with self._lock:
+            try:
+                self._in.write(np.array(images.shape[:3], "<u4").tobytes())
+                self._in.write(images.astype("<f4", copy=False).tobytes())
+                self._in.flush()
+                (rank,) = self._numbers(1, "<u4")
+                if rank == 0:
+                    text = self._read(int(self._numbers(1, "<u4")[0])).decode(errors="replace")
+                    raise PoseError(f"{self._name}: TensorFlow.js cannot run it: {text.splitlines()[0]}")
+                shape = self._numbers(int(rank), "<u4")
+                return self._numbers(int(shape.prod()), "<f4").astype(np.float32, copy=False).reshape(shape)
+            except (OSError, EOFError, ValueError):
+                raise PoseError(f"{self._name}: the Node process ended: {self._last_words()}") from None
+
+    def _numbers(self, count: int, kind: str) -> Array:
+        """The next numbers of an answer."""
+        return np.frombuffer(self._read(count * 4), kind)
+
+    def _read(self, size: int) -> bytes:
+        """The next bytes of an answer. Raises EOFError when the process has ended."""
+        data = self._out.read(size)
+        if len(data) < size:
+            raise EOFError
+        return data
+
+    def _last_words(self) -> str:
+        """The last line that the process wrote to its standard error."""
+        if self._errors.closed:
+            return "it was closed"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def _stop(process: Popen[bytes], errors: IO[bytes]) -> None:
+    """End a process by closing its standard input, by force when that does not help."""
+    for stream in (process.stdin, process.stdout):
+        try:
+            if stream is not None:
+                stream.close()
+        except OSError:  # it has ended, and took what was not yet written along
+            pass
+    try:
+        process.wait(5)
+    except TimeoutExpired:
+        process.kill()
+        process.wait()
+    errors.close()
+
+
+def open_tfjs(path: Path, options: OpenOptions) -> TfjsBackend:
+    """Open the folder of a graph model; the Node modules are looked for in it, here, and in NODE_PATH.
+
+    Raises:
+        PoseError: a folder that TensorFlow.js cannot load, no pose network, or Node or a module of it is missing.
+        UsageError: another device than the CPU.
+    """
+    if not (path / MODEL).is_file():
+        raise PoseError(f"{path}: has no {MODEL}")
+    node = Node(path, options.cpu_threads() or 0)
+    try:
+        entry, output = node.hello["input"], node.hello["output"]
+        if len(entry) != 4 or len(output) != 3:
+            raise PoseError(
+                f"{path}: expected (B, H, W, 3) images and one decoded (B, 4+C+K·D, A) output, got {entry} → {output}"
+            )
+        b, h, w, c = entry
+        info = describe(str(path), load_metadata(path / METADATA), (b, c, h, w), output, options.kpt_shape)
+        as_exported(str(path), stated_precision(info), options)
+    except Exception:
+        node.stop()
+        raise
+    return TfjsBackend(path, node, info, b)
+
+
+def export_tfjs(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+    """Write `network` to the folder `target`; the weights of convolutions in 16 bit with `half`, in 8 with `int8`.
+
+    TensorFlow.js makes float32 of them when it loads the model, and has one scale for all channels of a weight:
+    `rescaled` gives them equal ranges.
+
+    Raises:
+        PoseError: tensorflowjs is not installed.
+    """
+    if find_spec("tensorflowjs") is None:
+        raise PoseError(f"format=tfjs: needs tensorflowjs: {CONVERTER}")
+    model = keras_model(network, config, info, rescaled=config.int8)
+    kinds = {"uint8": KERNELS} if config.int8 else {"float16": KERNELS} if config.half else {}
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / "saved_model"
+        write_saved_model(model, info, saved)
+        with quiet(), _converter() as convert:
+            convert(str(saved), str(target), quantization_dtype_map=kinds)
+    save_metadata(target / METADATA, channels_last(info))
+
+
+@contextmanager
+def _converter() -> Iterator[Any]:
+    """The converter from SavedModel, imported without what tensorflowjs needs for other things; nothing of it stays."""
+    before = {name: module for name, module in sys.modules.items() if name in STUBS or name.startswith("tensorflowjs")}
+    for name in before:
+        del sys.modules[name]
+    for name in STUBS:
+        stub: Any = ModuleType(name)
+        stub.__spec__ = ModuleSpec(name, None)
+        stub.convert_jax = None
+        sys.modules[name] = stub
+    try:
+        from tensorflowjs.converters.tf_saved_model_conversion_v2 import convert_tf_saved_model
+
+        yield convert_tf_saved_model
+    finally:
+        for name in [name for name in sys.modules if name in STUBS or name.startswith("tensorflowjs")]:
+            del sys.modules[name]
+        sys.modules.update(before)
