@@ -94,11 +94,11 @@ FORMATS = (
 
 
 def format_of(path: str | Path) -> Format:
-    """The row of a model file, by its suffix. Raises UsageError when there is none."""
-    for row in FORMATS:
-        if str(path).endswith(row.suffix):
-            return row
-    raise UsageError(f"{path}: not a model file; known are {', '.join(row.suffix for row in FORMATS)} and .yaml")
+    """The row of a model file or folder, by its longest suffix. Raises UsageError when there is none."""
+    fitting = [row for row in FORMATS if Path(path).name.endswith(row.suffix)]
+    if not fitting:
+        raise UsageError(f"{path}: not a model file; known are {', '.join(row.suffix for row in FORMATS)} and .yaml")
+    return max(fitting, key=lambda row: len(row.suffix))
 
 
 def needs_torch(path: str | Path) -> bool:
