@@ -70,7 +70,8 @@ class SparseHead:
             if len(found[0]):
                 stride = rows // x.shape[1]
                 cell = np.stack(found[:0:-1], 1).astype(np.float32)  # (M, 2) x y
-                parts.append(self._decode(*_branches(level, x, *found), scores[found], cell, stride))
+                raw = Raw(*_branches(level, x, *found), scores[found])
+                parts.append(decode_cells(raw, cell, stride, self._kpt_shape))
                 images.append(found[0])
         k, d = self._kpt_shape
         none = np.empty((0, 4 + logits[0].shape[3] + k * d), np.float32)
@@ -78,17 +79,27 @@ class SparseHead:
         kept = whole[:, 4 : 4 + logits[0].shape[3]].max(1, initial=0.0) > conf
         return [whole[kept & (image == i)] for i in range(len(logits[0]))]
 
-    def _decode(self, bins: Float, raw: Float, logits: Float, cell: Float, stride: int) -> Float:
-        """(M, 4·bins), (M, K·D), (M, C), (M, 2) → (M, 4+C+K·D) in input pixels."""
-        shares = bins.reshape(len(bins), 4, -1)
-        shares = np.exp(shares - shares.max(2, keepdims=True))
-        distance = shares @ np.arange(shares.shape[2], dtype=np.float32) / shares.sum(2)  # left top right bottom
-        low, high = distance[:, :2], distance[:, 2:]
-        centre = (cell + np.float32(0.5) + (high - low) / 2) * stride
-        points = raw.reshape(len(raw), *self._kpt_shape).copy()
-        points[..., :2] = (points[..., :2] * 2 + cell[:, None]) * stride
-        points[..., 2:] = sigmoid(points[..., 2:])
-        return np.concatenate((centre, (low + high) * stride, sigmoid(logits), points.reshape(raw.shape)), 1)
+
+class Raw(NamedTuple):
+    """What the head says of M cells before decoding: distance bins, keypoints and class logits, each (M, ·)."""
+
+    bins: Float
+    keypoints: Float
+    logits: Float
+
+
+def decode_cells(raw: Raw, cell: Float, stride: int, kpt_shape: tuple[int, int]) -> Float:
+    """Raw maps at M cells, and their (M, 2) x y in the grid → decoded (M, 4+C+K·D) in input pixels."""
+    shares = raw.bins.reshape(len(cell), 4, -1)
+    shares = np.exp(shares - shares.max(2, keepdims=True))
+    distance = shares @ np.arange(shares.shape[2], dtype=np.float32) / shares.sum(2)  # left top right bottom
+    low, high = distance[:, :2], distance[:, 2:]
+    centre = (cell + np.float32(0.5) + (high - low) / 2) * stride
+    points = raw.keypoints.reshape(len(cell), *kpt_shape).copy()
+    points[..., :2] = (points[..., :2] * 2 + cell[:, None]) * stride
+    points[..., 2:] = sigmoid(points[..., 2:])
+    flat = points.reshape(raw.keypoints.shape)
+    return np.concatenate((centre, (low + high) * stride, sigmoid(raw.logits), flat), 1)
 
 
 def _branches(level: Level, x: Float, image: Index, row: Index, column: Index) -> tuple[Float, Float]:
