@@ -155,7 +155,7 @@ def test_lines_are_those_that_users_know(folder: Path, capsys: pytest.CaptureFix
     assert lines[0].endswith("ms")
     assert lines[1].startswith(f"image 3/4 {folder}/c.png: ")
     assert lines[3].startswith("Speed: ")
-    assert lines[3].endswith("ms postprocess per image at shape (1, 3, 256, 320)")
+    assert lines[3].endswith("ms postprocess per image at shape (1, 3, 256, 320), float32 on cpu")
     assert len(lines) == 4
     assert err.count("b.png") == 1
 
@@ -165,7 +165,7 @@ def test_a_video_counts_frames(video: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(results) == 4
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith(f"video 1/1 (frame 3/8) {video}: 256x320 1 person, ")
-    assert lines[-1].endswith("at shape (3, 3, 256, 320)")
+    assert lines[-1].endswith("at shape (3, 3, 256, 320), float32 on cpu")
 
 
 def test_quiet_and_without_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

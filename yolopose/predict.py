@@ -239,7 +239,8 @@ class Run(Iterator[Results]):
             pre, inference, post = (self._speed[key] / self.done for key in ("preprocess", "inference", "postprocess"))
             log.info(
                 f"Speed: {pre:.1f}ms preprocess, {inference:.1f}ms inference, {post:.1f}ms postprocess per image "
-                f"at shape {(min(self._batch, self.done), *self._shape[1:])}"
+                f"at shape {(min(self._batch, self.done), *self._shape[1:])}, "
+                f"{self._backend.precision} on {self._backend.device}"
             )
         if self.save_dir is not None:
             labels = self._saver.labels
