@@ -13,6 +13,7 @@ from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import beside
 from yolopose.formats.base import Backend, OpenOptions
+from yolopose.formats.coreml import export_coreml, open_coreml
 from yolopose.formats.ncnn import export_ncnn, open_ncnn
 from yolopose.formats.onnx import export_onnx, open_onnx
 from yolopose.formats.openvino import export_openvino, open_openvino
@@ -69,6 +70,10 @@ FORMATS = (
     Format(
         "OpenVINO", "openvino", "_openvino_model", open_openvino, "openvino", export_openvino,
         "yolopose[train,openvino]", frozenset({"batch", "dynamic", "half", "int8", "nms"}), 1e-2,
+    ),
+    Format(
+        "CoreML", "coreml", ".mlpackage", open_coreml, "yolopose[coreml]", export_coreml, "yolopose[train,coreml]",
+        frozenset({"half", "int8", "nms"}), 1e-2,
     ),
     Format(
         "TF SavedModel", "saved_model", "_saved_model", open_saved_model, "yolopose[tensorflow]",
