@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.files import beside, write_text
+from yolopose.files import beside, intended, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -12,6 +12,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     with beside(target) as part:
         part.write_text("half")
         assert (part.parent, part.suffix) == (target.parent, target.suffix)
+        assert (intended(part), intended(target)) == (target, target)
         assert not target.exists()
     assert [f.name for f in target.parent.iterdir()] == ["page.html"]
 

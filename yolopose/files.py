@@ -21,7 +21,7 @@ def beside(path: Path) -> Iterator[Path]:
     A file that the block writes to that name and `.yaml`, about the other one, goes along.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}-{path.name}")
+    part = path.with_name(f"{_mark()}{path.name}")
     about = Path(f"{part}.yaml")
     try:
         yield part
@@ -35,6 +35,16 @@ def beside(path: Path) -> Iterator[Path]:
             shutil.rmtree(part)
         part.unlink(missing_ok=True)
         about.unlink(missing_ok=True)
+
+
+def intended(part: Path) -> Path:
+    """What a name given by `beside` stands for; another name as it is."""
+    return part.with_name(part.name.removeprefix(_mark()))
+
+
+def _mark() -> str:
+    """How names of unfinished files begin, hidden and different for every thread that may write them."""
+    return f".{os.getpid()}-{threading.get_ident()}-"
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:

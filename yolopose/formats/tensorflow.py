@@ -188,7 +188,7 @@ def export_graphdef(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
         def infer(images: Any) -> Any:
             return model.stateless_call([tf.constant(weight) for weight in weights], [], images)[0]
 
-        graph = tf.function(infer, autograph=False).get_concrete_function(_images(model)).graph.as_graph_def()
+        graph = tf.function(infer, autograph=False).get_concrete_function(images_spec(model)).graph.as_graph_def()
         graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [RESULT])
     target.write_bytes(graph.SerializeToString())
     save_metadata(Path(f"{target}.yaml"), channels_last(info))
@@ -233,7 +233,7 @@ def write_saved_model(model: Any, info: ModelInfo, target: Path, *, int8: bool =
             weights = [tf.cast(w, tf.float32) / 127 if w.dtype == tf.int8 else w for w in module.weights]
             return {"output0": model.stateless_call(weights, [], images)[0]}
 
-        function = tf.function(infer, autograph=False).get_concrete_function(_images(model))
+        function = tf.function(infer, autograph=False).get_concrete_function(images_spec(model))
         tf.saved_model.save(module, str(target), signatures={SIGNATURE: function})
     save_metadata(target / METADATA, channels_last(info))
 
@@ -243,7 +243,7 @@ def channels_last(info: ModelInfo) -> ModelInfo:
     return dataclasses.replace(info, extra=info.extra | {"preprocessing": PREPROCESSING.replace("NCHW", "NHWC")})
 
 
-def _images(model: Any) -> Any:
+def images_spec(model: Any) -> Any:
     """What a Keras model takes, as TensorFlow describes it."""
     import tensorflow as tf
 
