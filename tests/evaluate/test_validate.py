@@ -243,7 +243,7 @@ def test_the_table_reads_as_users_know_it(tmp_path: Path, capsys: pytest.Capture
     assert told[header + 1].split()[:3] == ["all", str(len(SIZES)), str(RECTANGLES)]
     assert told[header + 1].split()[5] == "0.995"
     assert len(told[header]) == len(told[header + 1])
-    assert any(line.startswith("Protocol: conf 0.001, iou 0.7, max_det 300, imgsz 160, ") for line in told)
+    assert any(line.startswith("Protocol: float32, conf 0.001, iou 0.7, max_det 300, imgsz 160, ") for line in told)
     assert any(line.endswith("OKS sigmas 0.25; 1 of 7 instances lack keypoints: ignored for pose") for line in told)
     assert any(line.startswith("Speed: ") and "inference" in line for line in told)
     assert not (tmp_path / "runs").exists()
@@ -283,8 +283,11 @@ def test_classes_and_single_cls(tmp_path: Path) -> None:
 def test_an_exported_file_of_fixed_shape_is_measured_alike(tmp_path: Path) -> None:
     backend = FakeBackend(K, fixed_shape=(2, 96, 128))
     for compat in (False, True):
-        metrics = run(backend, rectangles(tmp_path / str(compat)), compat=compat)
-        assert metrics.box.map50 == pytest.approx(0.995)
+        yaml = rectangles(tmp_path / str(compat))
+        plain = ValConfig(plots=False, verbose=False, workers=0, compat=compat)
+        assert validate(backend, load_data(yaml), plain).box.map50 == pytest.approx(0.995)
+        with pytest.raises(UsageError, match="takes 96x128 only, not 160x160"):
+            run(backend, yaml, compat=compat)
     assert {shape[1:3] for shape in backend.shapes} == {(96, 128)}
 
 
