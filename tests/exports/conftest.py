@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import yolopose
+from yolopose.config import ValConfig
+from yolopose.data.spec import load_data
 from yolopose.evaluate.verify import Comparison, compare
-from yolopose.formats.base import Backend
+from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.calibration import letterboxed, sample_photographs
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def network() -> "PoseNet":
 @pytest.fixture(scope="session")
 def against_torch(network: "PoseNet") -> Callable[[Backend], Comparison]:
     """Compares a backend with float32 torch on the packaged photographs, at the size of the backend."""
-    from yolopose.formats.pytorch import OpenOptions, TorchBackend
+    from yolopose.formats.pytorch import TorchBackend
 
     reference = TorchBackend(network, OpenOptions(device="cpu"))
 
@@ -39,3 +41,20 @@ def against_torch(network: "PoseNet") -> Callable[[Backend], Comparison]:
         return compare(reference, backend, [letterboxed(path, info) for path in sample_photographs()])
 
     return run
+
+
+@pytest.fixture(scope="session")
+def box_map(shared: Path) -> Callable[[Backend], float]:
+    """Measures the box mAP50-95 of a face model on the validation split of the shared face data, at 640."""
+    from yolopose.evaluate.validate import validate
+
+    data = load_data(shared / "data" / "face" / "data.yaml")
+    return lambda backend: validate(backend, data, ValConfig(imgsz=640, plots=False, verbose=False)).box.map
+
+
+@pytest.fixture(scope="session")
+def torch_map(network: "PoseNet", box_map: Callable[[Backend], float]) -> float:
+    """What `box_map` says of the bundled network in torch, float32."""
+    from yolopose.formats.pytorch import TorchBackend
+
+    return box_map(TorchBackend(network, OpenOptions(device="cpu")))

@@ -55,7 +55,7 @@ def test_float32_at_640(network: Any, against_torch: Compare, tmp_path: Path) ->
 def test_a_package_says_what_it_is(network: Any, package: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert {path.name for path in package.iterdir()} == {"Manifest.json", "Data"}
     backend = open_backend(package)
-    assert "interpreting" in caplog.text
+    assert "interpreted" in caplog.text
     assert (backend.precision, backend.device, backend.fixed_shape) == ("float32", "interpreter", (1, *HW))
     assert (backend.info.names, backend.info.layout) == (network.info.names, network.info.layout)
     assert not [key for key in backend.info.extra if "apple" in key]

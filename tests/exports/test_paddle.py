@@ -1,8 +1,11 @@
 """PaddlePaddle: a folder translated from torch finds in Paddle Inference what the network finds in torch."""
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,12 @@ from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
 from yolopose.evaluate.verify import Comparison
 from yolopose.formats.describe import load_metadata
-from yolopose.formats.paddle import _operators
+from yolopose.formats.paddle import _operators, _paddle
 from yolopose.formats.pytorch import TorchBackend
-from yolopose.formats.quiet import quiet
 from yolopose.formats.table import export, format_of, open_backend
 
-with quiet():  # it warns of this and that
-    paddle = pytest.importorskip("paddle")
-pytestmark = pytest.mark.exports
+# not imported here: see what _paddle says on TensorFlow, which other tests import
+pytestmark = [pytest.mark.exports, pytest.mark.skipif(find_spec("paddle") is None, reason="needs Paddle")]
 
 HW = (256, 320)
 Compare = Callable[..., Comparison]
@@ -117,4 +118,17 @@ def test_an_unknown_operator_is_named_and_the_mode_stays(
     known["silu"] = known["einsum"] = None  # fails while the program is built
     with pytest.raises(TypeError):
         export(network, ExportConfig(format="paddle", imgsz=64, out=str(tmp_path / "m_paddle_model")))
-    assert paddle.in_dynamic_mode()
+    assert _paddle().in_dynamic_mode()
+
+
+def test_after_tensorflow_in_the_same_process(folder: Path) -> None:
+    pytest.importorskip("tensorflow")
+    code = (
+        "import sys, tensorflow, numpy as np\n"
+        "from yolopose.formats.table import open_backend\n"
+        "flags = sys.getdlopenflags()\n"
+        "images = np.zeros((1, 256, 320, 3), np.uint8)\n"
+        "print(open_backend(sys.argv[1]).infer(images).shape, flags == sys.getdlopenflags())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, check=False)
+    assert run.stdout.splitlines()[-1:] == ["(1, 20, 1680) True"], run.stderr[-500:]

@@ -98,7 +98,7 @@ def _interpreted(path: Path, model: Any) -> Callable[[Array], Float]:
             interpreter = Interpreter(model)
     except Exception as e:  # ours, and all that a damaged package makes coremltools stumble over
         raise PoseError(f"{path}: CoreML runs on macOS only, and here: {' '.join(str(e).split())}") from None
-    log.warning(f"{path}: CoreML runs on macOS only; interpreting its program, which is slow")
+    log.warning("CoreML runs on macOS only; here the program in the package is interpreted, which is slow")
     return lambda image: interpreter(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,9 +68,7 @@ def open_paddle(path: Path, options: OpenOptions) -> PaddleBackend:
 
 def _load(path: Path, options: OpenOptions) -> tuple[Any, list[int], list[int]]:
     """The predictor of a folder, and the shapes of its input and its output. With oneDNN, where that can run it."""
-    with quiet():
-        import paddle.inference as runtime
-
+    runtime = _paddle().inference
     program = next((file for file in path.glob("*.json") if file.with_suffix(WEIGHTS).is_file()), None)
     if program is None:
         raise PoseError(f"{path}: expected a program, model.json, and its weights, model{WEIGHTS}")
@@ -86,6 +85,24 @@ def _load(path: Path, options: OpenOptions) -> tuple[Any, list[int], list[int]]:
         except Exception as e:  # Paddle's own exception types share no base but this one
             error = " ".join(str(e).split())
     raise PoseError(f"{path}: Paddle cannot load it: {error[-200:]}")
+
+
+def _paddle() -> Any:
+    """The package. After TensorFlow it would find TensorFlow's functions instead of its own of the same names, and die.
+
+    `RTLD_DEEPBIND` makes it look at its own first.
+    """
+    after_tensorflow = "tensorflow" in sys.modules and "paddle" not in sys.modules and hasattr(os, "RTLD_DEEPBIND")
+    flags = sys.getdlopenflags() if after_tensorflow else 0
+    try:
+        if after_tensorflow:
+            sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
+        with quiet():
+            import paddle.inference
+    finally:
+        if after_tensorflow:
+            sys.setdlopenflags(flags)
+    return paddle
 
 
 def export_paddle(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
@@ -110,8 +127,9 @@ def export_paddle(network: PoseNet, config: ExportConfig, info: ModelInfo, targe
 
 def _write(program: Any, operators: dict[str, Callable[..., Any]], shape: tuple[int, ...], target: Path) -> None:
     """Build the Paddle program of an exported torch program of one input and one output, and save it."""
-    import paddle
     import torch
+
+    paddle = _paddle()
 
     class Translation(torch.fx.Interpreter):
         """Runs the graph with Paddle's functions on Paddle's variables."""
@@ -158,8 +176,8 @@ def _name(target: Any) -> str:
 
 def _operators() -> dict[str, Callable[..., Any]]:
     """Paddle's functions by the names of torch's operators whose arguments they take."""
-    import paddle
-    from paddle.nn import functional
+    paddle = _paddle()
+    functional = paddle.nn.functional
 
     def cut(x: Any, axis: int, start: int, end: int, step: int = 1) -> Any:
         return paddle.strided_slice(x, [axis], [start], [min(end, x.shape[axis])], [step])
