@@ -21,6 +21,7 @@ from yolopose.formats.paddle import export_paddle, open_paddle
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
 from yolopose.formats.tensorflow import export_graphdef, export_saved_model, open_graphdef, open_saved_model
 from yolopose.formats.tfjs import export_tfjs, open_tfjs
+from yolopose.formats.tflite import export_tflite, open_tflite
 from yolopose.formats.torchscript import export_torchscript, open_torchscript
 from yolopose.metadata import ModelInfo
 
@@ -82,6 +83,10 @@ FORMATS = (
     Format(
         "TF GraphDef", "pb", ".pb", open_graphdef, "yolopose[tensorflow]",
         export_graphdef, "yolopose[train,tensorflow]", frozenset(), 1e-2,
+    ),
+    Format(
+        "TF Lite", "tflite", ".tflite", open_tflite, "ai-edge-litert", export_tflite, "yolopose[train,tflite]",
+        frozenset({"half", "int8", "nms"}), 1e-2,
     ),
     Format(
         "TF.js", "tfjs", "_web_model", open_tfjs, "yolopose", export_tfjs, "yolopose[train,tensorflow]",

@@ -1,0 +1,84 @@
+"""TF Lite without its runtime: what is missing is told, metadata and 8-bit numbers are read right."""
+
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import make_network
+
+from yolopose.config import ExportConfig
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.table import export, open_backend
+from yolopose.formats.tflite import METADATA, quantised, read_metadata, write_metadata
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "m.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
+    return tmp_path / "m.tflite"
+
+
+def append(path: Path, **entries: str) -> Path:
+    with zipfile.ZipFile(path, "a") as archive:
+        for name, text in entries.items():
+            archive.writestr(name.replace("_", "."), text)
+    return path
+
+
+def test_metadata_lie_behind_the_model(path: Path) -> None:
+    before = path.read_bytes()
+    info = make_network().info
+    write_metadata(path, info)
+    assert path.read_bytes().startswith(before)
+    values = read_metadata(path)
+    assert values["kpt_shape"] == [5, 3]
+    assert values["preprocessing"].endswith("NHWC")
+    with zipfile.ZipFile(path) as archive:
+        assert json.loads(archive.read(METADATA)) == values
+
+
+def test_metadata_of_others(path: Path) -> None:
+    assert read_metadata(path) == {}
+    append(path, labels_txt="face\nhand", meta_bin="no text")
+    assert read_metadata(path) == {}
+    append(path, alpha_txt="{'names': {0: 'a'}, 'stride': 32}")
+    assert read_metadata(path) == {"names": {0: "a"}, "stride": 32}
+    append(path, metadata_json='{"task": "pose"}')
+    assert read_metadata(path) == {"task": "pose"}
+
+
+def test_metadata_that_are_no_text(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(METADATA, b"\xff\xfe\xff")
+    with pytest.raises(PoseError, match=r"m\.tflite: its metadata cannot be read"):
+        read_metadata(path)
+
+
+def test_what_is_missing_is_told(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    with pytest.raises(PoseError, match="pip install 'ai-edge-litert'"):
+        open_backend(path)
+    monkeypatch.setitem(sys.modules, "litert_torch", None)
+    with pytest.raises(PoseError, match=r"needs litert_torch: pip install 'yolopose\[train,tflite\]'"):
+        export(make_network(), ExportConfig(format="tflite", imgsz=64, out=str(tmp_path / "n.tflite")))
+    with pytest.raises(UsageError, match="dynamic=True"):
+        export(make_network(), ExportConfig(format="tflite", dynamic=True, out=str(tmp_path / "n.tflite")))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("kind", "zero", "ends"), [(np.int8, -128, [-128, -127, 127]), (np.uint8, 0, [0, 1, 255])], ids=["int8", "uint8"]
+)
+def test_levels_of_pixels(kind: Any, zero: int, ends: list[int]) -> None:
+    values = np.arange(256, dtype=np.float32) / 255
+    levels = quantised(values, {"dtype": kind, "quantization": (1 / 255, zero)})
+    assert levels.dtype == kind
+    assert levels[[0, 1, 255]].tolist() == ends
+    assert len(set(levels.tolist())) == 256
+    bright = quantised(values, {"dtype": kind, "quantization": (0.9 / 255, zero)})
+    assert bright[-20:].tolist() == ends[2:] * 20  # the range ends before the pixels do
+    assert quantised(values, {"dtype": np.float32, "quantization": (0.0, 0)}) is values
