@@ -14,6 +14,7 @@ from yolopose.errors import PoseError, UsageError
 from yolopose.files import beside
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.coreml import export_coreml, open_coreml
+from yolopose.formats.edgetpu import WHOLE, export_edgetpu, open_edgetpu
 from yolopose.formats.ncnn import export_ncnn, open_ncnn
 from yolopose.formats.onnx import export_onnx, open_onnx
 from yolopose.formats.openvino import export_openvino, open_openvino
@@ -56,6 +57,7 @@ class Format:
     exporter: str
     options: frozenset[str]
     tolerance: float
+    also: str = ""  # another suffix, of files that are opened in the same way
 
 
 FORMATS = (
@@ -89,6 +91,10 @@ FORMATS = (
         frozenset({"half", "int8", "nms"}), 1e-2,
     ),
     Format(
+        "TF Edge TPU", "edgetpu", "_edgetpu.tflite", open_edgetpu, "ai-edge-litert", export_edgetpu,
+        "yolopose[train,tensorflow]", frozenset(), 1e-2, also=WHOLE,
+    ),
+    Format(
         "TF.js", "tfjs", "_web_model", open_tfjs, "yolopose", export_tfjs, "yolopose[train,tensorflow]",
         frozenset({"half", "int8"}), 1e-2,
     ),
@@ -105,10 +111,11 @@ FORMATS = (
 
 def format_of(path: str | Path) -> Format:
     """The row of a model file or folder, by its longest suffix. Raises UsageError when there is none."""
-    fitting = [row for row in FORMATS if Path(path).name.endswith(row.suffix)]
+    rows = {suffix: row for row in FORMATS for suffix in (row.suffix, row.also) if suffix}
+    fitting = [suffix for suffix in rows if Path(path).name.endswith(suffix)]
     if not fitting:
         raise UsageError(f"{path}: not a model file; known are {', '.join(row.suffix for row in FORMATS)} and .yaml")
-    return max(fitting, key=lambda row: len(row.suffix))
+    return rows[max(fitting, key=len)]
 
 
 def needs_torch(path: str | Path) -> bool:

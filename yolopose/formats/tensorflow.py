@@ -13,7 +13,16 @@ import numpy as np
 from yolopose.config import ExportConfig, replace
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, in_batches_of, refuse_other_shape
+from yolopose.formats.base import (
+    Array,
+    Backend,
+    Float,
+    OpenOptions,
+    as_exported,
+    in_batches_of,
+    refuse_other_shape,
+    to_rgb,
+)
 from yolopose.formats.describe import (
     METADATA,
     decoded,
@@ -77,7 +86,7 @@ class TensorflowBackend(Backend):
 def to_nhwc(images: Array) -> Float:
     """(B, H, W, 3) BGR uint8, or float32 from 0 to 1 → (B, H, W, 3) RGB float32 from 0 to 1, contiguous."""
     scale = np.float32(255 if images.dtype == np.uint8 else 1)
-    return np.divide(images[..., ::-1], scale, dtype=np.float32, order="C")
+    return np.divide(to_rgb(images), scale, dtype=np.float32)
 
 
 def open_saved_model(path: Path, options: OpenOptions) -> TensorflowBackend:
