@@ -39,8 +39,8 @@ def test_a_missing_file_is_named() -> None:
     [
         ({"format": "onxx"}, "did you mean onnx"),
         ({"format": "pytorch"}, "format=pytorch"),
-        ({"int8": True}, r"int8=True: format=onnx does not take it"),
-        ({"nms": True}, r"nms=True: format=onnx does not take it"),
+        ({"optimize": True}, r"optimize=True: format=onnx does not take it"),
+        ({"format": "pb", "int8": True}, r"int8=True: format=pb does not take it"),
         ({"out": "model.txt"}, r"ends in \.onnx"),
     ],
 )

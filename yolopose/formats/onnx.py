@@ -15,8 +15,9 @@ import numpy as np
 from yolopose.config import ExportConfig
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, to_nchw
+from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, refuse_other_shape, to_nchw
 from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
+from yolopose.formats.quantize import batches, quantised_onnx
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ OPSET = 18  # the oldest that torch's current exporter writes
 class OnnxBackend(Backend):
     """An ONNX Runtime session; ours, Ultralytics' and others' files with one decoded output."""
 
-    def __init__(self, session: Any, info: ModelInfo) -> None:
+    def __init__(self, name: str, session: Any, info: ModelInfo) -> None:
         self.info = info
+        self._name = name
         self._session = session
         entry, result = session.get_inputs()[0], session.get_outputs()[0]
         batch, _, h, w = entry.shape
@@ -43,6 +45,7 @@ class OnnxBackend(Backend):
 
     def infer(self, images: Array) -> Float:
         """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
+        refuse_other_shape(self._name, images, self.fixed_shape)
         return in_batches_of(self._batch, images, self._run) if self._batch else self._run(images)
 
     def _run(self, images: Array) -> Float:
@@ -75,7 +78,7 @@ def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
         raise PoseError(f"{path}: expected one image input and one decoded (B, 4+C+K·D, A) output, got {shapes}")
     metadata = session.get_modelmeta().custom_metadata_map
     info = describe(str(path), metadata, inputs[0].shape, outputs[0].shape, options.kpt_shape)
-    backend = OnnxBackend(session, info)
+    backend = OnnxBackend(str(path), session, info)
     if (options.half and backend.precision != "float16") or options.bf16:
         log.warning(f"{path}: computes in {backend.precision}, as it was exported; half and bf16 change nothing")
     return backend
@@ -102,14 +105,19 @@ def export_onnx(network: PoseNet, config: ExportConfig, info: ModelInfo, target:
     """Write `network` to `target` as a single ONNX file with the metadata of `info`.
 
     Raises:
-        PoseError: an operator set that torch cannot write.
+        PoseError: an operator set that torch cannot write, or images for calibrating 8 bits that cannot be read.
     """
     import onnx
+
+    from yolopose.formats.calibration import calibration_images
 
     model = _graph(network, config, info)
     if config.simplify:
         model = _simplify(model)
-    _name_axes(model, info, config.dynamic)
+    _expect_by_products(model)
+    if config.int8:
+        model = quantised_onnx(model, batches(calibration_images(info, config.data), info.batch))
+    _name_axes(model, info, config)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, info.to_strings())
     onnx.save_model(model, str(target))
@@ -120,12 +128,12 @@ def _graph(network: PoseNet, config: ExportConfig, info: ModelInfo) -> Any:
     import onnx
     import torch
 
-    from yolopose.formats.wrapper import ExportNetwork
+    from yolopose.formats.wrapper import ExportNetwork, suppression_of
 
     opset, newest = config.opset or OPSET, onnx.defs.onnx_opset_version()
     if opset > newest:
         raise UsageError(f"opset={opset}: the newest that this onnx {onnx.__version__} knows is {newest}")
-    wrapper = ExportNetwork(network, half=config.half)
+    wrapper = ExportNetwork(network, half=config.half and not config.int8, suppression=suppression_of(config))
     # an axis of size 1 would be taken for one that is always 1
     example = torch.zeros(max(info.batch, 2 if config.dynamic else 1), 3, *info.imgsz)
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"], "opset_version": opset}
@@ -185,11 +193,24 @@ def _simplify(model: Any) -> Any:
     return onnxslim.slim(model)
 
 
-def _name_axes(model: Any, info: ModelInfo, dynamic: bool) -> None:
+def _expect_by_products(model: Any) -> None:
+    """Put a matrix product in place of the Einsum of the box distances, which ONNX Runtime is slow at."""
+    for node in model.graph.node:
+        if node.op_type == "Einsum":  # (B, 4, bins, A), (bins,) → (B, 4, A)
+            shares, distances = node.input
+            node.op_type = "MatMul"
+            node.input[:] = [distances, shares]
+            del node.attribute[:]
+
+
+def _name_axes(model: Any, info: ModelInfo, config: ExportConfig) -> None:
     """Give the input's and output's axes their names or sizes; the exporter leaves formulas there."""
-    axes: dict[str, list[Any]] = {"images": [info.batch, 3, *info.imgsz], "output0": [info.batch, info.channels, None]}
-    if dynamic:
-        axes = {"images": ["batch", 3, "height", "width"], "output0": ["batch", info.channels, "anchors"]}
+    k, d = info.kpt_shape
+    batch, h, w, anchors = (
+        ("batch", "height", "width", "anchors") if config.dynamic else (info.batch, *info.imgsz, None)
+    )
+    output = [batch, config.max_det, 6 + k * d] if config.nms else [batch, info.channels, anchors]
+    axes: dict[str, list[Any]] = {"images": [batch, 3, h, w], "output0": output}
     for value in (*model.graph.input, *model.graph.output):
         for dim, size in zip(value.type.tensor_type.shape.dim, axes[value.name], strict=True):
             if isinstance(size, int):

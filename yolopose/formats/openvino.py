@@ -25,7 +25,6 @@ from yolopose.formats.base import (
     in_batches_of,
     refuse_other_shape,
     select,
-    to_nchw,
 )
 from yolopose.formats.describe import (
     METADATA,
@@ -36,6 +35,7 @@ from yolopose.formats.describe import (
     save_metadata,
     stated_precision,
 )
+from yolopose.formats.quantize import batches, quantised_openvino
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Branch, Layer, Level, SparseHead, layer
 from yolopose.metadata import ModelInfo
@@ -249,7 +249,8 @@ def _cut(model: Any) -> Any:
 
 def _head(model: Any) -> dict[str, Any]:
     """The convolutions of the head's branches by name; none in files that are not ours."""
-    return {op.get_friendly_name(): op for op in model.get_ops() if op.get_friendly_name().startswith("head.")}
+    convolutions = (op for op in model.get_ops() if op.get_type_name() == "Convolution")
+    return {op.get_friendly_name(): op for op in convolutions if op.get_friendly_name().startswith("head.")}
 
 
 def _input(conv: Any) -> Any:
@@ -297,6 +298,8 @@ def export_openvino(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
     Raises:
         PoseError: the images that calibrate 8 bits cannot be read.
     """
+    from yolopose.formats.calibration import calibration_images
+
     with unreported(), quiet():
         import openvino as ov
 
@@ -304,9 +307,10 @@ def export_openvino(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
             import nncf  # noqa: F401  (its absence is told before work begins)
     model = _convert(network, config, info)
     if config.int8:
-        model = _quantised(model, info, config.data)
+        last = [_bias(op) for name, op in _head(model).items() if name.endswith(".2")]
+        model = quantised_openvino(model, batches(calibration_images(info, config.data), info.batch), last)
     target.mkdir(parents=True)
-    ov.save_model(model, target / XML, compress_to_fp16=config.half)
+    ov.save_model(model, target / XML, compress_to_fp16=config.half and not config.int8)
     save_metadata(target / METADATA, info)
 
 
@@ -347,34 +351,3 @@ def _expect_by_sums(model: Any) -> None:
             sums = ops.reduce_sum(ops.multiply(op.input_value(0), weight), np.array([2]))
             op.output(0).replace(sums.output(0))
     model.validate_nodes_and_infer_types()
-
-
-def _quantised(model: Any, info: ModelInfo, data: str | None) -> Any:
-    """The model in 8 bits but for its decoding, ranges measured on images."""
-    import nncf
-
-    from yolopose.formats.calibration import calibration_images
-
-    images = calibration_images(info, data)
-    batches = [np.concatenate(images[i : i + info.batch]) for i in range(0, len(images) - info.batch + 1, info.batch)]
-    with quiet():
-        return nncf.quantize(
-            model,
-            nncf.Dataset(batches, to_nchw),
-            preset=nncf.QuantizationPreset.MIXED,  # SiLU's small negative numbers need an offset
-            subset_size=len(batches),
-            ignored_scope=nncf.IgnoredScope(names=sorted(_decoding(model))),
-        )
-
-
-def _decoding(model: Any) -> set[str]:
-    """The names of all that lies behind the head's last convolutions."""
-    found: set[str] = set()
-    waiting = [_bias(op) for name, op in _head(model).items() if name.endswith(".2")]
-    while waiting:
-        for output in waiting.pop().outputs():
-            for user in (port.get_node() for port in output.get_target_inputs()):
-                if user.get_friendly_name() not in found and user.get_type_name() != "Result":
-                    found.add(user.get_friendly_name())
-                    waiting.append(user)
-    return found

@@ -68,7 +68,7 @@ FORMATS = (
     ),
     Format(
         "ONNX", "onnx", ".onnx", open_onnx, "onnxruntime", export_onnx, "yolopose[train]",
-        frozenset({"batch", "dynamic", "half", "opset", "simplify"}), 1e-2,
+        frozenset({"batch", "dynamic", "half", "int8", "nms", "opset", "simplify"}), 1e-2,
     ),
     Format(
         "OpenVINO", "openvino", "_openvino_model", open_openvino, "openvino", export_openvino,

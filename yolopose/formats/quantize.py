@@ -1,0 +1,106 @@
+"""Eight-bit integers: ranges measured on images, the decoding left in floats.
+
+Coordinates go up to 640 and scores to 1: with one scale for both, nothing would be left of the scores.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yolopose.formats.base import Array, Float, to_nchw
+from yolopose.formats.quiet import quiet
+
+
+def batches(images: Sequence[Array], size: int) -> list[Array]:
+    """(1, H, W, 3) images as whole batches of `size`; the rest is left out, but never all."""
+    repeated = [images[i % len(images)] for i in range(max(len(images) // size, 1) * size)]
+    return [np.concatenate(repeated[i : i + size]) for i in range(0, len(repeated), size)]
+
+
+def quantised_onnx(model: Any, calibration: Sequence[Array]) -> Any:
+    """An ONNX model with 8-bit weights, per channel, and activations, but for its first layer and its decoding.
+
+    `calibration` is batches (B, H, W, 3) BGR uint8. On three channels ONNX Runtime is quicker in floats.
+    """
+    import onnx
+    from onnxruntime import quantization
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
+        """The calibration images as the network gets them."""
+
+        def __init__(self) -> None:
+            self._feeds: Iterator[dict[str, Float]] = ({"images": to_nchw(batch)} for batch in calibration)
+
+        def get_next(self) -> dict[str, Float] | None:
+            return next(self._feeds, None)
+
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        float32, prepared, done = (Path(folder) / name for name in ("float32.onnx", "prepared.onnx", "int8.onnx"))
+        onnx.save(model, float32)
+        quant_pre_process(float32, prepared, skip_symbolic_shape=True)
+        plain = onnx.load(prepared)
+        quantization.quantize_static(
+            plain,
+            done,
+            Reader(),
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=sorted(_decoding(plain) | _first_layer(plain)),
+        )
+        return onnx.load(done)
+
+
+def _decoding(model: Any) -> set[str]:
+    """The names of the nodes between the last convolutions and the output."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    waiting = [value.name for value in model.graph.output]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node.op_type != "Conv" and node.name not in found:
+            found.add(node.name)
+            waiting.extend(node.input)
+    return found
+
+
+def _first_layer(model: Any) -> set[str]:
+    """The names of the nodes of the convolution that reads the image, and of its SiLU."""
+    image = model.graph.input[0].name
+    first = {
+        name for node in model.graph.node if image in node.input and node.op_type == "Conv" for name in node.output
+    }
+    return {node.name for node in model.graph.node if first & {*node.input, *node.output}}
+
+
+def quantised_openvino(model: Any, calibration: Sequence[Array], last: Sequence[Any]) -> Any:
+    """An OpenVINO model in 8 bits, but for all that lies behind the nodes `last`; `calibration` as for ONNX."""
+    import nncf
+
+    with quiet():
+        return nncf.quantize(
+            model,
+            nncf.Dataset(calibration, to_nchw),
+            preset=nncf.QuantizationPreset.MIXED,  # SiLU's small negative numbers need an offset
+            subset_size=len(calibration),
+            ignored_scope=nncf.IgnoredScope(names=sorted(_behind(last))),
+        )
+
+
+def _behind(nodes: Sequence[Any]) -> set[str]:
+    """The names of all OpenVINO nodes that use the results of `nodes`, and of those that use theirs."""
+    found: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        for output in waiting.pop().outputs():
+            for user in (port.get_node() for port in output.get_target_inputs()):
+                if user.get_friendly_name() not in found and user.get_type_name() != "Result":
+                    found.add(user.get_friendly_name())
+                    waiting.append(user)
+    return found
