@@ -15,6 +15,8 @@ import numpy as np
 from yolopose.formats.base import Array, Float, to_nchw
 from yolopose.formats.quiet import quiet
 
+SYMMETRIC = {"ActivationSymmetric": True, "QuantizeBias": False, "OpTypesToExcludeOutputQuantization": ["Conv"]}
+
 
 def batches(images: Sequence[Array], size: int) -> list[Array]:
     """(1, H, W, 3) images as whole batches of `size`; the rest is left out, but never all."""
@@ -22,10 +24,11 @@ def batches(images: Sequence[Array], size: int) -> list[Array]:
     return [np.concatenate(repeated[i : i + size]) for i in range(0, len(repeated), size)]
 
 
-def quantised_onnx(model: Any, calibration: Sequence[Array]) -> Any:
+def quantised_onnx(model: Any, calibration: Sequence[Array], *, symmetric: bool = False) -> Any:
     """An ONNX model with 8-bit weights, per channel, and activations, but for its first layer and its decoding.
 
-    `calibration` is batches (B, H, W, 3) BGR uint8. On three channels ONNX Runtime is quicker in floats.
+    `calibration` is batches (B, H, W, 3) BGR uint8. On three channels ONNX Runtime is quicker in floats. `symmetric`
+    is what TensorRT asks for: signed numbers around zero, at convolutions only, biases in floats.
     """
     import onnx
     from onnxruntime import quantization
@@ -50,23 +53,25 @@ def quantised_onnx(model: Any, calibration: Sequence[Array]) -> Any:
             done,
             Reader(),
             per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
+            activation_type=quantization.QuantType.QInt8 if symmetric else quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
+            op_types_to_quantize=["Conv"] if symmetric else None,
+            extra_options=SYMMETRIC if symmetric else {},
             nodes_to_exclude=sorted(_decoding(plain) | _first_layer(plain)),
         )
         return onnx.load(done)
 
 
 def _decoding(model: Any) -> set[str]:
-    """The names of the nodes between the last convolutions and the output."""
+    """The names of the nodes from the last convolutions, whose own output would be rounded, to the model's output."""
     makers = {name: node for node in model.graph.node for name in node.output}
     found: set[str] = set()
     waiting = [value.name for value in model.graph.output]
     while waiting:
         node = makers.get(waiting.pop())
-        if node is not None and node.op_type != "Conv" and node.name not in found:
+        if node is not None and node.name not in found:
             found.add(node.name)
-            waiting.extend(node.input)
+            waiting.extend(node.input if node.op_type != "Conv" else ())
     return found
 
 
