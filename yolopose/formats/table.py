@@ -21,6 +21,7 @@ from yolopose.formats.openvino import export_openvino, open_openvino
 from yolopose.formats.paddle import export_paddle, open_paddle
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
 from yolopose.formats.tensorflow import export_graphdef, export_saved_model, open_graphdef, open_saved_model
+from yolopose.formats.tensorrt import export_tensorrt, open_tensorrt
 from yolopose.formats.tfjs import export_tfjs, open_tfjs
 from yolopose.formats.tflite import export_tflite, open_tflite
 from yolopose.formats.torchscript import export_torchscript, open_torchscript
@@ -73,6 +74,10 @@ FORMATS = (
     Format(
         "OpenVINO", "openvino", "_openvino_model", open_openvino, "openvino", export_openvino,
         "yolopose[train,openvino]", frozenset({"batch", "dynamic", "half", "int8", "nms"}), 1e-2,
+    ),
+    Format(
+        "TensorRT", "engine", ".engine", open_tensorrt, "yolopose[tensorrt]", export_tensorrt,
+        "yolopose[train,tensorrt]", frozenset({"batch", "dynamic", "half", "int8", "simplify", "workspace"}), 1e-2,
     ),
     Format(
         "CoreML", "coreml", ".mlpackage", open_coreml, "yolopose[coreml]", export_coreml, "yolopose[train,coreml]",
