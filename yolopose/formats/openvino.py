@@ -136,12 +136,11 @@ def open_openvino(path: Path, options: OpenOptions) -> OpenvinoBackend:
         UsageError: a device other than the CPU, or bf16 on a CPU without it.
     """
     as_exported(str(path), "float32", replace(options, half=False, bf16=False))  # the device only
-    core = _core()
     files = sorted(path.glob("*.xml")) if path.is_dir() else []
     if len(files) != 1:
         raise PoseError(f"{path}: expected a folder with one .xml and its .bin, found {len(files)} .xml")
     try:
-        model = core.read_model(files[0])
+        model = _core().read_model(files[0])
     except RuntimeError as e:
         raise PoseError(f"{path}: OpenVINO cannot read it: {str(e).strip().splitlines()[-1].strip()}") from None
     ranks = [[len(port.partial_shape) for port in ports] for ports in (model.inputs, model.outputs)]
