@@ -33,9 +33,14 @@ def test_a_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
             part.mkdir()
             (part / words).write_text(words)
     assert [f.name for f in target.iterdir()] == ["newer"]
-    with pytest.raises(ValueError, match="broken"), beside(target) as part:
-        part.mkdir()
-        raise ValueError("broken")
+
+    def fail() -> None:
+        with beside(target) as part:
+            part.mkdir()
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
     assert [f.name for f in tmp_path.iterdir()] == ["name_model"]
 
 
@@ -45,7 +50,12 @@ def test_a_file_about_another_goes_along(tmp_path: Path) -> None:
         part.write_text("graph")
         part.with_name(f"{part.name}.yaml").write_text("names")
     assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"name.pb": "graph", "name.pb.yaml": "names"}
-    with pytest.raises(ValueError, match="broken"), beside(target) as part:
-        part.with_name(f"{part.name}.yaml").write_text("other names")
-        raise ValueError("broken")
+
+    def fail() -> None:
+        with beside(target) as part:
+            part.with_name(f"{part.name}.yaml").write_text("other names")
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
     assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"name.pb": "graph", "name.pb.yaml": "names"}

@@ -62,10 +62,10 @@ def _run(words: list[str]) -> int:
     if rest and rest[0] in ("help", "--help", "-h"):
         log.info(_mode_help(mode))
         return 0
-    return run_mode(mode, read_arguments(mode, _named(rest) if mode == "verify" else rest))
+    return run_mode(mode, read_arguments(mode, rest))
 
 
-def _named(words: list[str]) -> list[str]:
+def _named(words: Sequence[str]) -> list[str]:
     """The first two words that stand alone, as a=… and b=…: the two files of `yolo verify A B`."""
     alone = [word for word in words if "=" not in word and not word.startswith("--")][:2]
     names = {word: f"{key}={word}" for key, word in zip("ab", alone, strict=False)}
@@ -92,6 +92,7 @@ def read_arguments(mode: str, words: Sequence[str]) -> dict[str, Any]:
         UsageError: a word that is none of these, or a key given twice with different values.
     """
     known = arguments(MODES[mode])
+    words = _named(words) if mode == "verify" else words
     out: dict[str, str] = {}
     i = 0
     while i < len(words):

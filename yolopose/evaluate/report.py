@@ -147,7 +147,8 @@ def _protocol_line(facts: dict[str, Any]) -> str:
     words = "COCO's" if sigmas == COCO_SIGMAS else f"{sigmas[0]:g}" if len(set(sigmas)) == 1 else "the data set's"
     blank = facts["instances_without_keypoints"]
     ignored = f"; {blank} of {facts['instances']} instances lack keypoints: {facts['unlabelled_instances']}"
-    return f"Protocol: {facts['precision']}, {arguments}, {facts['resize']}; OKS sigmas {words}{ignored if blank else ''}"
+    how = f"{facts['precision']}, {arguments}, {facts['resize']}"
+    return f"Protocol: {how}; OKS sigmas {words}{ignored if blank else ''}"
 
 
 def _line(name: str, images: int, instances: int, values: Any) -> str:

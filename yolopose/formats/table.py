@@ -191,6 +191,8 @@ def _row(config: ExportConfig) -> Format:
         hint = f"; did you mean {close}?" if close else ""
         raise UsageError(f"format={config.format!r}: known are {', '.join(by_name)}{hint}")
     row = by_name[config.format]
+    if config.int8 and config.half:
+        raise UsageError("int8=True and half=True: a file is one or the other")
     taken = COMMON | row.options | (SUPPRESSION if config.nms else frozenset())
     for key, argument in arguments(ExportConfig).items():
         value = getattr(config, key)
