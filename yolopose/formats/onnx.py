@@ -133,7 +133,7 @@ def _graph(network: PoseNet, config: ExportConfig, info: ModelInfo) -> Any:
     opset, newest = config.opset or OPSET, onnx.defs.onnx_opset_version()
     if opset > newest:
         raise UsageError(f"opset={opset}: the newest that this onnx {onnx.__version__} knows is {newest}")
-    wrapper = ExportNetwork(network, half=config.half and not config.int8, suppression=suppression_of(config))
+    wrapper = ExportNetwork(network, half=config.half, suppression=suppression_of(config))
     # an axis of size 1 would be taken for one that is always 1
     example = torch.zeros(max(info.batch, 2 if config.dynamic else 1), 3, *info.imgsz)
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"], "opset_version": opset}

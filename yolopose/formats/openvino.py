@@ -309,7 +309,7 @@ def export_openvino(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
         last = [_bias(op) for name, op in _head(model).items() if name.endswith(".2")]
         model = quantised_openvino(model, batches(calibration_images(info, config.data), info.batch), last)
     target.mkdir(parents=True)
-    ov.save_model(model, target / XML, compress_to_fp16=config.half and not config.int8)
+    ov.save_model(model, target / XML, compress_to_fp16=config.half)
     save_metadata(target / METADATA, info)
 
 
