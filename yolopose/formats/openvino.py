@@ -93,6 +93,7 @@ class OpenvinoBackend(Backend):
         self._sessions: dict[tuple[bool, str], Session] = {}
         self._lock = threading.Lock()
         self._sparse = None if self._end_to_end else _sparse_head(model, info)
+        self._session(np.dtype(np.uint8), cut=self._sparse is not None)  # what prediction uses, not within its time
 
     def infer(self, images: Array) -> Float:
         """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
@@ -104,7 +105,7 @@ class OpenvinoBackend(Backend):
         refuse_other_shape(self._name, images, self.fixed_shape)
         rows = None
         if self._sparse and conf >= FEWEST_FOUND and self._batch in (None, len(images)):
-            with self._session(images, cut=True).run(images) as outputs:
+            with self._session(images.dtype, cut=True).run(images) as outputs:
                 maps = [output if self.fixed_shape else output.transpose(0, 2, 3, 1) for output in outputs]
                 half = len(maps) // 2
                 most = MOST_CELLS * len(images)
@@ -113,15 +114,15 @@ class OpenvinoBackend(Backend):
 
     def _run(self, images: Array) -> Float:
         """One run of the whole model on a batch it accepts."""
-        with self._session(images, cut=False).run(images) as (output,):
+        with self._session(images.dtype, cut=False).run(images) as (output,):
             return decoded(output, len(self.info.names)) if self._end_to_end else output.astype(np.float32)
 
-    def _session(self, images: Array, cut: bool) -> Session:
+    def _session(self, dtype: np.dtype[Any], cut: bool) -> Session:
         """The model compiled for images of this type, whole or cut off before the head's branches, at first use."""
-        key = (cut, images.dtype.name)
+        key = (cut, dtype.name)
         with self._lock:
             if key not in self._sessions:
-                model = _with_pixels(_cut(self._model) if cut else self._model.clone(), images.dtype)
+                model = _with_pixels(_cut(self._model) if cut else self._model.clone(), dtype)
                 if cut and self.fixed_shape:
                     model = _channels_last(model)  # as they lie in memory; with open sizes it would cost a copy
                 self._sessions[key] = Session(_core().compile_model(model, "CPU", self._settings))
