@@ -77,6 +77,12 @@ def test_order_of_suppression_does_not_matter() -> None:
     assert (result.unmatched, result.worst) == (0, 0)
 
 
+def test_a_neighbour_of_lower_score_is_not_taken_for_the_counterpart() -> None:
+    result = compare(Fixed([row(20, 0.9)]), Fixed([row(20.5, 0.89), row(20.2, 0.3)]), [IMAGE])
+    assert (result.unmatched, result.box_worst) == (0, 0.5)
+    assert result.score_worst == pytest.approx(0.01)
+
+
 def test_low_scores_are_compared_where_there_are_no_others() -> None:
     low = [row(40 * i, 1e-4 + 1e-6 * i) for i in range(30)]
     result = compare(Fixed(low), Fixed(low), [IMAGE])

@@ -31,6 +31,7 @@ CONF = 0.25  # detections of a lower score are compared only where there are few
 IOU = 0.7
 FEWEST = 20  # detections per photograph, so that there is something to compare whatever the model is for
 SAME = 0.5  # IoU of two boxes that are one detection
+SCORE = 0.1
 MOST_IMAGES = 32
 HALF_PIXELS = 2.0  # what 16-bit convolutions may differ by
 INT8_PIXELS = 2.0  # and 8-bit ones, in the median: single points move further, which mAP judges better than a bound
@@ -152,11 +153,16 @@ def _suppressed(rows: Rows, conf: float) -> Rows:
 
 
 def _look_up(found: Rows, others: Rows) -> tuple[Rows, NDArray[np.intp], NDArray[np.bool_]]:
-    """`found`, the index of the nearest of `others` for those that have one of their class, and which those are."""
+    """`found`, the index of the nearest of `others` for those that have one of their class, and which those are.
+
+    Nearest in corners and score, `SCORE` of which counts as a pixel: neighbouring cells may have the same box to a
+    pixel, and far lower scores.
+    """
     if not len(found.boxes) or not len(others.boxes):
         return found, np.empty(0, np.intp), np.zeros(len(found.boxes), bool)
-    far = np.abs(found.boxes[:, None, :4] - others.boxes[None, :, :4]).max(2)
-    far[found.boxes[:, None, 5] != others.boxes[None, :, 5]] = np.inf
+    apart = np.abs(found.boxes[:, None] - others.boxes[None])
+    far = apart[..., :4].max(2) + apart[..., 4] / SCORE
+    far[apart[..., 5] > 0] = np.inf
     near, each = far.argmin(1), np.arange(len(found.boxes))
     overlap = iou_matrix(found.boxes[:, :4], others.boxes[:, :4])[each, near]
     matched = (overlap >= SAME) & np.isfinite(far[each, near])
