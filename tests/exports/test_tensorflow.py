@@ -1,5 +1,6 @@
 """TensorFlow's files give what torch gives, on photographs; the translation from ONNX what ONNX Runtime gives."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,9 @@ from onnx import TensorProto, helper
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
-from yolopose.evaluate.verify import compare, fault
-from yolopose.formats.base import OpenOptions
+from yolopose.evaluate.verify import Comparison, compare, fault
 from yolopose.formats.calibration import letterboxed, sample_photographs
-from yolopose.formats.pytorch import TorchBackend, load_network
+from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
 from yolopose.formats.translate import translate
 
@@ -25,18 +25,9 @@ pytestmark = [
 ]
 pytest.importorskip("tensorflow")
 
-CHECKPOINT = Path(__file__).parents[2] / "yolopose" / "assets" / "yolov8n-face.pt"
-HW = (64, 96)
-
-
-@pytest.fixture(scope="module")
-def network() -> Any:
-    return load_network(CHECKPOINT)
-
-
-@pytest.fixture(scope="module")
-def reference(network: Any) -> TorchBackend:
-    return TorchBackend(network, OpenOptions(device="cpu"))
+HW = (64, 96)  # of small random networks
+SIZE = (256, 320)
+Compare = Callable[..., Comparison]
 
 
 def photographs(info: Any) -> list[Any]:
@@ -44,7 +35,7 @@ def photographs(info: Any) -> list[Any]:
 
 
 def make(network: Any, path: Path, **options: Any) -> Path:
-    return export(network, ExportConfig(**({"imgsz": 640} | options), out=str(path)))
+    return export(network, ExportConfig(**({"imgsz": SIZE} | options), out=str(path)))
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +50,14 @@ def graphdef(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["saved_model", "graphdef"])
-def test_float32_is_torch(name: str, reference: Any, request: pytest.FixtureRequest) -> None:
+def test_float32_is_torch(name: str, network: Any, against_torch: Compare, request: pytest.FixtureRequest) -> None:
     backend = open_backend(request.getfixturevalue(name))
-    result = compare(reference, backend, photographs(backend.info))
-    assert result.matched > 50
+    result = against_torch(backend)
+    assert result.matched > 20
     assert fault(result, "float32", 0.01) is None
-    assert (backend.precision, backend.device, backend.fixed_shape) == ("float32", "cpu", (1, 640, 640))
-    assert (backend.info.names, backend.info.layout) == (reference.info.names, reference.info.layout)
-    assert backend.info.extra["license"] == reference.info.extra["license"]
+    assert (backend.precision, backend.device, backend.fixed_shape) == ("float32", "cpu", (1, *SIZE))
+    assert (backend.info.names, backend.info.layout) == (network.info.names, network.info.layout)
+    assert backend.info.extra["license"] == network.info.extra["license"]
 
 
 def test_the_folder_and_the_file_hold_what_they_should(saved_model: Path, graphdef: Path) -> None:
@@ -89,14 +80,14 @@ def test_keras_loads_its_model(saved_model: Path) -> None:
 
 
 def test_int8_weights_are_a_quarter_of_the_size(
-    network: Any, reference: Any, saved_model: Path, tmp_path: Path
+    network: Any, against_torch: Compare, saved_model: Path, tmp_path: Path
 ) -> None:
     path = make(network, tmp_path / "m_saved_model", format="saved_model", int8=True)
     size, full = (sum(f.stat().st_size for f in (p / "variables").iterdir()) for p in (path, saved_model))
     assert size < 0.3 * full
     backend = open_backend(path)
     assert backend.precision == "int8"
-    result = compare(reference, backend, photographs(backend.info))
+    result = against_torch(backend)
     assert fault(result, "int8", 0.01) is None
     assert 1e-3 < result.box_median < 0.5
 
@@ -107,12 +98,12 @@ def test_keras_has_no_int8(network: Any, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_suppression_within_the_file(network: Any, reference: Any, tmp_path: Path) -> None:
+def test_suppression_within_the_file(network: Any, against_torch: Compare, tmp_path: Path) -> None:
     path = make(network, tmp_path / "m_saved_model", format="saved_model", nms=True, conf=0.1, max_det=50)
     backend = open_backend(path)
     images = photographs(backend.info)
     assert backend.infer(images[0]).shape == (1, 20, 50)
-    assert fault(compare(reference, backend, images), "float32", 0.01) is None
+    assert fault(against_torch(backend), "float32", 0.01) is None
 
 
 def test_batches_and_threads(saved_model: Path) -> None:
@@ -129,7 +120,7 @@ def test_batches_and_threads(saved_model: Path) -> None:
 
 
 def test_another_size_is_refused(graphdef: Path) -> None:
-    with pytest.raises(PoseError, match="640x640 only, got 320x640"):
+    with pytest.raises(PoseError, match="256x320 only, got 320x640"):
         open_backend(graphdef).infer(np.zeros((1, 320, 640, 3), np.uint8))
 
 
@@ -189,16 +180,13 @@ def test_every_block_there_is(tmp_path: Path) -> None:
     np.testing.assert_allclose(backend.infer(images), TorchBackend(own).infer(images), atol=2e-4)
 
 
-def test_several_classes_suppress_each_other_only_if_told(tmp_path: Path) -> None:
+def test_suppression_of_several_classes(tmp_path: Path) -> None:
     network = make_network(classes=2)
-    images = np.random.default_rng(0).integers(0, 256, (1, *HW, 3), dtype=np.uint8)
-    counts = []
-    for agnostic in (False, True):
-        path = make(
-            network, tmp_path / "m_saved_model", format="saved_model", imgsz=HW, nms=True, agnostic_nms=agnostic
-        )
-        counts.append((open_backend(path).infer(images)[0, 4:6] > 0).sum())
-    assert counts[0] > counts[1] > 0
+    backend = open_backend(make(network, tmp_path / "m_saved_model", format="saved_model", imgsz=HW, nms=True))
+    images = np.random.default_rng(0).integers(0, 256, (2, *HW, 3), dtype=np.uint8)
+    result = compare(TorchBackend(network), backend, [images[:1], images[1:]])
+    assert result.matched > 20
+    assert fault(result, "float32", 0.01) is None
 
 
 def graph(nodes: list[Any], x: tuple[int, ...], y: tuple[int, ...], **constants: Any) -> Any:
@@ -227,8 +215,9 @@ NODES = {
     "reshape": (["Reshape", ["x", "s"], {}], (1, 3, 2, 72), {"s": [0, 3, 2, -1]}),
     "slice": (["Slice", ["x", "a", "b", "c", "d"], {}], (1, 6, 4, 7), {"a": [-8, 0], "b": [2**62, -1], "c": [2, 3],
                                                                     "d": [2, 1]}),
-    "einsum": (["Einsum", ["x", "k"], {"equation": "bchw,hwo->obc"}], (4, 1, 6), {"k": np.resize(RANDOM, (9, 8, 4))}),
+    "matmul": (["MatMul", ["k", "x"], {}], (1, 6, 8), {"k": RANDOM.ravel()[:9]}),
     "pad": (["Pad", ["x", "s", "v"], {}], (1, 6, 10, 8), {"s": [0, 0, 1, 0, 0, 0, 0, 0], "v": np.float32(3)}),
+    "constants": (["Add", ["x", "s"], {}], (1, 6, 9, 8), {"s": RANDOM[0, :, :1, :1]}),
     "channelwise": (["Mul", ["x", "s"], {}], (1, 6, 9, 8), {"s": RANDOM[0, :, :1, :1]}),
 }  # fmt: skip
 
@@ -250,6 +239,19 @@ def test_operators_are_those_of_onnx(name: str, rescaled: bool) -> None:
     expected = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
     found = np.asarray(translate(model, rescaled=rescaled)(x.transpose(0, 2, 3, 1)))
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_sum_of_a_row_and_a_column() -> None:
+    """Keras' own addition takes one of them for a bias."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x", "sides"], ["n"], keepdims=0),
+        helper.make_node("Unsqueeze", ["n", "one"], ["row"]),
+        helper.make_node("Unsqueeze", ["n", "two"], ["column"]),
+        helper.make_node("Add", ["column", "row"], ["y"]),
+    ]
+    model = graph(nodes, (1, 3, 2, 2), (1, 3, 3), sides=[2, 3], one=[1], two=[2])
+    found = np.asarray(translate(model)(np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)))
+    np.testing.assert_array_equal(found[0], np.add.outer([9, 10, 11], [9, 10, 11]))
 
 
 def test_an_operator_without_translation_is_named() -> None:

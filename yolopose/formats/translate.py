@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -89,7 +88,8 @@ class _Values:
             found = [self.first(name) for name in inputs]
         results = OPERATORS[operator](self._keras, found, attributes)
         for name, result in zip(outputs, results if isinstance(results, (list, tuple)) else [results], strict=False):
-            self.set(name, result, last=last)
+            symbolic = self._keras.backend.is_keras_tensor(result)  # else all inputs were constants
+            self.set(name, result if symbolic else np.asarray(result), last=last)
 
     def _all_last(self, inputs: Sequence[str]) -> bool:
         """Whether some inputs have their channels last and all others are single numbers."""
@@ -143,6 +143,12 @@ def _padded(keras: Any, x: Any, kernel: Sequence[int], given: Mapping[str, Any],
     return keras.ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value), "valid"
 
 
+def _add(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
+    """A sum; as a difference where shapes differ: Keras takes (1, N, 1) + (1, 1, N) for a bias of N channels."""
+    x, y = inputs
+    return keras.ops.add(x, y) if tuple(x.shape) == tuple(y.shape) else keras.ops.subtract(x, -y)
+
+
 def _max_pool(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
     x, padding = _padded(keras, inputs[0], given["kernel_shape"], given, -np.inf)
     return keras.ops.max_pool(x, tuple(given["kernel_shape"]), tuple(given.get("strides", [1, 1])), padding)
@@ -191,22 +197,6 @@ def _unsqueeze(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> A
     return x
 
 
-def _einsum(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    """By a product and a sum, which every runtime has; TensorFlow.js in WebAssembly has no Einsum."""
-    left, result = given["equation"].decode().replace(" ", "").split("->")
-    terms = left.split(",")
-    labels = sorted(set(left) - {","}, key=left.index)
-    parts = []
-    for x, term in zip(inputs, terms, strict=True):
-        order = np.argsort([labels.index(label) for label in term]).tolist()
-        sizes = dict(zip(term, x.shape, strict=True))
-        parts.append(keras.ops.reshape(keras.ops.transpose(x, order), [sizes.get(label, 1) for label in labels]))
-    product = functools.reduce(keras.ops.multiply, parts)
-    summed = keras.ops.sum(product, axis=tuple(i for i, label in enumerate(labels) if label not in result))
-    kept = [label for label in labels if label in result]
-    return keras.ops.transpose(summed, [kept.index(label) for label in result])
-
-
 def _expand(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
     return keras.ops.broadcast_to(inputs[0], np.broadcast_shapes(tuple(inputs[0].shape), tuple(inputs[1].tolist())))
 
@@ -242,7 +232,7 @@ def _reduced(name: str) -> Operator:
 
 SPATIAL: Mapping[str, Operator] = {"Conv": _conv, "MaxPool": _max_pool, "Resize": _resize}  # channels last only
 ANY_ORDER: Mapping[str, Operator] = {
-    "Add": _named("add"),
+    "Add": _add,
     "And": _named("logical_and"),
     "Concat": lambda keras, inputs, given: keras.ops.concatenate(inputs, given["axis"]),
     "Div": _named("divide"),
@@ -261,7 +251,6 @@ OPERATORS: Mapping[str, Operator] = {
     **ANY_ORDER,
     "ArgMax": lambda keras, inputs, given: keras.ops.argmax(inputs[0], given["axis"], bool(given.get("keepdims", 1))),
     "Cast": _cast,
-    "Einsum": _einsum,
     "Expand": _expand,
     "Gather": _along("take"),
     "GatherElements": _along("take_along_axis"),
