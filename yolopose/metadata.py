@@ -18,6 +18,11 @@ DECODING = (
     "K keypoints x y in input pixels and, when D = 3, a visibility score; non-maximum suppression is left to the host"
 )
 
+SUPPRESSED = (
+    "output (B, N, 6 + K*D), after non-maximum suppression: box x1 y1 x2 y2 in input pixels, score, class; K keypoints "
+    "x y in input pixels and, when D = 3, a visibility score; best first, rows of zeros at the end"
+)
+
 
 @dataclass(frozen=True)
 class ModelInfo:

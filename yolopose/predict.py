@@ -280,7 +280,7 @@ def check_size(backend: Backend, config: PredictConfig | ValConfig) -> None:
     if fixed and size != fixed[1:]:
         raise UsageError(
             f"imgsz={asked}: this file takes {fixed[1]}x{fixed[2]} only, not {size[0]}x{size[1]}; "
-            f"leave imgsz out, or export with imgsz={size[0]},{size[1]} or dynamic=True"
+            f"leave imgsz out, or export it with imgsz={size[0]},{size[1]}"
         )
     if not fixed and size != tuple(np.broadcast_to(config.imgsz, 2)):
         log.warning(f"imgsz={asked}: rounded up to {size[0]}x{size[1]}, multiples of the stride {backend.info.stride}")

@@ -242,3 +242,13 @@ def test_an_older_file_is_replaced_only_by_a_complete_one(
         make(network, target, opset=OLD)
     assert target.read_bytes() == static.read_bytes()
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_suppresses_says_what_it_gives_out(network: Any, images: np.ndarray, tmp_path: Path) -> None:
+    path = make(network, tmp_path / "m.onnx", opset=OLD, nms=True, conf=0.4, max_det=7)
+    said = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    assert said["decoding"].startswith("output (B, N, 6 + K*D), after non-maximum suppression")
+    assert (said["nms"], said["conf"], said["max_det"]) == ("True", "0.4", "7")
+    backend = open_backend(path)
+    assert backend.info.extra["nms"] is True
+    assert max(len(rows) for rows in backend.candidates(images, 0.0)) <= 7

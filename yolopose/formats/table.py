@@ -25,7 +25,7 @@ from yolopose.formats.tensorrt import export_tensorrt, open_tensorrt
 from yolopose.formats.tfjs import export_tfjs, open_tfjs
 from yolopose.formats.tflite import export_tflite, open_tflite
 from yolopose.formats.torchscript import export_torchscript, open_torchscript
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import SUPPRESSED, ModelInfo
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -214,6 +214,8 @@ def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
     rights = {"license": "not stated: that of the checkpoint and of its training data", "data_card": "not stated"}
     extra = rights | network.info.extra | {"precision": precision, "version": __version__}
     if config.nms:
+        within = config.format != "coreml"  # its own layer drops keypoints: whoever runs the file suppresses
+        extra |= {"decoding": SUPPRESSED} if within else {}
         extra |= {"nms": True} | {key: getattr(config, key) for key in sorted(SUPPRESSION)}
     return replace(network.info, imgsz=(h, w), batch=config.batch, dynamic=config.dynamic, extra=extra)
 
