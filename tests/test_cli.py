@@ -74,6 +74,7 @@ def test_mistakes_take_one_line(
         (["--help"], "Exit codes"),
         (["version"], __version__),
         (["checks"], "onnxruntime"),
+        (["formats"], "name_openvino_model"),
         (["cfg"], "close_mosaic"),
         (["predict", "help"], "max_det"),
         (["pose", "train", "--help"], "warmup_epochs"),

@@ -20,7 +20,8 @@ yolopose {version}: find people and keypoints with YOLOv8-pose (Apache-2.0)
 {modes}
 
   yolo MODE help     the arguments of a mode          yolo cfg       all arguments and their defaults
-  yolo checks        versions and devices             yolo version   {version}
+  yolo checks        versions and devices             yolo formats   what export writes
+  yolo version       {version}
 
   yolo predict model=yolov8n-pose.pt source=photo.jpg
   yolo val model=best.pt data=coco8-pose.yaml imgsz=640
@@ -55,6 +56,7 @@ def _run(words: list[str]) -> int:
         raise UsageError(f"{words[0]}: yolopose knows the task 'pose' only")
     command = words[0].removeprefix("--") if words else "help"
     special = {"help": _help, "h": _help, "-h": _help, "version": _version, "checks": _checks, "cfg": _cfg}
+    special["formats"] = _formats
     if command in special:
         log.info(special[command]())
         return 0
@@ -166,6 +168,19 @@ def _mode_help(mode: str) -> str:
 def _cfg() -> str:
     """The arguments of all modes."""
     return "\n\n".join("\n".join([mode, *_rows(mode)]) for mode in MODES)
+
+
+def _formats() -> str:
+    """What export writes: formats, their files and the arguments they take."""
+    from yolopose.formats.table import FORMATS
+
+    lines = [f"  {'':<16} {'format=':<12} {'file':<24} arguments"]
+    for row in FORMATS:
+        taken = " ".join(sorted(row.options)) if row.export else "(the checkpoint itself)"
+        lines.append(f"  {row.title:<16} {row.argument:<12} {'name' + row.suffix:<24} {taken}")
+    return "\n".join(
+        [*lines, "", "All take imgsz, data, verify and out; nms also conf, iou, max_det and agnostic_nms."]
+    )
 
 
 def _checks() -> str:

@@ -10,6 +10,7 @@ from builders import make_network
 from yolopose.config import ExportConfig, arguments
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.table import COMMON, FORMATS, export, format_of, needs_torch, open_backend
+from yolopose.weights import Places
 
 
 def test_rows_are_distinct_and_their_options_exist() -> None:
@@ -73,3 +74,11 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("yolopose.formats.onnx._graph", missing)
     with pytest.raises(PoseError, match=r"needs onnx: pip install 'yolopose\[train\]'"):
         export(make_network(), ExportConfig(out=str(tmp_path / "m.onnx")))
+
+
+def test_the_package_itself_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)
+    bundled = Places().asset("yolov8n-face.pt")
+    assert export(bundled, ExportConfig(format="torchscript", imgsz=64)) == Path("yolov8n-face.torchscript")
+    assert [file.name for file in tmp_path.iterdir()] == ["yolov8n-face.torchscript"]

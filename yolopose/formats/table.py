@@ -26,6 +26,7 @@ from yolopose.formats.tfjs import export_tfjs, open_tfjs
 from yolopose.formats.tflite import export_tflite, open_tflite
 from yolopose.formats.torchscript import export_torchscript, open_torchscript
 from yolopose.metadata import SUPPRESSED, ModelInfo
+from yolopose.weights import Places
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -221,12 +222,16 @@ def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
 
 
 def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> Path:
-    """Where the file goes: `out`, or the model's own name with the format's suffix."""
+    """Where the file goes: `out`, or the model's own name with the format's suffix.
+
+    Beside the model, but not into the package or the cache of downloads: those of a bare name go to the current folder.
+    """
     if config.out:
         target = Path(config.out)
         if not target.name.endswith(row.suffix):
             raise UsageError(f"out={config.out}: format={row.argument} needs a name that ends in {row.suffix}")
         return target
     source = model if isinstance(model, (str, Path)) else config.model or "model.pt"
-    path = Path(source)
-    return path.with_name(path.stem + row.suffix)
+    path, places = Path(source), Places()
+    ours = path.resolve().parent in (places.asset("").resolve(), places.cached("").resolve())
+    return (Path() if ours else path.parent) / (path.stem + row.suffix)
