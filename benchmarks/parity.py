@@ -33,7 +33,7 @@ def measure(arguments: argparse.Namespace, config: ExportConfig) -> dict[str, An
         reference = open_backend(arguments.model, device="cpu")
         other = open_backend(export(arguments.model, config), device="cpu")
     except PoseError as e:
-        return {"failure": str(e)}
+        return {"failure": str(e).replace(f"{Path(config.out or '').parent}/", "")}
     images = [letterboxed(path, other.info) for path in sorted(arguments.images.glob("*.jpg"))]
     return compare(reference, other, images).facts()
 
