@@ -24,6 +24,7 @@ from yolopose.formats.table import export
 ASSETS = Path(__file__).resolve().parents[1] / "yolopose" / "assets"
 FACTS = {
     "license": "research data: non-commercial use of these weights; see yolov8n-face.md",
+    "data_card": "yolov8n-face.md, beside the file in the package",
     "data": "WIDER FACE (part of the validation set), 300-W (HELEN, AFW), YouTube Faces",
 }
 LEAST = 1024  # smaller constants stay float32: they hold no weights to speak of
