@@ -81,8 +81,9 @@ def export_ours(name: str, arguments: argparse.Namespace, folder: Path) -> Path 
     words += [f"data={arguments.data}"] if options.get("int8") and arguments.data else []
     command = [sys.executable, "-m", "yolopose", "export", f"model={model}", "imgsz=640", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-    return Path(last[0].removeprefix("saved as ")) if done.returncode == 0 else last[0]
+    said = done.stdout if done.returncode == 0 else done.stderr
+    last = said.strip().splitlines()[-1]
+    return Path(last.removeprefix("saved as ")) if done.returncode == 0 else last
 
 
 def export_peer(kind: str, arguments: argparse.Namespace, folder: Path, environment: dict[str, str]) -> Path:
