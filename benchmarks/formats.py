@@ -47,6 +47,7 @@ AIMS = (
     ("onnx", "onnx", None),
     ("onnx int8", "onnx", 1.8),
     ("openvino", "openvino", 1.15),
+    ("openvino bf16", "openvino", 1.15),  # what the peer's computes in where the CPU has it, OpenVINO's default
     ("openvino", "onnx", None),
     ("openvino bf16", "onnx", 2.4),
     ("openvino int8", "onnx", 3.0),
