@@ -25,9 +25,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from predict import machine
+from contenders import HERE, SHARED, machine
 
-HERE = Path(__file__).resolve().parent
 BATCHES = 30  # of the loader, at most
 AIMS = {  # our figure, the peer's, the ratio we want
     "loader": ("loader", "loader", 1.5),
@@ -175,11 +174,10 @@ def ratios(figures: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
 
 def main() -> None:
     """Run the benchmark, or one of its measurements."""
-    shared = HERE.parents[1] / "shared"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="Python of an environment that has Ultralytics")
-    parser.add_argument("--model", type=Path, default=shared / "golden" / "natural-n17.pt")
-    parser.add_argument("--data", type=Path, default=shared / "data" / "pose" / "data.yaml")
+    parser.add_argument("--model", type=Path, default=SHARED / "golden" / "natural-n17.pt")
+    parser.add_argument("--data", type=Path, default=SHARED / "data" / "pose" / "data.yaml")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--workers", type=int, default=2)
