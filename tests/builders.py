@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,3 +137,22 @@ def make_dataset(root: Path, count: int = 6, k: int = 5, *, hw: tuple[int, int] 
         f"train: images\nval: images\nkpt_shape: [{k}, 3]\nflip_idx: {flip}\nnames: [thing]\n{extra}"
     )
     return root / "data.yaml"
+
+
+def same_as_torch(path: Path, network: PoseNet, images: np.ndarray, tolerance: float = 1e-5, **options: Any) -> Any:
+    """Open the file and compare it with torch on `images`; `tolerance` is relative to the largest number."""
+    from yolopose.formats.pytorch import TorchBackend
+    from yolopose.formats.table import open_backend
+
+    backend = open_backend(path, device="cpu", **options)
+    expected = TorchBackend(network).infer(images)
+    found = backend.infer(images)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+    return backend
+
+
+def each_in_a_thread(backend: Backend, images: np.ndarray) -> np.ndarray:
+    """What a backend finds in the images when each is asked for by a thread of its own, all at once."""
+    with ThreadPoolExecutor(len(images)) as pool:
+        return np.concatenate(list(pool.map(lambda image: backend.infer(image[None]), images)))

@@ -1,6 +1,5 @@
 """ncnn: a folder made by pnnx finds in ncnn what the network finds in torch."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from builders import each_in_a_thread
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
@@ -73,15 +73,7 @@ def test_batches_floats_and_threads(folder: Path) -> None:
     assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole, np.concatenate([backend.infer(image[None]) for image in images]))
     np.testing.assert_array_equal(whole, backend.infer(images.astype(np.float32) / 255))
-    found: list[Any] = [None] * 3
-    workers = [
-        threading.Thread(target=lambda i=i: found.__setitem__(i, backend.infer(images[i : i + 1]))) for i in range(3)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    np.testing.assert_array_equal(whole, np.concatenate(found))
+    np.testing.assert_array_equal(whole, each_in_a_thread(backend, images))
 
 
 def test_other_sizes_are_refused(folder: Path) -> None:

@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import OWN_SPEC
+from builders import OWN_SPEC, each_in_a_thread
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
@@ -69,15 +68,7 @@ def test_batches_and_threads(folder: Path) -> None:
     whole = backend.infer(images)
     assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole, backend.infer(images.astype(np.float32) / 255))
-    found: list[Any] = [None] * 3
-    workers = [
-        threading.Thread(target=lambda i=i: found.__setitem__(i, backend.infer(images[i : i + 1]))) for i in range(3)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    np.testing.assert_array_equal(whole, np.concatenate(found))
+    np.testing.assert_array_equal(whole, each_in_a_thread(backend, images))
 
 
 def test_other_sizes_are_refused(folder: Path) -> None:

@@ -1,14 +1,13 @@
 """TensorFlow's files give what torch gives, on photographs; the translation from ONNX what ONNX Runtime gives."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from builders import OWN_SPEC, make_network
+from builders import OWN_SPEC, each_in_a_thread, make_network
 from onnx import TensorProto, helper
 
 from yolopose.config import ExportConfig
@@ -111,11 +110,7 @@ def test_batches_and_threads(saved_model: Path) -> None:
     images = np.concatenate(photographs(backend.info)[:3])
     alone = [backend.infer(images[i : i + 1])[0] for i in range(3)]
     np.testing.assert_array_equal(backend.infer(images), alone)
-    with ThreadPoolExecutor(3) as pool:
-        for expected, found in zip(
-            alone, pool.map(lambda i: backend.infer(images[i : i + 1])[0], range(3)), strict=True
-        ):
-            np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(each_in_a_thread(backend, images), alone)
     np.testing.assert_array_equal(backend.infer((images / np.float32(255)).astype(np.float32)), alone)
 
 

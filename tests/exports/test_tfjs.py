@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import each_in_a_thread
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
@@ -87,15 +87,7 @@ def test_batches_threads_and_other_sizes(folder: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, *HW, 3), dtype=np.uint8)
     expected = backend.infer(images)
     assert expected.shape == (3, 20, 1680)
-    found: dict[int, Any] = {}
-    threads = [
-        threading.Thread(target=lambda i=i: found.update({i: backend.infer(images[i : i + 1])[0]})) for i in range(3)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    np.testing.assert_array_equal([found[i] for i in range(3)], expected)
+    np.testing.assert_array_equal(each_in_a_thread(backend, images), expected)
     with pytest.raises(PoseError, match="256x320 only, got 320x320"):
         backend.infer(np.zeros((1, 320, 320, 3), np.uint8))
 

@@ -1,7 +1,6 @@
 """TF Lite: files of LiteRT's converter find in LiteRT what the network finds in torch."""
 
 import json
-import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_network
+from builders import each_in_a_thread, make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
@@ -154,15 +153,8 @@ def test_batches_floats_and_threads(small: Any, tiny: Path, images: np.ndarray) 
     reference = expected(small, images)
     np.testing.assert_allclose(whole, reference, atol=1e-5 * np.abs(reference).max())
     np.testing.assert_array_equal(whole, backend.infer(images.astype(np.float32) / np.float32(255)))
-    found: list[Any] = [None] * 12
-    workers = [
-        threading.Thread(target=lambda i=i: found.__setitem__(i, backend.infer(images[i % 3][None]))) for i in range(12)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    np.testing.assert_array_equal(np.concatenate(found), np.concatenate([whole] * 4))
+    found = each_in_a_thread(backend, np.concatenate([images] * 4))
+    np.testing.assert_array_equal(found, np.concatenate([whole] * 4))
 
 
 def test_other_sizes_and_devices_are_refused(tiny: Path, caplog: pytest.LogCaptureFixture) -> None:

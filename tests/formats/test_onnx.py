@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from builders import make_network
+from builders import make_network, same_as_torch
 from onnx import TensorProto, helper
 
 from yolopose.config import ExportConfig
@@ -18,16 +18,6 @@ from yolopose.geometry.boxes import cxcywh_to_xyxy
 
 HW = (64, 96)
 OLD = 17  # torch's older exporter, which is faster
-
-
-@pytest.fixture(scope="module")
-def network() -> Any:
-    return make_network(classes=2)
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (3, *HW, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +34,6 @@ def dynamic(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(network: Any, path: Path, **options: Any) -> Path:
     return export(network, ExportConfig(**({"imgsz": HW} | options), out=str(path)))
-
-
-def same(path: Path, network: Any, images: np.ndarray, tolerance: float = 1e-5, **options: Any) -> Any:
-    """Open the file and compare it with torch on `images`; `tolerance` is relative to the largest number."""
-    backend = open_backend(path, device="cpu", **options)
-    expected = TorchBackend(network).infer(images)
-    found = backend.infer(images)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
-    return backend
 
 
 def change(path: Path, target: Path, metadata: dict[str, str] | None, edit: Any = None) -> Path:
@@ -73,7 +53,7 @@ def change(path: Path, target: Path, metadata: dict[str, str] | None, edit: Any 
 )
 def test_newest_exporter(network: Any, images: np.ndarray, tmp_path: Path, options: dict[str, Any]) -> None:
     path = make(network, tmp_path / "m.onnx", **options)
-    backend = same(path, network, images)
+    backend = same_as_torch(path, network, images)
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert model.opset_import[0].version == 18
@@ -82,7 +62,7 @@ def test_newest_exporter(network: Any, images: np.ndarray, tmp_path: Path, optio
     assert backend.info.to_dict()["precision"] == "float32"
     if options:
         other = np.random.default_rng(1).integers(0, 256, (2, 160, 32, 3), dtype=np.uint8)
-        same(path, network, other)
+        same_as_torch(path, network, other)
 
 
 def test_static_and_dynamic_axes_are_named(static: Path, dynamic: Path) -> None:
@@ -106,7 +86,7 @@ def test_metadata_survive(network: Any, static: Path) -> None:
 
 def test_half_computes_in_16_bit_and_decodes_in_32(network: Any, images: np.ndarray, tmp_path: Path) -> None:
     path = make(network, tmp_path / "m.onnx", opset=OLD, half=True)
-    backend = same(path, network, images, tolerance=3e-3)
+    backend = same_as_torch(path, network, images, tolerance=3e-3)
     assert backend.precision == "float16"
     graph = onnx.load(path).graph
     assert all(v.type.tensor_type.elem_type == TensorProto.FLOAT for v in (*graph.input, *graph.output))
@@ -116,7 +96,7 @@ def test_half_computes_in_16_bit_and_decodes_in_32(network: Any, images: np.ndar
 
 def test_fixed_batch(network: Any, images: np.ndarray, tmp_path: Path) -> None:
     path = make(network, tmp_path / "m.onnx", opset=OLD, batch=2, simplify=False)
-    assert same(path, network, images).fixed_shape == (2, *HW)
+    assert same_as_torch(path, network, images).fixed_shape == (2, *HW)
 
 
 def test_sizes_are_rounded_up(network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -126,17 +106,17 @@ def test_sizes_are_rounded_up(network: Any, tmp_path: Path, caplog: pytest.LogCa
 
 def test_ultralytics_metadata(network: Any, images: np.ndarray, static: Path, dynamic: Path, tmp_path: Path) -> None:
     theirs = {"task": "pose", "stride": "32", "imgsz": "[64, 96]", "names": "{0: 'a', 1: 'b'}", "kpt_shape": "[5, 3]"}
-    backend = same(change(static, tmp_path / "s.onnx", theirs), network, images)
+    backend = same_as_torch(change(static, tmp_path / "s.onnx", theirs), network, images)
     assert backend.info.names == {0: "a", 1: "b"}
-    assert same(change(dynamic, tmp_path / "d.onnx", theirs), network, images[:, :32]).fixed_shape is None
+    assert same_as_torch(change(dynamic, tmp_path / "d.onnx", theirs), network, images[:, :32]).fixed_shape is None
 
 
 def test_no_metadata(images: np.ndarray, tmp_path: Path, static: Path, network: Any) -> None:
     one = make_network()
     bare = change(make(one, tmp_path / "m.onnx", opset=OLD), tmp_path / "bare.onnx", None)
-    assert same(bare, one, images).info.kpt_shape == (5, 3)
+    assert same_as_torch(bare, one, images).info.kpt_shape == (5, 3)
     two = change(static, tmp_path / "two.onnx", None)
-    assert same(two, network, images, kpt_shape=(5, 3)).info.names == {0: "class0", 1: "class1"}
+    assert same_as_torch(two, network, images, kpt_shape=(5, 3)).info.names == {0: "class0", 1: "class1"}
     with pytest.raises(PoseError, match="kpt_shape"):
         open_backend(two)
 
@@ -155,7 +135,7 @@ def test_half_precision_input_and_output(network: Any, images: np.ndarray, stati
             graph.node.insert(0 if first else len(graph.node), node)
 
     metadata = {p.key: p.value for p in onnx.load(static).metadata_props if p.key != "precision"}
-    backend = same(change(static, tmp_path / "m.onnx", metadata, edit), network, images, tolerance=2e-3)
+    backend = same_as_torch(change(static, tmp_path / "m.onnx", metadata, edit), network, images, tolerance=2e-3)
     assert backend.precision == "float16"
 
 

@@ -9,27 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import make_network
+from builders import make_network, same_as_torch
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
-from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
 from yolopose.formats.torchscript import CONFIG
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 
 HW = (64, 96)
-
-
-@pytest.fixture(scope="module")
-def network() -> Any:
-    return make_network(classes=2)
-
-
-@pytest.fixture(scope="module")
-def images() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (3, *HW, 3), dtype=np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +29,6 @@ def static(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(network: Any, path: Path, **options: Any) -> Path:
     return export(network, ExportConfig(**({"imgsz": HW} | options), format="torchscript", out=str(path)))
-
-
-def same(path: Path, network: Any, images: np.ndarray, tolerance: float = 1e-5, **options: Any) -> Any:
-    """Open the file and compare it with torch on `images`; `tolerance` is relative to the largest number."""
-    backend = open_backend(path, device="cpu", **options)
-    expected = TorchBackend(network).infer(images)
-    found = backend.infer(images)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
-    return backend
 
 
 def facts(path: Path) -> dict[str, Any]:
@@ -69,18 +48,18 @@ def theirs(path: Path, module: Callable[..., Any], metadata: Any, *sizes: int) -
 
 def test_static(network: Any, images: np.ndarray, static: Path) -> None:
     assert list(static.parent.iterdir()) == [static]
-    backend = same(static, network, images)
+    backend = same_as_torch(static, network, images)
     assert (backend.fixed_shape, backend.precision, backend.device) == ((1, *HW), "float32", "cpu")
-    same(static, network, images.astype(np.float32) / 255)
+    same_as_torch(static, network, images.astype(np.float32) / 255)
     with pytest.raises(PoseError, match="64x96 only, got 32x64"):
         backend.infer(images[:, :32, :64])
 
 
 def test_dynamic(network: Any, images: np.ndarray, tmp_path: Path) -> None:
     path = make(network, tmp_path / "m.torchscript", dynamic=True, batch=2)
-    backend = same(path, network, images)
+    backend = same_as_torch(path, network, images)
     assert (backend.fixed_shape, backend.info.dynamic) == (None, True)
-    same(path, network, np.random.default_rng(1).integers(0, 256, (1, 160, 32, 3), dtype=np.uint8))
+    same_as_torch(path, network, np.random.default_rng(1).integers(0, 256, (1, 160, 32, 3), dtype=np.uint8))
 
 
 def test_nothing_in_a_file_is_bound_to_the_cpu(network: Any, static: Path, tmp_path: Path) -> None:
@@ -93,7 +72,7 @@ def test_optimize_lays_the_weights_channels_last(
     network: Any, images: np.ndarray, tmp_path: Path, optimize: bool
 ) -> None:
     path = make(network, tmp_path / "m.torchscript", optimize=optimize, batch=2)
-    assert same(path, network, images).fixed_shape == (2, *HW)
+    assert same_as_torch(path, network, images).fixed_shape == (2, *HW)
     module = torch.jit.load(path)
     nodes = module.graph.findAllNodes("prim::Constant")
     weights = [node.t("value") for node in nodes if node.output().type().kind() == "TensorType"]
@@ -104,7 +83,7 @@ def test_optimize_lays_the_weights_channels_last(
 
 def test_half_computes_in_16_bit_and_decodes_in_32(network: Any, images: np.ndarray, tmp_path: Path) -> None:
     path = make(network, tmp_path / "m.torchscript", half=True)
-    assert same(path, network, images, tolerance=3e-3).precision == "float16"
+    assert same_as_torch(path, network, images, tolerance=3e-3).precision == "float16"
     assert path.stat().st_size < 0.6 * make(network, tmp_path / "n.torchscript").stat().st_size
 
 
@@ -124,7 +103,7 @@ def test_ultralytics_metadata(network: Any, images: np.ndarray, tmp_path: Path, 
         "args": {"batch": 1, "quantize": None, "nms": None, "dynamic": dynamic}, "kpt_shape": [5, 3],
     }  # fmt: skip
     path = theirs(tmp_path / "m.torchscript", network.eval(), metadata)
-    backend = same(path, network, images)
+    backend = same_as_torch(path, network, images)
     assert backend.info.names == {0: "a", 1: "b"}
     assert backend.fixed_shape == (None if dynamic else (1, *HW))
 
@@ -143,7 +122,7 @@ def test_half_precision_input(network: Any, images: np.ndarray, tmp_path: Path) 
     metadata = {"imgsz": list(HW), "names": {"0": "a", "1": "b"}, "kpt_shape": [5, 3]}
     traced = torch.jit.trace(Half(), torch.zeros(1, 3, *HW, dtype=torch.float16), check_trace=False)
     torch.jit.save(traced, str(tmp_path / "m.torchscript"), _extra_files={CONFIG: json.dumps(metadata)})
-    assert same(tmp_path / "m.torchscript", network, images, 2e-3).precision == "float16"
+    assert same_as_torch(tmp_path / "m.torchscript", network, images, 2e-3).precision == "float16"
 
 
 def test_suppression_within_the_file(images: np.ndarray, tmp_path: Path) -> None:
