@@ -143,10 +143,10 @@ class YOLO:
 
     def _export(self, config: ExportConfig) -> Path:
         """`export` with arguments that are checked; the file is named after the model's own unless told otherwise."""
-        if config.model is None and self.ckpt_path is not None:
-            config = replace(config, model=str(self.ckpt_path))
         from yolopose.evaluate.verify import check_export
 
+        if config.model is None and self.ckpt_path is not None:
+            config = replace(config, model=str(self.ckpt_path))
         return export_file(self.model, config, check_export if config.verify else None)
 
     @property

@@ -3,17 +3,19 @@
 import numpy as np
 import pytest
 
-from yolopose.formats.base import OpenOptions, in_batches_of, select, to_nchw
+from yolopose.formats.base import OpenOptions, in_batches_of, select, to_nchw, to_nhwc
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_input_is_rgb_planes_from_0_to_1(dtype: type) -> None:
+def test_input_is_rgb_from_0_to_1(dtype: type) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     given = images if dtype is np.uint8 else images.astype(np.float32) / np.float32(255)
-    planes = to_nchw(given)
-    assert planes.shape == (2, 3, 5, 7)
+    planes, pixels = to_nchw(given), to_nhwc(given)
+    assert (planes.shape, pixels.shape) == ((2, 3, 5, 7), images.shape)
     assert planes.flags.c_contiguous
+    assert pixels.flags.c_contiguous
+    np.testing.assert_array_equal(pixels, planes.transpose(0, 2, 3, 1))
     for b, c, i, j in np.ndindex(2, 3, 5, 7):
         assert planes[b, c, i, j] == np.float32(images[b, i, j, 2 - c]) / np.float32(255)
 

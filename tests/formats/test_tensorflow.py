@@ -5,15 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import make_network, make_photo
+from builders import make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
-from yolopose.formats.base import to_nchw
 from yolopose.formats.edgetpu import WHOLE
 from yolopose.formats.sparse import Raw, decode_cells
 from yolopose.formats.table import export, format_of, open_backend
-from yolopose.formats.tensorflow import to_nhwc
 
 
 @pytest.mark.parametrize("name", ["m.pb", "m_saved_model"])
@@ -45,15 +43,6 @@ def test_a_missing_interpreter_is_named(tmp_path: Path, monkeypatch: pytest.Monk
         (tmp_path / name).write_bytes(b"nothing")
         with pytest.raises(PoseError, match="pip install 'ai-edge-litert'"):
             open_backend(tmp_path / name)
-
-
-def test_pixels_are_those_of_other_formats() -> None:
-    images = np.stack([make_photo((32, 48), (3, 4, 30, 20)), make_photo((32, 48))])
-    images[0, 5, 7] = 1, 2, 3
-    planes = to_nchw(images).transpose(0, 2, 3, 1)
-    np.testing.assert_array_equal(to_nhwc(images), planes)
-    np.testing.assert_array_equal(to_nhwc((images / np.float32(255)).astype(np.float32)), planes)
-    assert to_nhwc(images).flags.c_contiguous
 
 
 @pytest.mark.parametrize(("k", "d"), [(5, 3), (4, 2)])

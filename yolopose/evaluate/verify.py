@@ -19,7 +19,7 @@ from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import write_text
 from yolopose.formats.base import Array, Backend, Float, OpenOptions
-from yolopose.formats.calibration import letterboxed, sample_photographs
+from yolopose.formats.calibration import evenly, letterboxed, sample_photographs
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import format_of, open_backend
 from yolopose.geometry.boxes import cxcywh_to_xyxy, iou_matrix, nms
@@ -232,8 +232,8 @@ def run(config: VerifyConfig) -> int:
     reference, other = (open_backend(path, device=config.device) for path in (config.a, config.b))
     shape = other if other.fixed_shape else reference
     photographs = load_data(config.data).split(config.split) if config.data else sample_photographs()
-    chosen = np.linspace(0, len(photographs) - 1, min(len(photographs), MOST_IMAGES)).astype(int)
-    result = compare(reference, other, [letterboxed(photographs[i], shape.info) for i in chosen])
+    images = [letterboxed(path, shape.info) for path in evenly(photographs, MOST_IMAGES)]
+    result = compare(reference, other, images)
     log.info(f"{config.a} ({reference.precision}) and {config.b} ({other.precision}):")
     for line in result.lines():
         log.info(line)

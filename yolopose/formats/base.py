@@ -82,6 +82,11 @@ def as_exported(name: str, precision: str, options: OpenOptions) -> None:
     """
     if options.device not in (None, "", "auto", "cpu"):
         raise UsageError(f"device={options.device}: {name} runs on the CPU only; leave it out")
+    keep_precision(name, precision, options)
+
+
+def keep_precision(name: str, precision: str, options: OpenOptions) -> None:
+    """For runtimes that compute in the `precision` of the file: warn when something else is wanted."""
     if (options.half and precision != "float16") or options.bf16:
         log.warning(f"{name}: computes in {precision}, as it was exported; half and bf16 change nothing")
 
@@ -106,6 +111,12 @@ def to_nchw(images: Array) -> Float:
         for source, plane in zip(cv2.split(image), planes[::-1], strict=True):  # B G R into the planes of R G B
             np.divide(source, scale, out=plane)
     return out
+
+
+def to_nhwc(images: Array) -> Float:
+    """(B, H, W, 3) BGR uint8, or float32 from 0 to 1 → (B, H, W, 3) RGB float32 from 0 to 1, contiguous."""
+    scale = np.float32(255 if images.dtype == np.uint8 else 1)
+    return np.divide(to_rgb(images), scale, dtype=np.float32)
 
 
 def to_rgb(images: Array) -> Array:

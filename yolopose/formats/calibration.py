@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,12 @@ def calibration_images(info: ModelInfo, data: str | None) -> list[Array]:
     if data is None:
         log.warning("int8: calibrated on the 8 packaged photographs; data=YAML of the model's own data is better")
     paths = sample_photographs() if data is None else load_data(data).split("train")
-    chosen = np.linspace(0, len(paths) - 1, min(len(paths), CALIBRATION_IMAGES)).astype(int)
-    return [letterboxed(paths[i], info) for i in chosen]
+    return [letterboxed(path, info) for path in evenly(paths, CALIBRATION_IMAGES)]
+
+
+def evenly(paths: Sequence[Path], most: int) -> list[Path]:
+    """At most `most` of the paths, the first and the last among them, evenly spaced."""
+    return [paths[i] for i in np.linspace(0, len(paths) - 1, min(len(paths), most)).astype(int)]
 
 
 def letterboxed(path: Path, info: ModelInfo, imgsz: tuple[int, int] | None = None) -> Array:

@@ -9,7 +9,6 @@ compiler takes is, by the same code, on CPUs.
 from __future__ import annotations
 
 import ctypes
-import math
 import re
 import shutil
 import sys
@@ -36,12 +35,13 @@ from yolopose.formats.base import (
     as_exported,
     in_batches_of,
     refuse_other_shape,
+    to_nhwc,
 )
 from yolopose.formats.calibration import calibration_images
 from yolopose.formats.describe import describe
 from yolopose.formats.quiet import quiet
-from yolopose.formats.sparse import Raw, decode_cells
-from yolopose.formats.tensorflow import images_spec, keras_model, to_nhwc
+from yolopose.formats.sparse import Raw, decode_cells, logit_threshold
+from yolopose.formats.tensorflow import images_spec, keras_model
 from yolopose.formats.tflite import TfliteBackend, open_interpreter, quantised, read_metadata, write_metadata
 from yolopose.metadata import ModelInfo
 
@@ -99,7 +99,7 @@ class EdgeTpuBackend(Backend):
 
     def _decode(self, maps: Sequence[Array], conf: float) -> Float:
         """Integers (h·w, c) → decoded rows (M, 4+C+K·D) of the cells that may score above `conf`, all of them at 0."""
-        threshold = math.log(conf / (1 - conf)) - 1e-3 if 0 < conf < 1 else -math.inf  # with room for rounding
+        threshold = logit_threshold(conf)
         rows = [np.empty((0, self.info.channels), np.float32)]
         for i, level in enumerate(self._levels):
             bins, logits, points = maps[3 * i : 3 * i + 3]
@@ -151,8 +151,12 @@ def open_edgetpu(path: Path, options: OpenOptions) -> Backend:
         PoseError: a compiled file without chip and without that, one that LiteRT cannot read, or no pose network.
         UsageError: another device than the CPU for a file that runs there.
     """
-    driver = _driver() if CUSTOM in path.read_bytes() else None
-    interpreter = open_interpreter(path, options, [driver]) if driver else _on_cpu(path, options)
+    compiled = CUSTOM in path.read_bytes()
+    driver = _driver() if compiled else None
+    if compiled and driver is None:
+        interpreter = _uncompiled(path, options)
+    else:
+        interpreter = open_interpreter(path, options, [driver] if driver else ())
     maps, metadata = _maps(interpreter), _metadata(path)
     entry = interpreter.get_input_details()[0]["shape"].tolist()
     shapes = [one.shape for one in maps]
@@ -197,11 +201,8 @@ def _driver() -> Any:
         return None
 
 
-def _on_cpu(path: Path, options: OpenOptions) -> Any:
-    """An interpreter of a file that is not compiled, or of what lies within a compiled one."""
-    whole = path.read_bytes()
-    if CUSTOM not in whole:
-        return open_interpreter(path, options)
+def _uncompiled(path: Path, options: OpenOptions) -> Any:
+    """An interpreter, on the CPU, of the 8-bit file that lies within a compiled one."""
     missing = f"{path}: no Edge TPU here, or not its driver libedgetpu (https://coral.ai/software)"
     try:
         with zipfile.ZipFile(path) as archive:

@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolopose.config import ExportConfig
-from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, refuse_other_shape, to_nchw
+from yolopose.formats.base import (
+    Array,
+    Backend,
+    Float,
+    OpenOptions,
+    in_batches_of,
+    keep_precision,
+    refuse_other_shape,
+    to_nchw,
+)
 from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.quantize import batches, quantised_onnx
 from yolopose.metadata import ModelInfo
@@ -79,8 +87,7 @@ def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
     metadata = session.get_modelmeta().custom_metadata_map
     info = describe(str(path), metadata, inputs[0].shape, outputs[0].shape, options.kpt_shape)
     backend = OnnxBackend(str(path), session, info)
-    if (options.half and backend.precision != "float16") or options.bf16:
-        log.warning(f"{path}: computes in {backend.precision}, as it was exported; half and bf16 change nothing")
+    keep_precision(str(path), backend.precision, options)
     return backend
 
 

@@ -64,7 +64,7 @@ class SparseHead:
 
         `rows` is the height of the input in pixels. None when more than `most` cells hold something.
         """
-        threshold = log(conf / (1 - conf)) - 1e-3 if 0 < conf < 1 else -inf  # with room for rounding; exact below
+        threshold = logit_threshold(conf)
         cells = [np.nonzero(level.max(3) > threshold) for level in logits]
         if sum(len(image) for image, _, _ in cells) > most:
             return None
@@ -139,6 +139,11 @@ def _apply(layer: Layer, x: Float) -> Float:
             out[i : i + ROWS, j : j + columns] = x[i : i + ROWS] @ layer.weight[:, j : j + columns]
     out += layer.bias
     return out
+
+
+def logit_threshold(conf: float) -> float:
+    """A logit that every score above `conf` exceeds, and with room for rounding few others do."""
+    return log(conf / (1 - conf)) - 1e-3 if 0 < conf < 1 else -inf
 
 
 def sigmoid(x: Float) -> Float:

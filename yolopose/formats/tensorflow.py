@@ -21,7 +21,7 @@ from yolopose.formats.base import (
     as_exported,
     in_batches_of,
     refuse_other_shape,
-    to_rgb,
+    to_nhwc,
 )
 from yolopose.formats.describe import (
     METADATA,
@@ -81,12 +81,6 @@ class TensorflowBackend(Backend):
         with tf.device(CPU):
             output = np.asarray(self._function.run(tf.constant(to_nhwc(images))), np.float32)
         return decoded(output, len(self.info.names)) if self._end_to_end else output
-
-
-def to_nhwc(images: Array) -> Float:
-    """(B, H, W, 3) BGR uint8, or float32 from 0 to 1 → (B, H, W, 3) RGB float32 from 0 to 1, contiguous."""
-    scale = np.float32(255 if images.dtype == np.uint8 else 1)
-    return np.divide(to_rgb(images), scale, dtype=np.float32)
 
 
 def open_saved_model(path: Path, options: OpenOptions) -> TensorflowBackend:

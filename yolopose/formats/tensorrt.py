@@ -19,7 +19,16 @@ import numpy as np
 from yolopose.config import ExportConfig
 from yolopose.console import log
 from yolopose.errors import PoseError
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, refuse_other_shape, to_rgb
+from yolopose.formats.base import (
+    Array,
+    Backend,
+    Float,
+    OpenOptions,
+    in_batches_of,
+    keep_precision,
+    refuse_other_shape,
+    to_rgb,
+)
 from yolopose.formats.calibration import calibration_images
 from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.onnx import export_onnx
@@ -142,8 +151,7 @@ def open_tensorrt(path: Path, options: OpenOptions) -> TensorRtBackend:
         output = [side if side >= 0 else None for side in tensors.output_shape]
         info = describe(str(path), metadata, sides, output, options.kpt_shape)
         backend = TensorRtBackend(path, engine, info, tensors, device)
-    if (options.half and backend.precision != "float16") or options.bf16:
-        log.warning(f"{path}: computes in {backend.precision}, as it was exported; half and bf16 change nothing")
+    keep_precision(str(path), backend.precision, options)
     return backend
 
 

@@ -22,10 +22,19 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, in_batches_of, refuse_other_shape
+from yolopose.formats.base import (
+    Array,
+    Backend,
+    Float,
+    OpenOptions,
+    as_exported,
+    in_batches_of,
+    refuse_other_shape,
+    to_nhwc,
+)
 from yolopose.formats.describe import METADATA, describe, load_metadata, save_metadata, stated_precision
 from yolopose.formats.quiet import quiet
-from yolopose.formats.tensorflow import channels_last, keras_model, to_nhwc, write_saved_model
+from yolopose.formats.tensorflow import channels_last, keras_model, write_saved_model
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from yolopose.formats.base import (
     in_batches_of,
     refuse_other_shape,
     to_nchw,
+    to_nhwc,
     to_rgb,
 )
 from yolopose.formats.calibration import calibration_images
@@ -248,7 +249,7 @@ def _ranges(tool: Any, images: list[Array]) -> dict[str, dict[str, Any]]:
     profiling = calibrator.CalibrationMode.CALIBRATION_PROFILER_BASED  # the quicker way
     ranges: dict[str, dict[str, Any]] = {}
     for image in images:  # one by one, or the tool averages
-        feed = {INPUT: to_rgb(image).astype(np.float32) / 255}
+        feed = {INPUT: to_nhwc(image)}
         found = tool.calibrate({SIGNATURE: [feed]}, num_threads=os.cpu_count() or 1, mode=profiling)
         for name, entry in found.items():
             known = ranges.setdefault(name, entry)
