@@ -103,3 +103,13 @@ def test_keys_without_effect_are_named_once(mode: str, capsys: pytest.CaptureFix
     assert main([mode, "model=nowhere.onnx", "mask_ratio=4", *words[mode]]) == 1
     assert main([mode, "mask_ratio=4", *words[mode], "model=yolov8n-face.onnx"]) > 0
     assert capsys.readouterr().out.count("accepted without effect on pose models: mask_ratio") == 2
+
+
+def test_the_bundled_checkpoint_is_exported_when_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "format=onix"]) == 2
+    assert "did you mean onnx?" in capsys.readouterr().err
+    assert main(["export", "format=torchscript", "imgsz=64", "verify=False"]) == 0
+    assert (tmp_path / "yolov8n-face.torchscript").is_file()

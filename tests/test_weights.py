@@ -60,6 +60,7 @@ def test_then_what_is_bundled(places, web):
     assert find("face", places) == places.assets / "face.pt"
     assert [file.name for file in bundled(places)] == ["face.onnx", "face.pt"]
     assert default_model(places).name == "face.onnx"
+    assert default_model(places, suffix=".pt").name == "face.pt"
     assert web.requests == []
 
 

@@ -71,9 +71,10 @@ def run_train(values: dict[str, Any]) -> int:
 
 
 def run_export(values: dict[str, Any]) -> int:
-    """`yolo export`."""
+    """`yolo export`. What it makes a file of is a checkpoint, also when none is named."""
     config = parse(ExportConfig, values)
-    log.info(f"saved as {YOLO(config.model)._export(config)}")
+    model = config.model or weights.default_model(suffix=".pt")
+    log.info(f"saved as {YOLO(model)._export(config)}")
     return 0
 
 

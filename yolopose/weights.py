@@ -49,9 +49,9 @@ def bundled(places: Places | None = None) -> list[Path]:
     return sorted(models, key=lambda file: (MODEL_SUFFIXES.index(file.suffix), file.name))
 
 
-def default_model(places: Places | None = None) -> Path:
-    """The model to take when none is named. Raises PoseError when none came with the package."""
-    models = bundled(places)
+def default_model(places: Places | None = None, suffix: str = "") -> Path:
+    """The model, with this suffix, to take when none is named. Raises PoseError when none came with the package."""
+    models = [file for file in bundled(places) if file.name.endswith(suffix)]
     if not models:
         raise PoseError(f"no model is named and none is bundled; name a file, or one of {', '.join(KNOWN)}")
     return models[0]
