@@ -203,14 +203,18 @@ def test_suppression_is_that_of_torch(answers: dict[str, Any], expected: dict[st
 
 
 def test_the_example_finds_what_predict_finds(site: Path, answers: dict[str, Any]) -> None:
-    """On its own letterboxed pixels: browsers resize a little differently from OpenCV."""
-    backend = open_backend(site / "model.onnx", device="cpu")
+    """On its own letterboxed pixels: browsers resize a little differently from OpenCV, which may hide a detection that
+    scores within that difference of the threshold."""
+    backend, conf, noise = open_backend(site / "model.onnx", device="cpu"), PredictConfig().conf, 0.02
     for i, path in enumerate(PHOTOGRAPHS):
         found, image = answers[f"example-{i}"], read_image(path)
-        reference = detect(backend, [image], PredictConfig(imgsz=SIDE, rect=False))[0]
-        assert len(found) == len(reference.boxes) > 0
-        np.testing.assert_allclose([row["box"] for row in found], reference.boxes[:, :4], rtol=0, atol=1)
-        np.testing.assert_allclose([row["score"] for row in found], reference.boxes[:, 4], rtol=0, atol=0.02)
-        np.testing.assert_allclose(
-            np.array([row["points"] for row in found])[..., :2], reference.keypoints[..., :2], rtol=0, atol=1
-        )
+        assert found
+        reference = detect(backend, [image], PredictConfig(imgsz=SIDE, rect=False, conf=conf - noise))[0]
+        boxes = np.array([row["box"] for row in found])
+        near = np.abs(reference.boxes[None, :, :4] - boxes[:, None]).max(2).argmin(1)
+        np.testing.assert_allclose(boxes, reference.boxes[near, :4], rtol=0, atol=1)
+        np.testing.assert_allclose([row["score"] for row in found], reference.boxes[near, 4], rtol=0, atol=noise)
+        points = np.array([row["points"] for row in found])[..., :2]
+        np.testing.assert_allclose(points, reference.keypoints[near, :, :2], rtol=0, atol=1)
+        assert sorted(near) == sorted(set(near))
+        assert set(np.flatnonzero(reference.boxes[:, 4] > conf + noise)) <= set(near)
