@@ -17,14 +17,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from contenders import HERE, SHARED
+
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
 from yolopose.evaluate.verify import compare
 from yolopose.formats.calibration import letterboxed
 from yolopose.formats.table import FORMATS, export, open_backend
-
-HERE = Path(__file__).resolve().parent
-SHARED = HERE.parents[1] / "shared"
 
 
 def measure(arguments: argparse.Namespace, config: ExportConfig) -> dict[str, Any]:

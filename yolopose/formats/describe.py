@@ -13,7 +13,7 @@ from yolopose.errors import PoseError
 from yolopose.files import read_yaml
 from yolopose.formats.base import Float
 from yolopose.geometry.keypoints import default_layout
-from yolopose.metadata import ModelInfo, literal
+from yolopose.metadata import PREPROCESSING, ModelInfo, literal
 
 Dims = Sequence[Any]
 METADATA = "metadata.yaml"  # in the folder of a format that is a folder
@@ -97,6 +97,11 @@ def decoded(rows: Float, classes: int) -> Float:
         out[:, 4 + c] = np.where(rows[..., 5] == c, rows[..., 4], 0)
     out[:, 4 + classes :] = rows[..., 6:].transpose(0, 2, 1)
     return out
+
+
+def channels_last(info: ModelInfo) -> ModelInfo:
+    """What a file of TensorFlow or TF Lite says of itself: its images have their channels last."""
+    return replace(info, extra=info.extra | {"preprocessing": PREPROCESSING.replace("NCHW", "NHWC")})
 
 
 def save_metadata(path: Path, info: ModelInfo) -> None:

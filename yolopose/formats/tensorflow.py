@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from yolopose.formats.base import (
 )
 from yolopose.formats.describe import (
     METADATA,
+    channels_last,
     decoded,
     describe,
     is_end_to_end,
@@ -35,7 +35,7 @@ from yolopose.formats.describe import (
 from yolopose.formats.onnx import export_onnx
 from yolopose.formats.quiet import quiet
 from yolopose.formats.translate import translate
-from yolopose.metadata import PREPROCESSING, ModelInfo
+from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -239,11 +239,6 @@ def write_saved_model(model: Any, info: ModelInfo, target: Path, *, int8: bool =
         function = tf.function(infer, autograph=False).get_concrete_function(images_spec(model))
         tf.saved_model.save(module, str(target), signatures={SIGNATURE: function})
     save_metadata(target / METADATA, channels_last(info))
-
-
-def channels_last(info: ModelInfo) -> ModelInfo:
-    """What a file of TensorFlow says of itself: its images have their channels last."""
-    return dataclasses.replace(info, extra=info.extra | {"preprocessing": PREPROCESSING.replace("NCHW", "NHWC")})
 
 
 def images_spec(model: Any) -> Any:

@@ -32,9 +32,9 @@ from yolopose.formats.base import (
     refuse_other_shape,
     to_nhwc,
 )
-from yolopose.formats.describe import METADATA, describe, load_metadata, save_metadata, stated_precision
+from yolopose.formats.describe import METADATA, channels_last, describe, load_metadata, save_metadata, stated_precision
 from yolopose.formats.quiet import quiet
-from yolopose.formats.tensorflow import channels_last, keras_model, write_saved_model
+from yolopose.formats.tensorflow import keras_model, write_saved_model
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:

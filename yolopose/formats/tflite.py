@@ -8,7 +8,6 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +28,9 @@ from yolopose.formats.base import (
     to_rgb,
 )
 from yolopose.formats.calibration import calibration_images
-from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
+from yolopose.formats.describe import channels_last, decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.quiet import quiet
-from yolopose.metadata import PREPROCESSING, ModelInfo, literal
+from yolopose.metadata import ModelInfo, literal
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -178,9 +177,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
 
 def write_metadata(path: Path, info: ModelInfo) -> None:
     """Append what a model says of itself to its TF Lite file, as `METADATA` in a zip archive."""
-    stated = replace(info, extra=info.extra | {"preprocessing": PREPROCESSING.replace("NCHW", "NHWC")})
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA, json.dumps(stated.described(), ensure_ascii=False))
+        archive.writestr(METADATA, json.dumps(channels_last(info).described(), ensure_ascii=False))
 
 
 def export_tflite(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
