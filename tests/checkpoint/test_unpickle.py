@@ -158,7 +158,7 @@ def test_tricks_are_refused(trick, tmp_path):
     check_refused(HEAD + data + b".", canary, words)
 
 
-# What calls nothing, but does not fit together → (pickle, a part of the refusal).
+# No smuggled calls, but parts that are wrong or do not fit together → (pickle, a part of the refusal).
 DAMAGE = {
     "tensor of no storage": (tensor(stand_in(), number(0), numbers(1), numbers(1)), "without a storage"),
     "tensor outside": (tensor(storage(4), number(0), numbers(5), numbers(1)), "outside its storage"),
