@@ -1,4 +1,14 @@
-"""The two errors that a user can mend; everything else is a bug and keeps its traceback."""
+"""Errors caused by user input, and foreign values quoted in them. Anything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+MAX_SHOWN = 160  # characters of a quoted value
+_ITEMS = 6  # of a container
+_DEPTH = 3
 
 
 class PoseError(Exception):
@@ -11,3 +21,51 @@ class UsageError(PoseError, ValueError):
     """A wrong key, value or command: nothing has been started."""
 
     exit_code = 2
+
+
+def shown(value: Any, limit: int = MAX_SHOWN) -> str:
+    """`value` as quoted in a message: one printable line of at most `limit` characters.
+
+    The work is bounded too: a value of a hostile file may refer to one part of it a million times over.
+    """
+    text = _shown(value, _DEPTH, limit)
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def one_line(text: object, limit: int = 400) -> str:
+    """Foreign text (an error of a library, a server's answer, a file name) as one printable line."""
+    line = _escaped(" ".join(str(text)[: 4 * limit].split()))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _escaped(text: str) -> str:
+    """Control characters, line breaks, direction marks and lone surrogates as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def _shown(value: Any, depth: int, limit: int) -> str:
+    """`shown`, at most `depth` containers deep."""
+    if isinstance(value, str | bytes):
+        return _escaped(repr(value[:limit])) + ("…" if len(value) > limit else "")
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        if not depth:
+            return "…"
+        opening, closing = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
+        items: list[str] = []
+        entries = value.items() if isinstance(value, Mapping) else value
+        for entry in itertools.islice(entries, _ITEMS):
+            if isinstance(value, Mapping):
+                items.append(f"{_shown(entry[0], depth - 1, limit)}: {_shown(entry[1], depth - 1, limit)}")
+            else:
+                items.append(_shown(entry, depth - 1, limit))
+            if sum(map(len, items)) > limit:
+                break
+        more = ["…"] if len(value) > len(items) else []
+        return opening + ", ".join(items + more) + closing
+    if value is None or isinstance(value, bool | int | float | complex):
+        return repr(value)
+    kind = type(value).__name__
+    shape = getattr(value, "shape", None)
+    return _escaped(f"{kind} of shape {tuple(shape)}" if isinstance(shape, tuple) else kind)

@@ -1,0 +1,40 @@
+"""Values quoted in messages: short, printable, and in bounded time."""
+
+import time
+
+import numpy as np
+import pytest
+
+from yolopose.errors import MAX_SHOWN, PoseError, one_line, shown
+from yolopose.limits import whole
+
+
+def test_ordinary_values_read_as_in_python() -> None:
+    assert shown("a'b") == '"a\'b"'
+    assert shown([1, 2.5, None, True]) == "[1, 2.5, None, True]"
+    assert shown({"a": (1, 2)}) == "{'a': (1, 2)}"
+    assert shown(np.zeros((2, 3))) == "ndarray of shape (2, 3)"
+
+
+def test_references_to_references_are_not_expanded() -> None:
+    value: object = "x" * 1_000_000
+    for _ in range(100):
+        value = [value] * 1000
+    start = time.perf_counter()
+    assert len(shown(value)) <= MAX_SHOWN
+    assert time.perf_counter() - start < 1
+    assert len(shown(10**100_000)) < 40
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[31mred", "\u202eflip", "\udce9", "\x9b0m"])
+def test_no_control_character_reaches_the_terminal(text: str) -> None:
+    for line in (shown(text), shown({text: [text]}), one_line(text)):
+        assert line.isprintable()
+        line.encode("utf-8")
+
+
+def test_whole_numbers_are_bounded() -> None:
+    assert whole(3, "nc", 1, 10) == whole(3.0, "nc", 1, 10) == 3
+    for bad in (True, "3", 2.5, float("nan"), float("inf"), 11, 0, 10**400, None, [3]):
+        with pytest.raises(PoseError, match="nc must be"):
+            whole(bad, "nc", 1, 10)

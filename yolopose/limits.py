@@ -1,0 +1,34 @@
+"""Upper bounds of every count and size that a file may declare: the one table that readers of foreign data use.
+
+A bound is far above any real use and far below what would exhaust a machine. Only the caller may raise one, by an
+argument (`max_pixels`), never the file itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from yolopose.errors import PoseError, shown
+
+MAX_PIXELS = 1 << 28  # of one image, before it is decoded: 16,384 x 16,384
+MAX_KEYPOINTS = 10_000  # per instance
+MAX_CLASSES = 100_000
+MAX_STRIDE = 1024
+MAX_SIDE = 1 << 16  # of a network's input, in pixels
+MAX_BATCH = 1 << 16  # of a file with a fixed batch
+MAX_TEXT = 1 << 16  # characters of a name or other text in metadata
+
+
+def whole(value: Any, name: str, low: int, high: int) -> int:
+    """`value` as an int from `low` to `high`; `name` is the entry that error messages name.
+
+    Raises:
+        PoseError: not a whole number, or out of bounds.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise PoseError(f"{name} must be a whole number, got {shown(value)}")
+    if not low <= value <= high:
+        raise PoseError(f"{name} must be from {low} to {high}, got {shown(value)}")
+    return value
