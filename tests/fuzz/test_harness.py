@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from fuzz.harness import campaign, confuse, mutate, run_one
+
 from yolopose.errors import PoseError
 
 
