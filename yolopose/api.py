@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from yolopose import weights
+from yolopose.callbacks import EXPORT_EVENTS, TRAIN_EVENTS, VAL_EVENTS, Callback, Exporter, Hooks, check_events
 from yolopose.config import (
     ExportConfig,
     PredictConfig,
@@ -26,7 +27,6 @@ from yolopose.formats.table import needs_torch, open_backend
 from yolopose.metadata import ModelInfo
 from yolopose.predict import Run, predict
 from yolopose.results import Results
-from yolopose.train.callbacks import TRAIN_EVENTS, Callback, check_events
 
 if TYPE_CHECKING:
     from yolopose.checkpoint import Checkpoint
@@ -109,7 +109,7 @@ class YOLO:
         data = config.data or (self._checkpoint.train_args.get("data") if self._checkpoint else None)
         if data is None:
             raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
-        self.metrics = validate(self._backend(_options(config)), load_data(data), config)
+        self.metrics = validate(self._backend(_options(config)), load_data(data), config, hooks=Hooks(self.callbacks))
         return self.metrics
 
     def train(self, **arguments: Any) -> Metrics | None:
@@ -147,7 +147,11 @@ class YOLO:
 
         if config.model is None and self.ckpt_path is not None:
             config = replace(config, model=str(self.ckpt_path))
-        return export_file(self.model, config, check_export if config.verify else None)
+        hooks, exporter = Hooks(self.callbacks), Exporter(config, self.model)
+        hooks("on_export_start", exporter)
+        exporter.file = export_file(self.model, config, check_export if config.verify else None)
+        hooks("on_export_end", exporter)
+        return exporter.file
 
     @property
     def model(self) -> PoseNet:
@@ -210,12 +214,12 @@ class YOLO:
         return Path(path)
 
     def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function` with the run's state at an event of training, such as on_train_epoch_end.
+        """Call `function` at an event, such as on_train_epoch_end, with the object that the event is about.
 
         Raises:
             UsageError: no such event; names the nearest one.
         """
-        check_events([event], TRAIN_EVENTS)
+        check_events([event], (*TRAIN_EVENTS, *VAL_EVENTS, *EXPORT_EVENTS))
         self.callbacks.setdefault(event, []).append(function)
 
     def clear_callback(self, event: str) -> None:

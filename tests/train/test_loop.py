@@ -12,11 +12,11 @@ import yaml
 from builders import make_dataset, make_network
 
 from yolopose import checkpoint
+from yolopose.callbacks import TRAIN_EVENTS, VAL_EVENTS
 from yolopose.checkpoint import build
 from yolopose.config import TrainConfig, parse
 from yolopose.data.labels import load_data
 from yolopose.errors import PoseError, UsageError
-from yolopose.train.callbacks import TRAIN_EVENTS
 from yolopose.train.loop import Outcome, train
 from yolopose.train.report import COLUMNS
 
@@ -158,9 +158,32 @@ def test_torch_is_left_as_it_was(tmp_path):
 
 def test_callbacks_see_the_run_in_order(tmp_path):
     seen = []
-    callbacks = {name: [lambda run, name=name: seen.append(name)] for name in TRAIN_EVENTS}
+    callbacks = {name: [lambda run, name=name: seen.append(name)] for name in TRAIN_EVENTS + VAL_EVENTS}
     small_run(tmp_path, callbacks, epochs=1, count=4)
-    assert seen == list(TRAIN_EVENTS)
+    before = TRAIN_EVENTS.index("on_fit_epoch_end")
+    after = TRAIN_EVENTS.index("on_train_end")
+    assert seen == [
+        *TRAIN_EVENTS[:before],
+        *VAL_EVENTS,
+        *TRAIN_EVENTS[before:after],
+        *VAL_EVENTS,
+        *TRAIN_EVENTS[after:],
+    ]
+
+
+def test_validation_callbacks_see_the_validator_and_its_run(tmp_path):
+    seen = []
+
+    def note(validator):
+        run = validator.trainer
+        seen.append((validator.training, validator.batch_i, validator.seen, run.validator is validator))
+
+    def final(validator):
+        assert validator.metrics.results_dict
+        assert validator.names == {0: "thing"}
+
+    small_run(tmp_path, {"on_val_batch_end": [note], "on_val_end": [final]}, epochs=1, count=4)
+    assert seen == [(True, 0, 4, True), (True, 0, 4, True)]
 
 
 def test_an_unknown_callback_is_refused_with_the_nearest_one(tmp_path):

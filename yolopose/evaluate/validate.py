@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig
 from yolopose.config import replace as change
 from yolopose.console import log
@@ -26,6 +27,7 @@ from yolopose.evaluate.metrics import KindMetrics, Metrics
 from yolopose.evaluate.outputs import CocoSets, Output, Seen, files
 from yolopose.evaluate.precision import Judged, judge, score
 from yolopose.evaluate.report import Protocol, lines, report, write_report
+from yolopose.evaluate.validator import Validator
 from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import compat_sigmas
 from yolopose.metadata import ModelInfo
@@ -49,6 +51,8 @@ def validate(
     *,
     criterion: PoseLoss | None = None,
     folder: Path | None = None,
+    hooks: Hooks | None = None,
+    trainer: Any = None,
 ) -> Metrics:
     """Measure a model on a split of a data set.
 
@@ -61,11 +65,14 @@ def validate(
         config: the arguments of val.
         criterion: fills in `Metrics.losses`; needs a torch backend. Only the main table is printed then.
         folder: where files go; None makes a new run folder when `config` asks for files.
+        hooks: functions of the user's, told of `VAL_EVENTS` with a `Validator`.
+        trainer: the training run that asks.
 
     Raises:
         PoseError: model and data set do not fit, or an image cannot be read.
     """
     config = faces.protocol(config)
+    hooks = hooks or Hooks()
     scanned = data if isinstance(data, Scan) else scan(data, config.split, strict=config.strict, compat=config.compat)
     spec, info = scanned.spec, backend.info
     check_fit(info, spec, config)
@@ -81,10 +88,14 @@ def validate(
 
         losses = Losses(criterion, whole=not config.compat)
     tally = Tally(info, config, sigmas_of(info, spec, config.compat))
+    validator = Validator(config, backend, spec, folder, trainer)
+    if trainer is not None:
+        trainer.validator = validator
+    hooks("on_val_start", validator)
     sets = [CocoSets(annotated(spec, config, items, info.names))] if config.metric == "coco" else []
     outputs: list[Output] = [*files(folder, config, info), *faces.files(folder, config, measures), *sets, *measures]
     with progress(config.verbose) as bar:
-        for done, seen in enumerate(look(backend, items, config, losses), start=1):
+        for done, seen in enumerate(look(validator, items, losses, hooks), start=1):
             tally.add(seen)
             for output in outputs:
                 output.add(seen)
@@ -98,6 +109,8 @@ def validate(
     )  # fmt: skip
     protocol = Protocol(backend, config, str(spec.yaml), metrics, tally.unlabelled, tally.sigmas)
     metrics = replace(metrics, report=report(metrics, protocol))
+    validator.metrics, validator.speed = metrics, metrics.speed
+    hooks("on_val_end", validator)
     _tell(metrics, config, measures, brief=criterion is not None)
     return metrics
 
@@ -134,13 +147,16 @@ def sigmas_of(info: ModelInfo, spec: DataSpec, compat: bool) -> tuple[float, ...
     return spec.layout.sigmas if spec.given_sigmas else info.layout.sigmas
 
 
-def look(backend: Backend, items: Sequence[Item], config: ValConfig, losses: Losses | None) -> Iterator[Seen]:
+def look(validator: Validator, items: Sequence[Item], losses: Losses | None, hooks: Hooks) -> Iterator[Seen]:
     """Every image with its truths and detections, group by group, while the next images are being read."""
+    backend, config = validator.backend, validator.args
     plan = groups(backend, [item.hw for item in items], config)
     choice = change(config, agnostic_nms=True) if config.single_cls else config
     reader = prefetch((items[i] for group in plan for i in group.positions), config.workers)
     for group in plan:
         chosen, images = zip(*islice(reader, len(group.positions)), strict=True)
+        validator.batch, validator.batch_i = chosen, validator.batch_i + 1
+        hooks("on_val_batch_start", validator)
         boxes = group.letterboxes
 
         def observe(maps: Maps, rows: list[int], chosen: Sequence[Item] = chosen, group: Group = group) -> None:
@@ -156,6 +172,8 @@ def look(backend: Backend, items: Sequence[Item], config: ValConfig, losses: Los
             if config.single_cls:
                 one.boxes[:, 5] = 0
             yield Seen(position, item, image, truth_of(item.labels, box), one)
+        validator.seen += len(chosen)
+        hooks("on_val_batch_end", validator)
 
 
 class Tally:
@@ -204,7 +222,7 @@ def _coco(sets: CocoSets, sigmas: tuple[float, ...]) -> dict[str, dict[str, floa
 
 
 def _tell(metrics: Metrics, config: ValConfig, measures: Sequence[FaceOutput], *, brief: bool) -> None:
-    """Print the tables, draw the plots, write the report."""
+    """Print the tables, write the report, draw the plots."""
     if config.verbose:
         for line in lines(metrics, brief=brief):
             log.info(line)
@@ -213,12 +231,12 @@ def _tell(metrics: Metrics, config: ValConfig, measures: Sequence[FaceOutput], *
                 log.info(line)
     if metrics.save_dir is None:
         return
+    write_report(metrics, metrics.save_dir / "report.json")
     if config.plots and can_plot():
         from yolopose.plots.validation import plot_metrics
 
         plot_metrics(metrics, metrics.save_dir)
         for measure in measures:
             measure.draw(metrics.save_dir)
-    write_report(metrics, metrics.save_dir / "report.json")
     if config.verbose and not brief:
         log.info(f"Results saved to {metrics.save_dir}")

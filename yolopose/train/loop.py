@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from yolopose.callbacks import Callbacks, Hooks
 from yolopose.config import TrainConfig, to_dict
 from yolopose.console import log
 from yolopose.data.batch import Batch
@@ -23,8 +24,8 @@ from yolopose.evaluate.metrics import Metrics
 from yolopose.nn.network import PoseNet
 from yolopose.train import pictures, report, state
 from yolopose.train.begin import begin
-from yolopose.train.callbacks import Callbacks, Hooks
 from yolopose.train.loggers import Logger, check_loggers, open_loggers
+from yolopose.train.loss import PARTS
 from yolopose.train.ranks import joined
 from yolopose.train.run import Run
 from yolopose.train.setup import describe_sigmas, kernels, memory_format
@@ -61,7 +62,7 @@ def train(
         config: the arguments.
         base: the architecture, and the weights to start from; it stays as it is. Not needed to resume.
         pretrained: whether the weights of `base` are more than random.
-        callbacks: functions of one argument, a `Run`, by the names in `callbacks.TRAIN_EVENTS`.
+        callbacks: functions of one argument by the names in `callbacks.EVENTS`: a `Run`, at on_val_* a `Validator`.
 
     Raises:
         PoseError: data, files or devices that do not serve; a loss that is not finite; another rank that died.
@@ -98,7 +99,7 @@ def train_epoch(run: Run, hooks: Hooks) -> None:
     hooks("on_train_epoch_start", run)
     run.loader.dataset.set_epoch(run.epoch, run.closing)
     set_training(run)
-    sums = torch.zeros(5, device=run.device)
+    run.sums, run.batches = torch.zeros(len(PARTS), device=run.device), 0
     watch = Watch()
     log.info("\n" + report.header())
     with report.epoch_line(len(run.loader), run.ranks.main) as show:
@@ -110,23 +111,24 @@ def train_epoch(run: Run, hooks: Hooks) -> None:
             run.size = (images.shape[2], images.shape[3])
             with torch.autocast(run.device.type, dtype=run.dtype, enabled=run.dtype is not None):
                 maps = run.model(images)
-            loss, parts = run.criterion(maps, batch)
-            watch(loss, batch)
-            run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            run.loss, run.parts = run.criterion(maps, batch)
+            watch(run.loss, batch)
+            run.scaler.scale(run.loss).backward()  # type: ignore[no-untyped-call]
+            run.loss = run.loss.detach()
+            run.sums, run.batches = run.sums + run.parts, index + 1
             pictures.keep_batch(run, index)
             run.iteration, run.waiting = run.iteration + 1, run.waiting + 1
             if run.waiting >= accumulate:
                 optimizer_step(run, hooks)
-            sums += parts
-            show(index + 1, partial(report.progress, run, sums * run.ranks.world / (index + 1)))
+            show(index + 1, partial(report.progress, run, run.tloss))
             hooks("on_train_batch_end", run)
             if run.args.time and run.ranks.agree(run.elapsed > run.args.time * 3600):
                 run.stop = True
                 break
         watch.settle()
-        means = run.ranks.sum(sums) / (index + 1)  # the ranks' parts add up
-        show(index + 1, partial(report.progress, run, means))
-    run.losses = run.name_losses(means)
+        run.sums = run.ranks.sum(run.sums) / run.ranks.world  # the ranks' parts add up
+        show(index + 1, partial(report.progress, run, run.tloss))
+    run.losses = run.name_losses(run.tloss)
     hooks("on_train_epoch_end", run)
 
 
@@ -136,6 +138,7 @@ def optimizer_step(run: Run, hooks: Hooks) -> None:
     torch.nn.utils.clip_grad_norm_(run.network.parameters(), MAX_NORM)
     run.scaler.step(run.optimizer)
     run.scaler.update()
+    hooks("on_params_update", run)
     hooks("on_before_zero_grad", run)
     run.optimizer.zero_grad()
     run.ema.update(run.network)
@@ -149,9 +152,7 @@ def finish_epoch(run: Run, hooks: Hooks, loggers: Sequence[Logger]) -> None:
         run.replan(max(math.ceil(run.args.time * 3600 / run.elapsed * (run.epoch + 1)), run.epoch + 1))
     if run.ranks.main:
         final = run.stop or run.epoch + 1 >= run.epochs
-        hooks("on_val_start", run)
-        run.validation = validate_epoch(run) if run.args.val or final else None
-        hooks("on_val_end", run)
+        run.validation = validate_epoch(run, hooks) if run.args.val or final else None
         run.judge()
         hooks("on_fit_epoch_end", run)
         report.append(run.csv, run.row)
@@ -182,7 +183,7 @@ def conclude(run: Run, hooks: Hooks) -> Outcome:
         if run.args.plots:
             pictures.draw_results(run)
         if run.args.save:
-            metrics = validate_best(run)
+            metrics = validate_best(run, hooks)
             state.strip(run.last)  # last: only now the run cannot be resumed any more
         else:
             log.info(f"Results saved to {run.save_dir}")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +19,7 @@ from yolopose.data.batch import Batch
 from yolopose.data.labels import DataSpec, Scan
 from yolopose.data.loader import Loader
 from yolopose.evaluate.metrics import Metrics
+from yolopose.evaluate.validator import Validator
 from yolopose.nn.network import PoseNet
 from yolopose.train.loss import PARTS, PoseLoss
 from yolopose.train.optim import Ema, Schedule
@@ -30,7 +34,11 @@ class Run:
     gradients with other ranks), `ema.model` the average that is validated and saved. `epoch` and `iteration` count from
     0 and stand for what is done next; `waiting` batches have left gradients since the optimizer's last step, also
     across epochs. `losses` are the epoch's means by part, `row` its line in results.csv, `validation` its metrics (None
-    where there was no validation), `batch` the last batch on the device, `size` the (H, W) it went in at.
+    where there was no validation), `batch` the last batch on the device, `size` the (H, W) it went in at, `loss` and
+    `parts` (5,) its loss and the parts of it on this rank, `sums` those of the epoch so far, over `batches`.
+
+    Callbacks written for Ultralytics 8.3 find its names: `loss_items`, `tloss`, `lr`, `metrics`, `validator` and so on.
+    They may set `stop`.
     """
 
     args: TrainConfig
@@ -61,8 +69,16 @@ class Run:
     metrics: dict[str, float] = field(default_factory=dict)
     row: dict[str, float] = field(default_factory=dict)
     validation: Metrics | None = None
+    validator: Validator | None = None
+    start_epoch: int = 0
     batch: Batch | None = None
     size: tuple[int, int] = (0, 0)
+    loss: Tensor = field(default_factory=partial(torch.zeros, ()))
+    parts: Tensor = field(default_factory=partial(torch.zeros, len(PARTS)))
+    sums: Tensor = field(default_factory=partial(torch.zeros, len(PARTS)))
+    batches: int = 0
+
+    loss_names = tuple(f"{part}_loss" for part in PARTS)
 
     @property
     def device(self) -> torch.device:
@@ -70,14 +86,49 @@ class Run:
         return self.ranks.device
 
     @property
+    def loss_items(self) -> Tensor:
+        """(5,) the parts of the last batch's loss, by `loss_names`; of all ranks together if they are alike."""
+        return self.parts * self.ranks.world
+
+    @property
+    def tloss(self) -> Tensor:
+        """(5,) the mean of `loss_items` over the epoch so far."""
+        return self.sums * self.ranks.world / max(self.batches, 1)
+
+    @property
+    def lr(self) -> dict[str, float]:
+        """The rates of the parameter groups, by their names in results.csv."""
+        return {f"lr/pg{i}": float(group["lr"]) for i, group in enumerate(self.optimizer.param_groups)}
+
+    @property
+    def amp(self) -> bool:
+        """Whether convolutions compute in mixed precision."""
+        return self.dtype is not None
+
+    @property
+    def world_size(self) -> int:
+        """How many processes train together."""
+        return self.ranks.world
+
+    @property
+    def train_loader(self) -> Loader:
+        """The training batches."""
+        return self.loader
+
+    @property
+    def wdir(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.save_dir / "weights"
+
+    @property
     def last(self) -> Path:
         """The checkpoint that the run can be resumed from."""
-        return self.save_dir / "weights" / "last.pt"
+        return self.wdir / "last.pt"
 
     @property
     def best(self) -> Path:
         """The weights of the best epoch so far."""
-        return self.save_dir / "weights" / "best.pt"
+        return self.wdir / "best.pt"
 
     @property
     def csv(self) -> Path:
@@ -104,21 +155,27 @@ class Run:
         self.schedule = replace(self.schedule, epochs=epochs)
 
     def judge(self) -> None:
-        """Take over the epoch's metrics: is it the best, and is it time to stop? Ties go to the later epoch."""
+        """Take over the epoch's metrics: is it the best, and is it time to stop? Ties go to the later epoch.
+
+        An epoch without validation is no reason to stop, and no better than one with.
+        """
         metrics = self.validation
         self.fitness = metrics.fitness if metrics else 0.0
-        self.metrics = metrics.results_dict if metrics else {}
+        self.metrics = metrics.results_dict | metrics.losses if metrics else {}
         if self.fitness >= self.best_fitness:
             self.best_fitness, self.best_epoch = self.fitness, self.epoch
         late = self.epoch - self.best_epoch
-        if 0 < self.args.patience <= late and self.epoch + 1 < self.epochs:
+        if metrics and 0 < self.args.patience <= late and self.epoch + 1 < self.epochs:
             log.info(f"no epoch better than {self.best_epoch + 1} in {late} (patience={self.args.patience}): stopping")
             self.stop = True
-        rates = {f"lr/pg{i}": float(group["lr"]) for i, group in enumerate(self.optimizer.param_groups)}
-        losses = {f"train/{name}_loss": value for name, value in self.losses.items()}
-        validated = metrics.losses if metrics else {}
-        self.row = {"epoch": self.epoch + 1, "time": self.elapsed, **losses, **self.metrics, **validated, **rates}
+        losses = self.label_loss_items(self.losses.values())
+        self.row = {"epoch": self.epoch + 1, "time": self.elapsed, **losses, **self.metrics, **self.lr}
 
     def name_losses(self, parts: Tensor) -> dict[str, float]:
         """(5,) → by the names of the parts."""
         return dict(zip(PARTS, parts.tolist(), strict=True))
+
+    def label_loss_items(self, loss_items: Iterable[float] | None = None, prefix: str = "train") -> Any:
+        """Five numbers by their names in results.csv; without them the names alone."""
+        keys = [f"{prefix}/{name}" for name in self.loss_names]
+        return keys if loss_items is None else dict(zip(keys, map(float, loss_items), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from yolopose.callbacks import Hooks
 from yolopose.checkpoint import build, load
 from yolopose.config import ValConfig
 from yolopose.console import log
@@ -12,19 +13,21 @@ from yolopose.formats.pytorch import TorchBackend
 from yolopose.train.run import Run
 
 
-def validate_epoch(run: Run) -> Metrics:
+def validate_epoch(run: Run, hooks: Hooks) -> Metrics:
     """The averaged weights on the validation images, with losses."""
     backend = TorchBackend(run.ema.model, _options(run))  # type: ignore[arg-type]  # a copy of run.network
     assert run.validation_set is not None
-    return validate(backend, run.validation_set, val_config(run, plots=False), criterion=run.criterion)
+    config = val_config(run, plots=False)
+    return validate(backend, run.validation_set, config, criterion=run.criterion, hooks=hooks, trainer=run)
 
 
-def validate_best(run: Run) -> Metrics:
+def validate_best(run: Run, hooks: Hooks) -> Metrics:
     """What best.pt says when it is opened as any other file, with all plots."""
     log.info(f"Validating {run.best}")
     backend = TorchBackend(build(load(run.best)), _options(run), shared=False)
     assert run.validation_set is not None
-    return validate(backend, run.validation_set, val_config(run, plots=run.args.plots), folder=run.save_dir)
+    config = val_config(run, plots=run.args.plots)
+    return validate(backend, run.validation_set, config, folder=run.save_dir, hooks=hooks, trainer=run)
 
 
 def val_config(run: Run, *, plots: bool) -> ValConfig:

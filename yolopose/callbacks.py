@@ -1,0 +1,62 @@
+"""Functions of the user's, called by name at fixed points of training, validation, prediction and export."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yolopose.config import nearest
+from yolopose.errors import UsageError
+
+Callback = Callable[[Any], None]
+Callbacks = Mapping[str, Iterable[Callback]]
+
+# Each tuple in the order of its first calls; the names are those of Ultralytics 8.3.
+TRAIN_EVENTS = (
+    "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start", "on_train_epoch_start",
+    "on_train_batch_start", "on_params_update", "on_before_zero_grad", "optimizer_step", "on_train_batch_end",
+    "on_train_epoch_end", "on_fit_epoch_end", "on_model_save", "on_train_end", "teardown",
+)  # fmt: skip
+VAL_EVENTS = ("on_val_start", "on_val_batch_start", "on_val_batch_end", "on_val_end")
+PREDICT_EVENTS = (
+    "on_predict_start", "on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end",
+    "on_predict_end",
+)  # fmt: skip
+EXPORT_EVENTS = ("on_export_start", "on_export_end")
+EVENTS = (*TRAIN_EVENTS, *VAL_EVENTS, *PREDICT_EVENTS, *EXPORT_EVENTS)
+
+
+class Hooks:
+    """The callbacks of one run; calling a hook passes them the object that the event is about."""
+
+    def __init__(self, callbacks: Callbacks | None = None) -> None:
+        """Raises UsageError for a name that is no event, with the nearest one."""
+        callbacks = callbacks or {}
+        check_events(callbacks)
+        self._functions = {name: tuple(functions) for name, functions in callbacks.items()}
+
+    def __call__(self, event: str, subject: Any) -> None:
+        """Call the functions of `event` in their order."""
+        for function in self._functions.get(event, ()):
+            function(subject)
+
+
+@dataclass
+class Exporter:
+    """An export under way, as `on_export_*` callbacks get it; `file` is None until the end."""
+
+    args: Any
+    model: Any
+    file: Path | None = None
+
+
+def check_events(names: Iterable[str], known: Iterable[str] = EVENTS) -> None:
+    """Raise UsageError for the first name that is not known, with the nearest one."""
+    known = tuple(known)
+    for name in names:
+        if name not in known:
+            close = nearest(name, known)
+            hint = f"did you mean {close!r}?" if close else f"known are {', '.join(known)}"
+            raise UsageError(f"unknown callback {name!r}; {hint}")

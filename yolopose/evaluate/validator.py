@@ -1,0 +1,59 @@
+"""What the callbacks of a validation see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yolopose.config import ValConfig
+from yolopose.data.labels import DataSpec, Item
+from yolopose.evaluate.metrics import Metrics
+from yolopose.formats.base import Backend
+
+
+@dataclass
+class Validator:
+    """A validation under way, as `on_val_*` callbacks get it.
+
+    `trainer` is the training run that it belongs to, or None. `batch` are the items of the images that are looked at
+    together, `batch_i` counts these from 0, `seen` the images so far. `metrics` is None until `on_val_end`; `speed` is
+    in milliseconds per image by step.
+    """
+
+    args: ValConfig
+    backend: Backend
+    data: DataSpec
+    save_dir: Path | None
+    trainer: Any = None
+    batch: Sequence[Item] = ()
+    batch_i: int = -1
+    seen: int = 0
+    metrics: Metrics | None = None
+    speed: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def training(self) -> bool:
+        """Whether this validation is part of a training run."""
+        return self.trainer is not None
+
+    @property
+    def model(self) -> Any:
+        """The network where the model runs in torch, otherwise what runs the exported file."""
+        return getattr(self.backend, "network", self.backend)
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self.backend.device
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self.backend.info.names
+
+    @property
+    def nc(self) -> int:
+        """How many classes the model knows."""
+        return len(self.names)
