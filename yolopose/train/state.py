@@ -14,6 +14,7 @@ from yolopose.checkpoint import Checkpoint, load, save
 from yolopose.config import TrainConfig, parse, to_dict
 from yolopose.errors import PoseError, UsageError
 from yolopose.saving import RUNS
+from yolopose.train.resumable import optimizer_state, training_state
 from yolopose.train.run import Run
 
 COUNTERS = ("epochs", "iteration", "waiting", "elapsed", "best_fitness", "best_epoch", "stop")
@@ -70,7 +71,7 @@ def restore(run: Run, state: dict[str, Any], average: dict[str, Tensor]) -> None
     run.stop = run.stop and not run.args.given & {"epochs", "patience", "time"}
     run.network.load_state_dict(state["network"])
     run.ema.load_state_dict({"updates": state["updates"], "model": average})
-    run.optimizer.load_state_dict(state["optimizer"])
+    run.optimizer.load_state_dict(optimizer_state(run.optimizer, state["optimizer"], run.last))
     for parameter, values in run.optimizer.state.items():
         values.update({key: _like(parameter, value) for key, value in values.items()})
     if state["scaler"]:
@@ -98,12 +99,11 @@ def reopen(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
     """
     path = _find(config)
     checkpoint = load(path)
-    state = checkpoint.extra.get("train_state")
-    if not state:
+    if not checkpoint.extra.get("train_state"):
         if path.name != "last.pt":
             raise PoseError(f"{path}: holds weights only; a run is resumed from its last.pt")
         raise PoseError(f"{path}: this run is finished; to train on from its weights: model={path} without resume")
-    stored = parse(TrainConfig, checkpoint.train_args)
+    state, stored = training_state(checkpoint), _arguments(checkpoint)
     changes = {name: getattr(config, name) for name in config.given if name in CHANGEABLE}
     for name in sorted(config.given - CHANGEABLE - FINDING):
         if getattr(config, name) != getattr(stored, name):
@@ -113,6 +113,15 @@ def reopen(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
             )
     given = frozenset(state["given"]) - {"epochs", "patience", "time"} | changes.keys()
     return dataclasses.replace(stored, batch=state["batch"], **changes, given=given), checkpoint
+
+
+def _arguments(checkpoint: Checkpoint) -> TrainConfig:
+    """The arguments of the run; a file named in them (`cfg`) is not read again."""
+    values = {str(key): value for key, value in checkpoint.train_args.items() if key not in ("cfg", "resume")}
+    try:
+        return parse(TrainConfig, values)
+    except UsageError as error:
+        raise PoseError(f"{checkpoint.path}: its arguments are damaged: {error}") from None
 
 
 def _find(config: TrainConfig) -> Path:

@@ -1,0 +1,130 @@
+"""A last.pt whose training state is damaged is refused, by name, before anything is built on it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from builders import make_dataset, make_network
+
+from yolopose import checkpoint
+from yolopose.config import TrainConfig, parse
+from yolopose.errors import PoseError
+from yolopose.train.loop import train
+from yolopose.train.resumable import optimizer_state
+
+
+class Killed(BaseException):
+    """The end of a run in the middle of things."""
+
+
+def strike(run):
+    if run.iteration == 2:
+        raise Killed
+
+
+@pytest.fixture(scope="module")
+def last(tmp_path_factory) -> Path:
+    """The last.pt of a run that was stopped with gradients waiting."""
+    root = tmp_path_factory.mktemp("resumable")
+    make_dataset(root / "data", 4)
+    values = {"imgsz": 64, "epochs": 3, "batch": 2, "nbs": 6, "workers": 0, "device": "cpu", "plots": False,
+              "optimizer": "AdamW", "val": False, "warmup_epochs": 0}  # fmt: skip
+    config = parse(TrainConfig, values | {"data": root / "data" / "data.yaml", "project": root / "runs"})
+    with pytest.raises(Killed):
+        train(config, make_network(), callbacks={"on_train_batch_end": [strike], "on_fit_epoch_end": []})
+    (found,) = root.rglob("last.pt")
+    return found
+
+
+def resume(last: Path, tmp_path: Path, change) -> None:
+    """Resume a copy of `last` after `change` was done to its training state or arguments."""
+    content = checkpoint.load(last)
+    content.extra, content.train_args = copy.deepcopy((content.extra, content.train_args))
+    change(content)
+    path = tmp_path / "runs" / "train" / "weights" / "last.pt"
+    path.parent.mkdir(parents=True)
+    checkpoint.save(path, content)
+    train(parse(TrainConfig, {"resume": str(path)}))
+
+
+ENTRIES = ("epochs", "epoch", "iteration", "waiting", "elapsed", "best_fitness", "best_epoch", "stop", "batch", "given",
+           "network", "updates", "optimizer", "scaler", "gradients")  # fmt: skip
+VALUES = (None, "text", -1, 2**70, [], {}, torch.ones(3), float("nan"))
+RIGHT = {("given", "[]"), ("scaler", "{}"), ("gradients", "{}"), ("elapsed", str(2**70)), ("best_fitness", str(2**70))}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key in ENTRIES for value in VALUES if (key, str(value)) not in RIGHT], ids=str
+)
+def test_every_entry_is_checked(last: Path, tmp_path: Path, key: str, value: object) -> None:
+    def change(content) -> None:
+        content.extra["train_state"][key] = value
+
+    with pytest.raises(PoseError, match=rf"last\.pt: its training state is damaged: train_state\.{key}") as error:
+        resume(last, tmp_path, change)
+    assert str(error.value).isprintable()
+
+
+def test_an_absent_entry_and_an_absent_state(last: Path, tmp_path: Path) -> None:
+    with pytest.raises(PoseError, match=r"train_state\.batch is None"):
+        resume(last, tmp_path / "a", lambda content: content.extra["train_state"].pop("batch"))
+    with pytest.raises(PoseError, match=r"damaged: train_state is 'x'"):
+        resume(last, tmp_path / "b", lambda content: content.extra.update(train_state="x"))
+
+
+def test_arguments_are_those_of_a_run_and_no_file_is_read(last: Path, tmp_path: Path) -> None:
+    with pytest.raises(PoseError, match=r"last\.pt: its arguments are damaged: epochs="):
+        resume(last, tmp_path / "a", lambda content: content.train_args.update(epochs=["x" * 500] * 500))
+    (tmp_path / "args.yaml").write_text("epochs: nonsense")
+    with pytest.raises(PoseError, match=r"training state is damaged: train_state\.epoch "):
+        resume(
+            last,
+            tmp_path / "b",
+            lambda content: (
+                content.train_args.update(cfg=str(tmp_path / "args.yaml")),
+                content.extra["train_state"].update(epoch="x"),
+            ),
+        )
+
+
+def stored():
+    """An optimizer that has stepped, and its state."""
+    layer = torch.nn.Linear(2, 3)
+    optimizer = torch.optim.AdamW([{"params": [layer.weight]}, {"params": [layer.bias]}], lr=0.1)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return optimizer, copy.deepcopy(optimizer.state_dict())
+
+
+def test_the_state_of_an_optimizer_is_taken_as_it_is(tmp_path: Path) -> None:
+    optimizer, state = stored()
+    assert optimizer_state(optimizer, state, tmp_path) == state
+    del state["param_groups"][0]["eps"]  # as from a torch that did not have it
+    assert optimizer_state(optimizer, state, tmp_path)["param_groups"][0]["eps"] == 1e-8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(state=3),
+        lambda state: state.update(param_groups={}),
+        lambda state: state["param_groups"].pop(),
+        lambda state: state["param_groups"].__setitem__(0, "x"),
+        lambda state: state["param_groups"][0].update(params=[0, 1]),
+        lambda state: state["param_groups"][0].update(lr="x"),
+        lambda state: state["param_groups"][0].update(betas=(0.9, "x")),
+        lambda state: state["state"].update({7: {}}),
+        lambda state: state["state"].update({0: 3}),
+        lambda state: state["state"][0].pop("step"),
+        lambda state: state["state"][0].update(exp_avg=torch.ones(7)),
+        lambda state: state["state"][1].update(exp_avg="x"),
+    ],
+)
+def test_another_state_is_refused(change, tmp_path: Path) -> None:
+    optimizer, state = stored()
+    change(state)
+    with pytest.raises(PoseError, match=r"last\.pt: its training state is damaged: train_state\.optimizer\."):
+        optimizer_state(optimizer, state, tmp_path / "last.pt")
