@@ -11,6 +11,7 @@ import pytest
 from web import serve
 
 from yolopose import download as module
+from yolopose import web as transport
 from yolopose.download import Unreachable, download, sum_of
 from yolopose.errors import PoseError
 
@@ -136,7 +137,7 @@ def test_a_tired_server_is_asked_again(web, tmp_path):
 
 
 def test_silence_ends_and_is_continued(web, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TIMEOUT", 0.2)
+    monkeypatch.setattr(transport, "TIMEOUT", 0.2)
     web.pace = 0.5
     threading.Timer(0.4, lambda: setattr(web, "pace", 0.0)).start()
     download(web.address, tmp_path / "a.bin", sha256=web.sha256)

@@ -151,13 +151,26 @@ def test_the_known_names():
     ("platform", "environ", "wanted"),
     [
         ("linux", {}, "home/.cache/yolopose"),
-        ("linux", {"XDG_CACHE_HOME": "xdg"}, "xdg/yolopose"),
+        ("linux", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/yolopose"),
+        ("linux", {"XDG_CACHE_HOME": "relative"}, "home/.cache/yolopose"),
         ("linux", {"XDG_CACHE_HOME": ""}, "home/.cache/yolopose"),
         ("darwin", {}, "home/Library/Caches/yolopose"),
-        ("darwin", {"XDG_CACHE_HOME": "xdg"}, "xdg/yolopose"),
+        ("darwin", {"XDG_CACHE_HOME": "/xdg"}, "/xdg/yolopose"),
         ("win32", {"LOCALAPPDATA": "local"}, "local/yolopose/Cache"),
         ("win32", {}, "home/AppData/Local/yolopose/Cache"),
     ],
 )
 def test_the_cache_is_where_the_platform_keeps_caches(platform, environ, wanted):
     assert cache_dir(platform, environ, Path("home")) == Path(wanted)
+
+
+def test_weights_that_change_after_their_first_download_are_refused(places, web):
+    found = find("yolov8n-pose.pt", places)
+    assert find("yolov8n-pose", places) == found
+    found.write_bytes(b"PK changed")
+    with pytest.raises(PoseError, match=r"yolov8n-pose\.pt: changed since it was downloaded; delete it"):
+        find("yolov8n-pose.pt", places)
+    found.unlink()
+    web.content, web.etag = checkpoint_bytes() + b"more", '"v2"'
+    with pytest.raises(PoseError, match=r"the first download had .*yolov8n-pose\.pt\.sha256"):
+        find("yolov8n-pose.pt", places)

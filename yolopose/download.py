@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import http.client
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
+from yolopose.files import write_text
+from yolopose.limits import MAX_DOWNLOAD, MAX_UNANNOUNCED
+from yolopose.locks import alone
+from yolopose.web import address, open_url
 
 CHUNK = 1 << 18
-TIMEOUT = 30.0  # seconds without a byte
 TRIES = 3
 PAUSE = 1.0  # seconds before the next try
 
@@ -33,34 +34,53 @@ class _Broken(Exception):
     """The connection ended too early; what has come is kept."""
 
 
-def download(url: str, target: Path, *, sha256: str | None = None, progress: bool = True) -> Path:
+def download(
+    url: str,
+    target: Path,
+    *,
+    sha256: str | None = None,
+    first_sum: Path | None = None,
+    most: int = MAX_DOWNLOAD,
+    progress: bool = True,
+) -> Path:
     """Fetch `url` to `target`, unless it is there already; → `target`.
 
     What a broken connection left behind is continued if the server can, by the next try or the next call. Processes and
-    threads that want the same file wait for the first of them. Progress is shown only on a terminal.
+    threads that want the same file wait for the first of them. Progress is shown only on a terminal. A user and
+    password in the address are sent as HTTP's basic authorization and never shown.
+
+    Where no `sha256` is known, the file `first_sum` keeps the sum of the first download, and another file that comes
+    later is refused. A file of more than `most` bytes is refused.
 
     Raises:
         Unreachable: no server answered.
-        PoseError: the server refused, the connection broke again and again, the sum is wrong, or the disk is full.
+        PoseError: the server refused, the connection broke again and again, the file is too large, the sum is wrong,
+            or the disk is full.
     """
     target = Path(target)
-    _check_url(url)
+    address(url)
     try:
         if not _is_there(target, sha256):
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(target.with_name(f".{target.name}.lock")):
+            with alone(target.with_name(f".{target.name}.lock")):
                 if not _is_there(target, sha256):  # somebody else may just have finished
-                    _fetch(url, target, sha256, progress)
+                    _fetch(url, target, sha256, first_sum, most, progress)
     except OSError as error:
         raise PoseError(f"{target}: cannot be written ({error.strerror or error})") from None
     return target
 
 
 def cache_dir(platform: str = sys.platform, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Path:
-    """The user's cache folder for yolopose, where the platform keeps such things; XDG_CACHE_HOME goes first."""
-    home = home or Path.home()
-    if environ.get("XDG_CACHE_HOME"):
+    """The user's cache folder for yolopose, where the platform keeps such things; XDG_CACHE_HOME goes first.
+
+    Raises PoseError when nobody says where the user's home is.
+    """
+    if os.path.isabs(environ.get("XDG_CACHE_HOME", "")):  # the standard wants relative ones ignored
         return Path(environ["XDG_CACHE_HOME"]) / "yolopose"
+    try:
+        home = home or Path.home()
+    except RuntimeError:
+        raise PoseError("no home folder is known; set XDG_CACHE_HOME to a folder for caches") from None
     if platform == "win32":
         return Path(environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "yolopose" / "Cache"
     if platform == "darwin":
@@ -78,103 +98,155 @@ def _is_there(target: Path, sha256: str | None) -> bool:
     return target.is_file() and (sha256 is None or sum_of(target) == sha256)
 
 
-def _check_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise PoseError(f"{url}: only http and https addresses are downloaded")
-
-
-def _fetch(url: str, target: Path, sha256: str | None, progress: bool) -> None:
+def _fetch(url: str, target: Path, sha256: str | None, first_sum: Path | None, most: int, progress: bool) -> None:
     """Receive in as many tries as are allowed, verify, rename."""
     part = target.with_name(f".{target.name}.part")
     note = target.with_name(f".{target.name}.part.json")  # which version of the file the part belongs to
     for attempt in range(TRIES):
         try:
-            _receive(url, part, note, progress)
+            _receive(url, part, note, most, progress)
             break
         except _Broken as broken:
             if attempt == TRIES - 1:
-                raise PoseError(f"{url}: {broken}; run again to go on from there") from None
+                raise PoseError(f"{address(url).shown}: {broken}; run again to go on from there") from None
             time.sleep(PAUSE)
-    found = sum_of(part)
     note.unlink(missing_ok=True)
-    if sha256 is not None and found != sha256:
+    try:
+        _verify(address(url).shown, sum_of(part), sha256, first_sum)
+    except PoseError:
         part.unlink()
-        raise PoseError(f"{url}: the file that came has sha256 {found}, expected {sha256}; it was not kept")
+        raise
     os.replace(part, target)
 
 
-def _receive(url: str, part: Path, note: Path, progress: bool) -> None:
+def _verify(name: str, found: str, sha256: str | None, first_sum: Path | None) -> None:
+    """Refuse a sum that is not the expected one, or not that of the first download; keep it if this is the first."""
+    if sha256 is not None:
+        if found != sha256.lower():
+            raise PoseError(
+                f"{name}: the file that came has sha256 {found}, expected {one_line(sha256, 80)}; it was not kept"
+            )
+    elif first_sum is not None:
+        known = read_sum(first_sum)
+        if known is None:
+            write_text(first_sum, f"{found}\n")
+        elif found != known:
+            raise PoseError(
+                f"{name}: the file that came has sha256 {found}, the first download had {known}; it was not kept. "
+                f"Delete {first_sum} if the change is right"
+            )
+
+
+def read_sum(file: Path) -> str | None:
+    """The sha256 that the `first_sum` of `download` keeps, or None."""
+    try:
+        text = file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
+    return text if len(text) == 64 else None
+
+
+def _receive(url: str, part: Path, note: Path, most: int, progress: bool) -> None:
     """One request: append to `part` what it lacks, or write it anew if the server does not continue the same file."""
     have, version = _kept(url, part, note)
-    headers = {"User-Agent": "yolopose", "Accept-Encoding": "identity"}
-    if have:
-        headers |= {"Range": f"bytes={have}-", "If-Range": version}
-    with _open(Request(url, headers=headers), part) as response:
+    headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
+    with _open(url, headers, part) as response:
         if response.status != 206 or not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             have = 0
-            note.write_text(json.dumps([url, _version(response)]), encoding="utf-8")
-        length = response.headers.get("Content-Length", "")
-        total = have + int(length) if length.isdecimal() else None
+            write_text(note, json.dumps([_name(url), _version(response)]))
+        total = _total(response, have)
+        _check_room(url, part, have, total, most)
         with part.open("ab" if have else "wb") as file, _meter(part, have, total, progress) as advance:
-            _copy(response, file, advance)
-    if total is not None and part.stat().st_size != total:
-        raise _Broken(f"the connection broke after {part.stat().st_size} of {total} bytes")
+            _copy(response, file, advance, min(most, MAX_UNANNOUNCED) if total is None else most)
+    size = part.stat().st_size
+    if size > most or (total is None and size > MAX_UNANNOUNCED):
+        part.unlink()
+        raise PoseError(f"{address(url).shown}: sends more than {size - 1} bytes, which is more than is taken")
+    if total is not None and size != total:
+        raise _Broken(f"the connection broke after {size} of {total} bytes")
+
+
+def _total(response: http.client.HTTPResponse, have: int) -> int | None:
+    """Bytes of the whole file as far as the server states them."""
+    length = response.headers.get("Content-Length", "")
+    return have + int(length[:20]) if length.isascii() and length.isdecimal() else None
+
+
+def _check_room(url: str, part: Path, have: int, total: int | None, most: int) -> None:
+    """Refuse a file that is larger than `most` or than the disk, before its body comes."""
+    if total is None:
+        return
+    name = address(url).shown
+    if total > most:
+        raise PoseError(f"{name}: {total / 1e9:.3g} GB are announced, more than the {most / 1e9:.3g} GB that are taken")
+    if (free := shutil.disk_usage(part.parent).free) < total - have:
+        raise PoseError(
+            f"{name}: {(total - have) / 1e9:.3g} GB to come, but {part.parent} has {free / 1e9:.3g} GB left"
+        )
 
 
 def _kept(url: str, part: Path, note: Path) -> tuple[int, str]:
     """Bytes that an earlier try left, and the version of the file they belong to; 0 if they cannot be continued."""
     try:
-        address, version = json.loads(note.read_text(encoding="utf-8"))
-        return (part.stat().st_size, version) if address == url and version else (0, "")
-    except (OSError, ValueError):
+        name, version = json.loads(note.read_text(encoding="utf-8"))
+        known = name == _name(url) and isinstance(version, str) and _is_token(version)
+        return (part.stat().st_size, version) if known else (0, "")
+    except (OSError, ValueError, TypeError, RecursionError):  # no note, or a damaged one
         return 0, ""
+
+
+def _name(url: str) -> str:
+    """What tells one address from another on the disk, where no password belongs."""
+    return hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _version(response: http.client.HTTPResponse) -> str:
     """What names this version of the file: a strong ETag, or its date (RFC 9110, section 13.1.5)."""
     etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+    version = etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+    return version if _is_token(version) else ""
 
 
-def _copy(response: http.client.HTTPResponse, file: IO[bytes], advance: Callable[[int], Any]) -> None:
-    while True:
+def _is_token(version: str) -> bool:
+    """Whether this can be sent back in a header."""
+    return bool(version) and version.isascii() and version.isprintable()
+
+
+def _copy(response: http.client.HTTPResponse, file: IO[bytes], advance: Callable[[int], Any], most: int) -> None:
+    """Write the body to the end of `file` until that has more than `most` bytes."""
+    have = file.tell()
+    while have <= most:
         try:
             chunk = response.read1(CHUNK)  # whatever is there: what has come is on the disk when it breaks
-        except (OSError, http.client.HTTPException) as error:
-            raise _Broken(f"the connection broke ({error or type(error).__name__})") from None
+        except (OSError, ValueError, http.client.HTTPException) as error:  # ValueError: a chunk's size is no number
+            raise _Broken(f"the connection broke ({_reason(error)})") from None
         if not chunk:
             return
         file.write(chunk)
+        have += len(chunk)
         advance(len(chunk))
 
 
-class _WebOnly(HTTPRedirectHandler):
-    """Follows redirections to http and https only, and never from https to http."""
-
-    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
-        _check_url(newurl)
-        if req.type == "https" and not newurl.startswith("https:"):
-            raise PoseError(f"{req.full_url}: leads to {newurl}, which is not encrypted")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _open(request: Request, part: Path) -> Any:
+def _open(url: str, headers: Mapping[str, str], part: Path) -> http.client.HTTPResponse:
     """The answer to a request, its failures told apart: refused, to be tried again, or nobody there."""
     try:
-        return build_opener(_WebOnly).open(request, timeout=TIMEOUT)
+        return open_url(url, headers)
     except HTTPError as error:
         error.close()
-        answer = f"{error.code} {' '.join(str(error.reason).split())}"
+        answer = one_line(f"{error.code} {error.reason}", 200)
         if error.code == 416:  # the part is longer than the file
             part.unlink(missing_ok=True)
         if error.code == 416 or error.code >= 500:
             raise _Broken(f"the server answers {answer}") from None
-        raise PoseError(f"{request.full_url}: the server answers {answer}") from None
+        raise PoseError(f"{address(url).shown}: the server answers {answer}") from None
     except URLError as error:
-        raise Unreachable(f"cannot reach {request.host} ({error.reason})") from None
+        raise Unreachable(f"cannot reach {address(url).host} ({_reason(error.reason)})") from None
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(f"the connection broke ({error or type(error).__name__})") from None
+        raise _Broken(f"the connection broke ({_reason(error)})") from None
+
+
+def _reason(error: object) -> str:
+    return one_line(error, 200) or type(error).__name__
 
 
 @contextmanager
@@ -190,44 +262,3 @@ def _meter(part: Path, have: int, total: int | None, progress: bool) -> Iterator
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(part.name.removeprefix(".").removesuffix(".part"), completed=have, total=total)
         yield lambda count: bar.advance(task, count)
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for whoever holds it; the lock ends with its process, however that ends."""
-    while True:
-        with path.open("ab") as file:
-            _lock(file)
-            if not _is_same(file, path):  # its last holder has removed it meanwhile
-                continue
-            try:
-                yield
-            finally:
-                with suppress(OSError):
-                    path.unlink()
-            return
-
-
-def _is_same(file: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Wait for the lock; where the file system has none, go on without."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        while True:
-            try:
-                return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            except OSError as error:  # after ten seconds
-                if error.errno != errno.EDEADLK:
-                    return None
-    else:
-        import fcntl
-
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)

@@ -17,6 +17,10 @@ MAX_STRIDE = 1024
 MAX_SIDE = 1 << 16  # of a network's input, in pixels
 MAX_BATCH = 1 << 16  # of a file with a fixed batch
 MAX_TEXT = 1 << 16  # characters of a name or other text in metadata
+MAX_ANSWER_HEAD = 1 << 20  # bytes of a web server's header, with those of its interim answers and redirections
+MAX_DOWNLOAD = 1 << 36  # bytes of a downloaded file: 64 GiB
+MAX_UNANNOUNCED = 1 << 32  # bytes of a downloaded file whose length the server does not state
+MAX_WEIGHTS = 1 << 31  # bytes of downloaded weights
 
 
 def whole(value: Any, name: str, low: int, high: int) -> int:

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolopose.console import log
-from yolopose.download import Unreachable, cache_dir, download, sum_of
+from yolopose.download import Unreachable, cache_dir, download, read_sum, sum_of
 from yolopose.errors import PoseError
+from yolopose.limits import MAX_WEIGHTS
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 
-# Weights that are published there, and their sha256 where it is known. Where it is not, the sum is logged after the
-# download; a wrong file can do no harm in any case, since checkpoints are read as data.
+# Weights that are published there, and their sha256 where it is known. Where it is not, the sum of the first download
+# is logged and kept beside the file, and another file is refused from then on; a wrong file can do no harm in any
+# case, since checkpoints are read as data.
 KNOWN: dict[str, str | None] = {
     "yolov8n-pose.pt": None,
     "yolov8s-pose.pt": None,
@@ -74,7 +76,7 @@ def find(name: str | Path, places: Places | None = None, *, progress: bool = Tru
     if word in local:
         return local[word]
     if places.cached(word).is_file():
-        return places.cached(word)
+        return _unchanged(places.cached(word))
     if word in KNOWN:
         return _fetch(word, places, progress)
     near = difflib.get_close_matches(word, [*local, *KNOWN], n=1)
@@ -82,10 +84,17 @@ def find(name: str | Path, places: Places | None = None, *, progress: bool = Tru
 
 
 def _fetch(name: str, places: Places, progress: bool) -> Path:
-    expected = KNOWN[name]
+    expected, first = KNOWN[name], _first_sum(places.cached(name))
     log.info("%s: weights by Ultralytics under AGPL-3.0 (https://ultralytics.com/license), downloaded once", name)
     try:
-        path = download(places.release + name, places.cached(name), sha256=expected, progress=progress)
+        path = download(
+            places.release + name,
+            places.cached(name),
+            sha256=expected,
+            first_sum=first,
+            most=MAX_WEIGHTS,
+            progress=progress,
+        )
     except Unreachable as error:
         ready = ", ".join(file.name for file in bundled(places)) or "nothing"
         raise PoseError(
@@ -93,10 +102,24 @@ def _fetch(name: str, places: Places, progress: bool) -> Path:
         ) from None
     if not _is_checkpoint(path):  # such as the page of a hotel's network
         path.unlink()
+        first.unlink(missing_ok=True)
         raise PoseError(f"{name}: {places.release} did not send a checkpoint; nothing was kept")
     if expected is None:
         log.info("%s: saved as %s, sha256 %s", name, path, sum_of(path))
     return path
+
+
+def _first_sum(file: Path) -> Path:
+    """Where the sha256 of the first download of a file is kept."""
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _unchanged(file: Path) -> Path:
+    """A downloaded file, if it is still what was downloaded first. Raises PoseError when it is not."""
+    known = read_sum(_first_sum(file))
+    if known is not None and sum_of(file) != known:
+        raise PoseError(f"{file}: changed since it was downloaded; delete it to download it again")
+    return file
 
 
 def _is_checkpoint(path: Path) -> bool:
