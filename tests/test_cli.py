@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from yolopose import __version__
-from yolopose.cli import main, read_arguments
+from yolopose.cli import main
 from yolopose.config import MODES, arguments
 from yolopose.errors import UsageError
+from yolopose.words import read_arguments
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,11 @@ def test_stray_words_are_explained(words: list[str], says: str) -> None:
         (["predct"], 2, "did you mean 'predict'?"),
         (["detect", "predict"], 2, "the task 'pose' only"),
         (["conf=0.5"], 2, "which mode?"),
+        (["mode=predict", "conf=2"], 2, "0 to 1"),
+        (["val", "detect"], 2, "the task 'pose' only"),
+        (["track", "source=x.mp4"], 2, "track: yolopose does not track yet"),
+        (["settings"], 2, "has no settings file"),
+        (["predict", "device=gpu"], 2, "expected cpu, a GPU's number"),
         (["pose", "predict", "cnof=0.5"], 2, "did you mean 'conf'?"),
         (["predict", "conf=2"], 2, "0 to 1"),
         (["predict", "model=nowhere.onnx", "source=x.jpg"], 1, "nowhere.onnx"),
@@ -76,6 +82,12 @@ def test_mistakes_take_one_line(
         (["checks"], "onnxruntime"),
         (["formats"], "name_openvino_model"),
         (["cfg"], "close_mosaic"),
+        (["-V"], __version__),
+        (["-v"], __version__),
+        (["--version"], __version__),
+        (["help", "predict"], "max_det"),
+        (["--help", "val"], "max_det"),
+        (["train", "epochs=3", "-h"], "warmup_epochs"),
         (["predict", "help"], "max_det"),
         (["pose", "train", "--help"], "warmup_epochs"),
     ],

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.cli import read_arguments
 from yolopose.config import MODES, parse
+from yolopose.words import read_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

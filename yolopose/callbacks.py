@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yolopose.config import nearest
-from yolopose.errors import UsageError
+from yolopose.errors import UsageError, did_you_mean
 
 Callback = Callable[[Any], None]
 Callbacks = Mapping[str, Iterable[Callback]]
@@ -57,6 +56,5 @@ def check_events(names: Iterable[str], known: Iterable[str] = EVENTS) -> None:
     known = tuple(known)
     for name in names:
         if name not in known:
-            close = nearest(name, known)
-            hint = f"did you mean {close!r}?" if close else f"known are {', '.join(known)}"
-            raise UsageError(f"unknown callback {name!r}; {hint}")
+            hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
+            raise UsageError(f"unknown callback {name!r}{hint}")

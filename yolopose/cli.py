@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from yolopose import __version__
-from yolopose.config import MODES, arguments, nearest
+from yolopose.config import MODES, arguments
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, did_you_mean, shown
+from yolopose.words import joined, read_arguments, split_mode
 
-OTHER_TASKS = ("detect", "segment", "classify", "obb")
 HELP = """\
 yolopose {version}: find people and keypoints with YOLOv8-pose (Apache-2.0)
 
@@ -50,91 +50,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Dispatch to a special command or to a mode."""
-    if words and words[0] == "pose":
-        words = words[1:]
-    elif words and words[0] in OTHER_TASKS:
-        raise UsageError(f"{words[0]}: yolopose knows the task 'pose' only")
-    command = words[0].removeprefix("--") if words else "help"
-    special = {"help": _help, "h": _help, "-h": _help, "version": _version, "checks": _checks, "cfg": _cfg}
-    special["formats"] = _formats
-    if command in special:
-        log.info(special[command]())
+    asked = [word for word in words if word in ("-h", "--help", "--h")]
+    words = [word for word in words if word not in asked]
+    mode, rest = split_mode(joined(words))
+    bare = [word for word in rest if "=" not in word]
+    if mode is None:
+        command = "help" if asked or not rest else (bare or [""])[0].lstrip("-")
+        if command not in SPECIAL:
+            raise UsageError(_no_mode(bare))
+        log.info(SPECIAL[command]())
         return 0
-    mode, rest = _mode(words)
-    if rest and rest[0] in ("help", "--help", "-h"):
+    if asked or "help" in bare:
         log.info(_mode_help(mode))
         return 0
     return run_mode(mode, read_arguments(mode, rest))
 
 
-def _named(words: Sequence[str]) -> list[str]:
-    """The first two words that stand alone, as a=… and b=…: the two files of `yolo verify A B`."""
-    alone = [word for word in words if "=" not in word and not word.startswith("--")][:2]
-    names = {word: f"{key}={word}" for key, word in zip("ab", alone, strict=False)}
-    return [names.get(word, word) for word in words]
-
-
-def _mode(words: list[str]) -> tuple[str, list[str]]:
-    """The mode, wherever it stands, and the other words."""
-    for i, word in enumerate(words):
-        if word in MODES and not (i and words[i - 1].startswith("--") and "=" not in words[i - 1]):
-            return word, words[:i] + words[i + 1 :]
-    first = next((w for w in words if "=" not in w and not w.startswith("--")), None)
-    close = nearest(first, MODES) if first else None
-    what = f"unknown command {first!r}" if first else "which mode?"
-    raise UsageError(
-        what + (f", did you mean {close!r}?" if close else f": one of {', '.join(MODES)}; see 'yolo help'")
-    )
-
-
-def read_arguments(mode: str, words: Sequence[str]) -> dict[str, Any]:
-    """Names and texts from `key=value`, `--key value`, `--key=value`; a boolean's bare name means True.
-
-    Raises:
-        UsageError: a word that is none of these, or a key given twice with different values.
-    """
-    known = arguments(MODES[mode])
-    words = _named(words) if mode == "verify" else words
-    out: dict[str, str] = {}
-    i = 0
-    while i < len(words):
-        word = words[i]
-        i += 1
-        key, equals, value = word.removeprefix("--").partition("=")
-        key = key.replace("-", "_") if word.startswith("--") else key
-        boolean = key in known and bool in _members(known[key].hint)
-        if not equals:
-            follows = word.startswith("--") and i < len(words) and not words[i].startswith("--")
-            if follows and not (boolean and ("=" in words[i] or not _is_boolean(words[i]))):
-                value = words[i]
-                i += 1
-            elif boolean:
-                value = "True"
-            else:
-                raise UsageError(_stray(word, known))
-        if out.setdefault(key, value) != value:
-            raise UsageError(f"{key} is given twice: {out[key]} and {value}")
-    return out
-
-
-def _stray(word: str, known: Any) -> str:
-    """One line for a word that is neither a key=value nor a boolean's name."""
-    if word.startswith("--"):
-        return f"{word} needs a value: {word} VALUE"
-    if "source" in known and ("." in word or "/" in word or word.isdigit()):
-        return f"{word!r} stands alone: did you mean source={word}?"
-    close = nearest(word, known)
-    return f"{word!r}: expected key=value" + (f"; did you mean {close}=…?" if close else "")
-
-
-def _members(hint: Any) -> tuple[Any, ...]:
-    """The members of a union, or the type alone."""
-    return getattr(hint, "__args__", None) or (hint,)
-
-
-def _is_boolean(word: str) -> bool:
-    """Whether a word can only be the value of a boolean."""
-    return word.lower() in ("true", "false", "0", "1")
+def _no_mode(bare: Sequence[str]) -> str:
+    """One line for a command line without a mode."""
+    known = (*MODES, *SPECIAL)
+    if not bare:
+        return f"which mode? one of {', '.join(MODES)}; see 'yolo help'"
+    if bare[0] in ABSENT:
+        return f"{bare[0]}: {ABSENT[bare[0]]}"
+    hint = did_you_mean(bare[0].lstrip("-"), known) or f": one of {', '.join(MODES)}; see 'yolo help'"
+    return f"unknown command {shown(bare[0])}{hint}"
 
 
 def run_mode(mode: str, values: dict[str, Any]) -> int:
@@ -208,3 +148,25 @@ def _devices() -> str:
         return f"devices: {cores} (a GPU needs torch: pip install 'yolopose[train]')"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return "devices: " + ", ".join([cores, *gpus])
+
+
+SPECIAL: dict[str, Callable[[], str]] = {
+    "help": _help,
+    "h": _help,
+    "version": _version,
+    "v": _version,
+    "V": _version,
+    "checks": _checks,
+    "cfg": _cfg,
+    "formats": _formats,
+}
+ABSENT = {
+    "track": "yolopose does not track yet; predict finds people frame by frame (docs/migrate.md)",
+    "tune": "yolopose has no search for hyperparameters; train takes each of them (docs/migrate.md)",
+    "settings": "yolopose has no settings file: everything is an argument (docs/migrate.md)",
+    "copy-cfg": "yolopose has no file of defaults to copy; 'yolo cfg' lists them, and each run writes its args.yaml",
+    "solutions": "yolopose has no solutions; see examples/ and docs/migrate.md",
+    "hub": "yolopose has no online service, and needs none",
+    "login": "yolopose has no online service, and needs none",
+    "logout": "yolopose has no online service, and needs none",
+}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
 from yolopose.console import log
 from yolopose.download import Unreachable, cache_dir, download, read_sum, sum_of
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, did_you_mean
 from yolopose.limits import MAX_WEIGHTS
 
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
@@ -79,8 +78,7 @@ def find(name: str | Path, places: Places | None = None, *, progress: bool = Tru
         return _unchanged(places.cached(word))
     if word in KNOWN:
         return _fetch(word, places, progress)
-    near = difflib.get_close_matches(word, [*local, *KNOWN], n=1)
-    raise PoseError(f"{name}: no such file{f'; did you mean {near[0]}?' if near else ''}")
+    raise PoseError(f"{name}: no such file{did_you_mean(word, [*local, *KNOWN], '{}')}")
 
 
 def _fetch(name: str, places: Places, progress: bool) -> Path:

@@ -11,7 +11,7 @@ from builders import make_network
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats import pytorch
 from yolopose.formats.base import OpenOptions, select
-from yolopose.formats.pytorch import TorchBackend, cpu_has_bf16
+from yolopose.formats.pytorch import TorchBackend, choose_device, cpu_has_bf16
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +98,14 @@ def test_without_torch_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_p
     with pytest.raises(PoseError, match=r"yolopose\[train\].*ONNX") as error:
         pytorch.load_network(tmp_path / "some.pt")
     assert "\n" not in str(error.value)
+
+
+def test_the_idlest_gpu_is_the_cpu_where_there_is_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert choose_device("-1") == torch.device("cpu")
+    assert "device=-1: this machine has no GPU" in caplog.text
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda i: ((5, 9, 7)[i], 10))
+    assert choose_device("-1") == torch.device("cuda:1")

@@ -12,7 +12,8 @@ from yolopose.config.args import (
     ValConfig,
     VerifyConfig,
 )
-from yolopose.config.schema import Argument, arguments, nearest, parse, replace, to_dict
+from yolopose.config.parse import parse
+from yolopose.config.schema import Argument, arguments, replace, to_dict
 
 __all__ = [
     "MODES",
@@ -27,7 +28,6 @@ __all__ = [
     "ValConfig",
     "VerifyConfig",
     "arguments",
-    "nearest",
     "parse",
     "replace",
     "to_dict",

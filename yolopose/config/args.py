@@ -9,6 +9,7 @@ from yolopose.config.schema import arg
 
 ImageSize = int | tuple[int, int]
 Indices = tuple[int, ...] | None
+DEVICE = "cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class RunArgs(Given):
     """Where a run computes and writes; shared by all modes."""
 
     model: str | None = arg(None, "model file (.pt, .onnx, .yaml) or known name; None is the bundled model")
-    device: str | None = arg(None, "cpu, cuda, 0, 0,1, mps; None picks a GPU when there is one")
+    device: str | None = arg(None, DEVICE, form="device")
     half: bool = arg(False, "16-bit floats where the device computes them; decoding stays 32-bit")
     project: str | None = arg(None, "folder of the runs; None is runs/pose")
     name: str | None = arg(None, "folder of this run below the project; None is the mode's name")
@@ -132,7 +133,7 @@ class TrainConfig(RunArgs):
     amp: bool = arg(True, "mixed precision where it is faster (CUDA; on CPUs with bf16=True)")
     bf16: bool = arg(False, "bfloat16 instead of float16 in mixed precision; also on CPUs that compute it")
     compile: bool = arg(False, "compile the network with torch.compile")
-    fraction: float = arg(1.0, "share of the training images used", low=0.0, high=1.0)
+    fraction: float = arg(1.0, "share of the training images used", low=0.0, high=1.0, open=True)
     freeze: int | Indices = arg(None, "first n layers, or layer indices, that are not trained", low=0)
     multi_scale: bool = arg(False, "vary the input size by ±50 % from batch to batch")
     strict: bool = arg(False, "stop at the first bad label row instead of setting it aside")
@@ -207,7 +208,7 @@ class VerifyConfig(Given):
     b: str | None = arg(None, "model file that should find the same")
     data: str | None = arg(None, "data set YAML of the photographs; None is the packaged ones")
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
-    device: str | None = arg(None, "cpu, a GPU's number, cuda:0; None takes a GPU when there is one")
+    device: str | None = arg(None, DEVICE, form="device")
     out: str | None = arg(None, "also write the report to this .json file")
 
 
@@ -222,7 +223,7 @@ class BenchmarkConfig(Given):
     format: str | None = arg(None, "this format only; None is all")
     half: bool = arg(False, "16-bit weights in the formats that have them")
     int8: bool = arg(False, "8-bit integers in the formats that have them")
-    device: str | None = arg(None, "cpu, a GPU's number, cuda:0; None takes a GPU when there is one")
+    device: str | None = arg(None, DEVICE, form="device")
     threads: int | None = arg(None, "CPU threads of the runtime; None is the runtime's own choice", low=1)
     project: str | None = arg(None, "folder of runs; None is runs/pose")
     name: str | None = arg(None, "name of the run's folder; None is benchmark")

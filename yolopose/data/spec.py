@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolopose.config import nearest
 from yolopose.data.fetch import Download, fetch
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, did_you_mean
 from yolopose.files import read_yaml
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
@@ -99,9 +98,8 @@ def _find(file: Path) -> Path:
     packaged = CONFIGS / file.with_suffix(".yaml").name
     if file.name == str(file) and packaged.is_file():
         return packaged
-    known = sorted(p.name for p in CONFIGS.glob("*.yaml"))
-    close = nearest(file.name, known)
-    hint = f", did you mean {close!r}?" if close else f"; packaged ones: {', '.join(known)}"
+    known = sorted(p.stem for p in CONFIGS.glob("*.yaml"))
+    hint = did_you_mean(file.stem, known, "'{}.yaml'") or f"; packaged ones: {', '.join(f'{k}.yaml' for k in known)}"
     raise PoseError(f"data={file}: no such file{hint}")
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.config import EvalWiderfaceConfig, nearest
+from yolopose.config import EvalWiderfaceConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, did_you_mean
 
 Array = NDArray[Any]
 SETTINGS = ("easy", "medium", "hard")
@@ -126,8 +126,7 @@ def choose(photos: Sequence[Photo], file: Path) -> list[Photo]:
     for number, line in enumerate(lines, start=1):
         name = Path(line.strip().replace("\\", "/")).name.removesuffix(".jpg")
         if name and name not in known:
-            close = nearest(name, known)
-            hint = f", did you mean {close!r}?" if close else ""
+            hint = did_you_mean(name, known)
             raise PoseError(f"{file}, line {number}: {name!r} is no image of WIDER FACE's validation set{hint}")
         if name:
             chosen[name] = known[name]

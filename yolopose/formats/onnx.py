@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolopose.config import ExportConfig
+from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import (
     Array,
@@ -95,7 +96,9 @@ def _providers(device: str | None, available: list[str]) -> list[Any]:
     """ONNX Runtime's execution providers for a device as users name it: None, cpu, cuda, cuda:1, 1."""
     name = str(device or "auto").lower().removeprefix("cuda").removeprefix(":")
     gpu = "CUDAExecutionProvider" in available
-    if name == "cpu" or (name == "auto" and not gpu):
+    if name == "-1" and not gpu:
+        log.info("device=-1: this ONNX Runtime has no CUDA; running on the CPU")
+    if name == "cpu" or (name in ("auto", "-1") and not gpu):
         return ["CPUExecutionProvider"]
     if not gpu:
         raise PoseError(f"device={device}: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or device=cpu")

@@ -129,7 +129,9 @@ def require_torch(what: str) -> None:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device that a user means: None, cpu, cuda, cuda:1, 1, mps. None takes a GPU when there is one.
+    """The device that a user means: None, cpu, cuda, cuda:1, 1, -1, mps. None takes a GPU when there is one.
+
+    -1 takes the GPU with the most free memory, or with a line the CPU where there is no GPU.
 
     Raises:
         UsageError: a device that is not there, or several.
@@ -148,8 +150,21 @@ def choose_device(name: str | None) -> torch.device:
         text = "0"
     if text.isdigit() and int(text) < gpus:
         return torch.device(f"cuda:{text}")
+    if text == "-1":
+        return _idle_gpu(gpus)
     there = ", ".join(["cpu", *(str(i) for i in range(gpus))])
     raise UsageError(f"device={name}: not on this machine, or not one device; there is {there}")
+
+
+def _idle_gpu(gpus: int) -> torch.device:
+    """The GPU with the most free memory; the CPU, with a line, where there is none."""
+    import torch
+
+    if not gpus:
+        log.info("device=-1: this machine has no GPU that torch can use; running on the CPU")
+        return torch.device("cpu")
+    free = [torch.cuda.mem_get_info(i)[0] for i in range(gpus)]
+    return torch.device(f"cuda:{free.index(max(free))}")
 
 
 def choose_type(options: OpenOptions, device: torch.device) -> torch.dtype:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose import __version__
-from yolopose.config import ExportConfig, arguments, nearest
+from yolopose.config import ExportConfig, arguments
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, did_you_mean, shown
 from yolopose.files import beside
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.coreml import export_coreml, open_coreml
@@ -187,11 +187,12 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
 def _row(config: ExportConfig) -> Format:
     """The format asked for. Raises UsageError when it does not exist or does not take an argument that was set."""
     by_name = {row.argument: row for row in FORMATS}
-    if config.format not in by_name:
-        close = nearest(config.format, by_name)
-        hint = f"; did you mean {close}?" if close else ""
-        raise UsageError(f"format={config.format!r}: known are {', '.join(by_name)}{hint}")
-    row = by_name[config.format]
+    wanted = config.format.lower()
+    if wanted not in by_name:
+        by_title = {row.title.lower(): row.argument for row in FORMATS}
+        hint = did_you_mean(by_title.get(wanted, wanted), by_name, "{}")
+        raise UsageError(f"format={shown(config.format)}: known are {', '.join(by_name)}{hint}")
+    row = by_name[wanted]
     if config.int8 and config.half:
         raise UsageError("int8=True and half=True: a file is one or the other")
     taken = COMMON | row.options | (SUPPRESSION if config.nms else frozenset())

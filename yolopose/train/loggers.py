@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from yolopose.config import nearest
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, did_you_mean
 
 
 class Logger(Protocol):
@@ -91,9 +90,7 @@ def check_loggers(names: Sequence[str]) -> None:
     """Raise UsageError for an unknown name, PoseError for one whose package is not installed."""
     for name in names:
         if name not in LOGGERS:
-            close = nearest(name, LOGGERS)
-            hint = f"did you mean {close!r}?" if close else f"known are {', '.join(LOGGERS)}"
-            raise UsageError(f"loggers={name}: {hint}")
+            raise UsageError(f"loggers={name}: known are {', '.join(LOGGERS)}{did_you_mean(name, LOGGERS)}")
         if importlib.util.find_spec(name) is None:
             raise PoseError(f"loggers={name}: not installed: pip install {name}")
 

@@ -1,0 +1,158 @@
+"""Values as typed on a command line, read from YAML or given in Python → checked values of an argument's type."""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import re
+import types
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+
+from yolopose.errors import UsageError, did_you_mean, shown
+
+if TYPE_CHECKING:
+    from yolopose.config.schema import Argument
+
+MAX_LENGTH = 10_000  # values of an array given for an argument
+_DEVICE = re.compile(r"cpu|mps|auto|cuda|-1|\d+|-1(,-1)+|\d+(,\d+)+")
+
+
+def convert(argument: Argument, value: Any) -> Any:
+    """`value` in the argument's type, checked against its choices and range.
+
+    NumPy and torch numbers and arrays, paths and `torch.device` count as the plain values they stand for; text as the
+    Python value it spells. A list of one item serves as that item.
+
+    Raises:
+        UsageError: naming the argument, the value and what is allowed.
+    """
+    if argument.hint is Any:
+        return value
+    value = plain(value)
+    raw = literal(value) if isinstance(value, str) else value
+    members = members_of(argument.hint)
+    if raw is None and type(None) in members:
+        return None
+    if argument.form == "device":
+        return _device(argument.name, value)
+    for member in members:
+        converted = _as(member, raw, value)
+        if converted is not None:
+            return _checked(argument, converted)
+    if isinstance(raw, (list, tuple)) and len(raw) == 1:
+        return convert(argument, raw[0])
+    wanted = " or ".join(_words(member) for member in members if member is not type(None))
+    raise UsageError(f"{argument.name}={shown(value)}: expected {wanted}")
+
+
+def plain(value: Any) -> Any:
+    """`value` without NumPy, torch and path types, found by their methods: neither library is imported."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(plain, value)) if type(value) in (list, tuple) else [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "shape") and callable(getattr(value, "tolist", None)):
+        size = math.prod(value.shape)
+        return value.tolist() if size <= MAX_LENGTH else value
+    if type(value).__module__ == "torch" and type(value).__name__ == "device":
+        return str(value)
+    return value
+
+
+def literal(text: str) -> Any:
+    """Text from a command line or YAML as a Python value, or the text itself."""
+    lowered = text.strip().lower()
+    if lowered in ("true", "false", "none", "null", ""):
+        return {"true": True, "false": False}.get(lowered)
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def members_of(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _device(name: str, value: Any) -> str:
+    """A device in one spelling: cpu, mps, cuda, a GPU's number, several numbers with commas, -1 for an idle GPU."""
+    parts = value if isinstance(value, (list, tuple)) else re.sub(r"[\s\[\]()'\"]", "", str(value)).split(",")
+    words = [str(part).strip().lower().removeprefix("cuda:") for part in parts if str(part).strip()]
+    text = ",".join(words)
+    if isinstance(value, bool) or not _DEVICE.fullmatch(text):
+        raise UsageError(
+            f"{name}={shown(value)}: expected cpu, a GPU's number (0, or 0,1 for two), -1 for an idle GPU, cuda or mps"
+        )
+    return text
+
+
+def _as(hint: Any, raw: Any, original: Any) -> Any:
+    """`raw` as `hint`, or None where it does not fit."""
+    if hint is bool:
+        return bool(raw) if isinstance(raw, bool) or (isinstance(raw, (int, float)) and raw in (0, 1)) else None
+    if hint is int:
+        whole = isinstance(raw, (int, float)) and not isinstance(raw, bool) and float(raw).is_integer()
+        return int(raw) if whole else None
+    if hint is float:
+        number = isinstance(raw, (int, float)) and not isinstance(raw, bool) and math.isfinite(raw)
+        return float(raw) if number else None
+    if hint is str:
+        return str(original) if isinstance(original, (str, int)) and not isinstance(original, bool) else None
+    if get_origin(hint) is tuple:
+        return _as_tuple(hint, raw)
+    return None
+
+
+def _as_tuple(hint: Any, raw: Any) -> tuple[Any, ...] | None:
+    """A tuple of the hint's item type and length; a lone value counts as one item of an open-ended tuple."""
+    item, *rest = get_args(hint)
+    open_ended = rest == [Ellipsis]
+    if open_ended and item is str and isinstance(raw, str):
+        raw = [word.strip() for word in raw.split(",")]  # words without quotes, as on a command line
+    if open_ended and isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
+        raw = [raw]
+    if not isinstance(raw, (list, tuple)) or not (open_ended or len(raw) == len(rest) + 1):
+        return None
+    values = tuple(_as(item, v, v) for v in raw)
+    return None if None in values else values
+
+
+def _words(hint: Any) -> str:
+    """A type in words."""
+    if get_origin(hint) is tuple:
+        item, *rest = get_args(hint)
+        return f"a list of {_words(item)}s" if rest == [Ellipsis] else f"{len(rest) + 1} {_words(item)}s"
+    return {bool: "True or False", int: "whole number", float: "number", str: "text"}.get(hint, "a value")
+
+
+def _checked(argument: Argument, value: Any) -> Any:
+    """`value`, a choice in its own spelling; raises UsageError when it is not among the choices or leaves the range."""
+    if argument.choices and value not in argument.choices:
+        for choice in argument.choices:
+            if isinstance(choice, str) and choice.lower() == str(value).lower():
+                return choice
+        words = [str(choice) for choice in argument.choices]
+        hint = did_you_mean(str(value), words)
+        raise UsageError(f"{argument.name}={shown(value)}: expected one of {', '.join(words)}{hint}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, (int, float)) and not isinstance(number, bool) and not _within(argument, number):
+            raise UsageError(f"{argument.name}={shown(value)}: expected {_span(argument)}")
+    return value
+
+
+def _within(argument: Argument, number: float) -> bool:
+    """Whether a number lies in the argument's range."""
+    above = argument.low is None or (number > argument.low if argument.open else number >= argument.low)
+    return above and (argument.high is None or number <= argument.high)
+
+
+def _span(argument: Argument) -> str:
+    """The argument's range in words."""
+    low, high = argument.low, argument.high
+    if high is None:
+        return f"more than {low:g}" if argument.open else f"at least {low:g}"
+    if low is None:
+        return f"at most {high:g}"
+    return f"more than {low:g}, at most {high:g}" if argument.open else f"{low:g} to {high:g}"
