@@ -1,11 +1,12 @@
 """Values quoted in messages: short, printable, and in bounded time."""
 
+import pickle
 import time
 
 import numpy as np
 import pytest
 
-from yolopose.errors import MAX_SHOWN, PoseError, one_line, shown
+from yolopose.errors import MAX_MESSAGE, MAX_SHOWN, PoseError, UsageError, one_line, shown
 from yolopose.limits import whole
 
 
@@ -38,3 +39,11 @@ def test_whole_numbers_are_bounded() -> None:
     for bad in (True, "3", 2.5, float("nan"), float("inf"), 11, 0, 10**400, None, [3]):
         with pytest.raises(PoseError, match="nc must be"):
             whole(bad, "nc", 1, 10)
+
+
+def test_an_error_is_one_printable_line_whatever_stands_in_it() -> None:
+    for kind in (PoseError, UsageError):
+        assert str(kind("a\nb\x1b[31m\udce9.pt: no such file")) == "a\\nb\\x1b[31m\\udce9.pt: no such file"
+        assert str(kind("two  spaces é.pt: no such file")) == "two  spaces é.pt: no such file"
+        assert len(str(kind("x" * 1_000_000))) == MAX_MESSAGE
+    assert str(pickle.loads(pickle.dumps(PoseError("a\nb")))) == "a\\nb"

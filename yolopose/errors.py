@@ -8,14 +8,22 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MAX_SHOWN = 160  # characters of a quoted value
+MAX_MESSAGE = 2000  # characters of an error's line
 _ITEMS = 6  # of a container
 _DEPTH = 3
 
 
 class PoseError(Exception):
-    """A failure that the user can mend: one line that names the file, row or key, and the remedy."""
+    """A failure that the user can mend: one line that names the file, row or key, and the remedy.
+
+    Whatever file names or quoted values are in it, the line is printable and not endless.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        line = printable(super().__str__())
+        return line if len(line) <= MAX_MESSAGE else f"{line[: MAX_MESSAGE - 1]}…"
 
 
 class UsageError(PoseError, ValueError):
@@ -47,19 +55,21 @@ def shown(value: Any, limit: int = MAX_SHOWN) -> str:
 
 def one_line(text: object, limit: int = 400) -> str:
     """Foreign text (an error of a library, a server's answer, a file name) as one printable line."""
-    line = _escaped(" ".join(str(text)[: 4 * limit].split()))
+    line = printable(" ".join(str(text)[: 4 * limit].split()))
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def _escaped(text: str) -> str:
-    """Control characters, line breaks, direction marks and lone surrogates as escapes."""
+def printable(text: str) -> str:
+    """`text` with control characters, line breaks, direction marks and lone surrogates as escapes."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _shown(value: Any, depth: int, limit: int) -> str:
     """`shown`, at most `depth` containers deep."""
     if isinstance(value, str | bytes):
-        return _escaped(repr(value[:limit])) + ("…" if len(value) > limit else "")
+        return printable(repr(value[:limit])) + ("…" if len(value) > limit else "")
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, Mapping | list | tuple | set | frozenset):
@@ -81,4 +91,4 @@ def _shown(value: Any, depth: int, limit: int) -> str:
         return repr(value)
     kind = type(value).__name__
     shape = getattr(value, "shape", None)
-    return _escaped(f"{kind} of shape {tuple(shape)}" if isinstance(shape, tuple) else kind)
+    return printable(f"{kind} of shape {tuple(shape)}" if isinstance(shape, tuple) else kind)
