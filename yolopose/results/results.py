@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections import Counter
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from yolopose.errors import PoseError
 from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
-from yolopose.results.arrays import Boxes, Keypoints, rows
+from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.pictures import aligned, as_pil, picture_path, reopen, show_picture, write_picture
 from yolopose.results.serialise import crops, csv_text, label_lines, summary_rows, write_numbered
 
@@ -29,7 +30,8 @@ class Results:
 
     Coordinates are pixels of the original image. `orig_img` is None when the image was not kept; pictures and crops
     then read the file at `path` again. `speed` holds milliseconds per image. `masks`, `probs` and `obb` are always
-    None. The arrays live in host memory: `cpu`, `numpy`, `cuda` and `to` give the result itself.
+    None. Arrays are torch tensors on the CPU when torch is imported, see `yolopose.results.arrays`; writing into them
+    changes the result.
     """
 
     masks = None
@@ -49,7 +51,7 @@ class Results:
         orig_shape: tuple[int, int] | None = None,
         save_dir: str | Path | None = None,
     ) -> None:
-        """Wrap arrays or tensors; nothing is copied that is float32 already.
+        """Wrap arrays or tensors; contiguous float32 in host memory is not copied.
 
         Raises:
             PoseError: arrays of the wrong shape, or keypoints that do not match boxes or layout.
@@ -72,22 +74,20 @@ class Results:
         self.layout = layout or default_layout((k, d))
         check_pairs(self.boxes, self.keypoints, self.layout)
 
-    def _like(self, boxes: Any, keypoints: Any) -> Results:
+    def _with(self, boxes: Boxes, keypoints: Keypoints) -> Self:
         """Other instances of the same image."""
-        return type(self)(
-            self.orig_img, self.path, self.names, boxes, keypoints, self.speed,
-            layout=self.layout, orig_shape=self.orig_shape, save_dir=self.save_dir,
-        )  # fmt: skip
+        other = copy.copy(self)
+        other.boxes, other.keypoints, other.speed = boxes, keypoints, dict(self.speed)
+        return other
 
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def __getitem__(self, index: Any) -> Results:
+    def __getitem__(self, index: Any) -> Self:
         """Instances chosen by an int, a slice, a mask or indices."""
-        points = self.keypoints.data if len(self.keypoints) else None
-        return self._like(rows(self.boxes.data, index), None if points is None else rows(points, index))
+        return self._with(self.boxes[index], self.keypoints[index] if len(self.keypoints) else self.keypoints)
 
-    def __iter__(self) -> Iterator[Results]:
+    def __iter__(self) -> Iterator[Self]:
         """One instance at a time."""
         return (self[i] for i in range(len(self)))
 
@@ -97,9 +97,9 @@ class Results:
             f"keypoints={self.keypoints.shape}, names={self.names}, speed={self.speed})"
         )
 
-    def new(self) -> Results:
+    def new(self) -> Self:
         """The same image with nothing found in it."""
-        return self._like(None, None)
+        return self._with(self.boxes[:0], self.keypoints[:0])
 
     def update(self, boxes: Any = None, keypoints: Any = None) -> None:
         """Replace boxes, keypoints or both, in place.
@@ -107,16 +107,26 @@ class Results:
         Raises:
             PoseError: what is new does not match what stays; nothing has changed then.
         """
-        found = self._like(
-            self.boxes.data if boxes is None else boxes, self.keypoints.data if keypoints is None else keypoints
-        )
-        self.boxes, self.keypoints = found.boxes, found.keypoints
+        new = self.boxes if boxes is None else Boxes(boxes, self.orig_shape)
+        points = self.keypoints if keypoints is None else Keypoints(keypoints, self.orig_shape)
+        check_pairs(new, points, self.layout)
+        self.boxes, self.keypoints = new, points
 
-    def to(self, target: object = None) -> Self:
-        """Itself: results stay in host memory, as NumPy arrays."""
-        return self
+    def cpu(self) -> Self:
+        """With tensors on the CPU; what `numpy` gave stays."""
+        return self._with(self.boxes.cpu(), self.keypoints.cpu())
 
-    cpu = cuda = numpy = to
+    def numpy(self) -> Self:
+        """With NumPy arrays."""
+        return self._with(self.boxes.numpy(), self.keypoints.numpy())
+
+    def cuda(self, *args: Any, **options: Any) -> Self:
+        """With tensors on the GPU; without torch there is none, and nothing changes."""
+        return self._with(self.boxes.cuda(*args, **options), self.keypoints.cuda(*args, **options))
+
+    def to(self, *args: Any, **options: Any) -> Self:
+        """With tensors on a device or of a dtype, as `torch.Tensor.to` takes them."""
+        return self._with(self.boxes.to(*args, **options), self.keypoints.to(*args, **options))
 
     def name(self, cls: int) -> str:
         """The name of a class, or its number when it has none."""
@@ -126,7 +136,7 @@ class Results:
         """How many of each class, for a log line: `4 persons, 1 dog, `, or `(no detections), `."""
         if not len(self):
             return "(no detections), "
-        counts = sorted(Counter(int(c) for c in self.boxes.cls.tolist()).items())
+        counts = sorted(Counter(int(c) for c in self.boxes.table[:, -1].tolist()).items())
         return "".join(f"{n} {self.name(cls)}{'s' * (n > 1)}, " for cls, n in counts)
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
@@ -183,7 +193,7 @@ class Results:
             raise PoseError(f"align needs the five landmarks of faces, these results have {self.keypoints.shape[1]}")
         if size < 1:
             raise PoseError(f"align: size must be at least 1 pixel, got {size}")
-        image, points = self.image(), self.keypoints.data.numpy()[..., :2]
+        image, points = self.image(), self.keypoints.table[..., :2]
         crops = np.empty((len(points), size, size, 3), np.uint8)
         for i, (crop, face) in enumerate(zip(crops, points, strict=True)):
             try:
@@ -227,8 +237,7 @@ class Results:
             kpt_radius=kpt_radius, kpt_line=kpt_line, kpt_conf=kpt_conf, color_mode=color_mode,
         )  # fmt: skip
         image = self.image() if img is None else to_bgr(img)[0]
-        table, points = self.boxes.data.numpy(), self.keypoints.data.numpy()
-        picture = draw_instances(image, table, points, self.layout, self.names, style)
+        picture = draw_instances(image, self.boxes.table, self.keypoints.table, self.layout, self.names, style)
         if save:
             write_picture(picture, picture_path(self.path, filename))
         if show:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.results.arrays import Array, Boxes, Keypoints
+from yolopose.results.arrays import Boxes, Keypoints
+from yolopose.results.host import Array
 
 COLUMNS = ("name", "class", "confidence", "box", "track_id", "keypoints")
 
@@ -24,8 +25,9 @@ def summary_rows(
 
     Coordinates are pixels, or fractions of the image's width and height with `normalize`.
     """
-    corners = (boxes.xyxyn if normalize else boxes.xyxy).numpy()
-    points = (keypoints.xyn if normalize else keypoints.xy).numpy()
+    boxes, keypoints = boxes.numpy(), keypoints.numpy()
+    corners = boxes.xyxyn if normalize else boxes.xyxy
+    points = keypoints.xyn if normalize else keypoints.xy
     out = []
     for i, (cls, conf) in enumerate(zip(boxes.cls.tolist(), boxes.conf.tolist(), strict=True)):
         number = int(cls)
@@ -59,23 +61,23 @@ def csv_text(summary: list[dict[str, Any]]) -> str:
 
 def label_lines(boxes: Boxes, keypoints: Keypoints, *, save_conf: bool) -> list[str]:
     """One label row per instance: `cls cx cy w h [px py [v]]… [conf] [id]`, normalised, six significant digits."""
-    count = len(boxes)
-    columns = [boxes.cls.numpy()[:, None], boxes.xywhn.numpy()]
+    boxes, keypoints = boxes.numpy(), keypoints.numpy()
+    columns = [boxes.cls[:, None], boxes.xywhn]
     if len(keypoints):
-        visible = [] if keypoints.conf is None else [keypoints.conf.numpy()[..., None]]
-        columns.append(np.concatenate([keypoints.xyn.numpy(), *visible], -1).reshape(count, -1))
+        visible = [] if keypoints.conf is None else [keypoints.conf[..., None]]
+        columns.append(np.concatenate([keypoints.xyn, *visible], -1).reshape(len(boxes), -1))
     if save_conf:
-        columns.append(boxes.conf.numpy()[:, None])
+        columns.append(boxes.conf[:, None])
     if boxes.id is not None:
-        columns.append(boxes.id.numpy()[:, None])
+        columns.append(boxes.id[:, None])
     return [" ".join(f"{value:g}" for value in row) for row in np.concatenate(columns, 1).tolist()]
 
 
 def crops(image: NDArray[np.uint8], boxes: Boxes) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """(class, part of the image (H, W, 3) inside the box) per instance: whole pixels, at least one, none outside."""
-    h, w = image.shape[:2]
-    low = np.floor(boxes.xyxy.numpy()[:, :2]).clip(0, (w - 1, h - 1)).astype(int)
-    high = np.maximum(np.ceil(boxes.xyxy.numpy()[:, 2:]).clip(0, (w, h)).astype(int), low + 1)
+    (h, w), boxes = image.shape[:2], boxes.numpy()
+    low = np.floor(boxes.xyxy[:, :2]).clip(0, (w - 1, h - 1)).astype(int)
+    high = np.maximum(np.ceil(boxes.xyxy[:, 2:]).clip(0, (w, h)).astype(int), low + 1)
     for cls, (x1, y1), (x2, y2) in zip(boxes.cls.tolist(), low, high, strict=True):
         yield int(cls), image[y1:y2, x1:x2]
 

