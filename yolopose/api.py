@@ -27,6 +27,7 @@ from yolopose.formats.table import needs_torch, open_backend
 from yolopose.metadata import ModelInfo
 from yolopose.predict import Run, predict
 from yolopose.results import Results
+from yolopose.torch_methods import TorchMethods
 
 if TYPE_CHECKING:
     from yolopose.checkpoint import Checkpoint
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from yolopose.train.loop import Outcome
 
 
-class YOLO:
+class YOLO(TorchMethods):
     """A pose model: `YOLO('yolov8n-pose.pt')('photo.jpg')`.
 
     `model` is a checkpoint (.pt), an exported file, a known name that is downloaded once, or an architecture (.yaml,
@@ -59,12 +60,14 @@ class YOLO:
         self.ckpt_path: Path | None = None
         self._checkpoint: Checkpoint | None = None
         self._network: PoseNet | None = None
-        self._device: str | None = None
+        self._random: int | None = None  # the checksum of random weights, while nothing else was there
+        self._device = None
+        self._half = False
         self._backends: dict[OpenOptions, Backend] = {}
         self._lock = threading.Lock()
         name = str(model) if model is not None else str(weights.default_model())
         if Path(name).suffix in (".yaml", ".yml"):
-            self._network = _fresh(name)
+            self._begin_anew(_fresh(name))
         else:
             self._open(weights.find(name))
         if verbose:
@@ -106,7 +109,8 @@ class YOLO:
         from yolopose.data.labels import load_data
         from yolopose.evaluate.validate import validate
 
-        data = config.data or (self._checkpoint.train_args.get("data") if self._checkpoint else None)
+        config = self._remembering(config)
+        data = config.data
         if data is None:
             raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
         self.metrics = validate(self._backend(_options(config)), load_data(data), config, hooks=Hooks(self.callbacks))
@@ -123,11 +127,11 @@ class YOLO:
 
     def _fit(self, config: TrainConfig) -> Metrics | None:
         """`train` with arguments that are checked."""
-        outcome = train_model(config, self._network, self.callbacks, pretrained=self._checkpoint is not None)
-        if outcome.best.exists():
+        outcome = train_model(config, self._network, self.callbacks, pretrained=self.pretrained)
+        if outcome.saved:
             self._open(outcome.best)
         else:
-            self.ckpt_path, self._checkpoint, self._network = None, None, outcome.network
+            self.ckpt_path, self._checkpoint, self._network, self._random = None, None, outcome.network, None
             self._changed()
         self.metrics = outcome.metrics
         return self.metrics
@@ -161,6 +165,13 @@ class YOLO:
         return self._network
 
     @property
+    def pretrained(self) -> bool:
+        """Whether the weights are more than the random ones that an architecture begins with."""
+        from yolopose.nn.network import checksum
+
+        return self._random is None or checksum(self.model) != self._random
+
+    @property
     def model_info(self) -> ModelInfo:
         """What the model says of itself."""
         return self._network.info if self._network is not None else self._backend(OpenOptions()).info
@@ -174,25 +185,6 @@ class YOLO:
     def device(self) -> str:
         """Where the next prediction runs unless `device=` says otherwise."""
         return self._backend(OpenOptions()).device
-
-    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
-        """Layers, parameters, gradients and GFLOPs at `imgsz`; says so, with the table of layers when `detailed`."""
-        from yolopose.nn.summary import count, summary
-
-        text = summary(self.model, imgsz)
-        if verbose:
-            log.info(text if detailed else text.splitlines()[-1])
-        return tuple(count(self.model, imgsz))  # type: ignore[return-value]
-
-    def fuse(self) -> Self:
-        """Fold batch normalisation into the convolutions: for inference only."""
-        self.model.fuse()
-        return self._changed()
-
-    def to(self, device: str) -> Self:
-        """Run on `device` from now on: cpu, cuda, 0, mps."""
-        self._device = str(device)
-        return self._changed()
 
     def load(self, source: str | Path) -> Self:
         """Take over the weights that fit by name and shape from another checkpoint."""
@@ -226,10 +218,27 @@ class YOLO:
         """Forget the functions of an event."""
         self.callbacks.pop(event, None)
 
+    def _remembering(self, config: ValConfig) -> ValConfig:
+        """`config` with the data set, and single_cls, of the training where they are not given."""
+        known = self._checkpoint.train_args if self._checkpoint else {}
+        if config.data is None and known.get("data"):
+            config = replace(config, data=str(known["data"]))
+        if "single_cls" not in config.given and known.get("single_cls") is True:
+            config = replace(config, single_cls=True)
+        if config.model is None and self.ckpt_path is not None:
+            config = replace(config, model=str(self.ckpt_path))
+        return config
+
+    def _begin_anew(self, network: PoseNet) -> None:
+        """Make a network with random weights this object's model."""
+        from yolopose.nn.network import checksum
+
+        self._network, self._random = network, checksum(network)
+
     def _open(self, path: Path) -> None:
         """Make a model file this object's model; a checkpoint is read, an exported file opened when first used."""
         self.ckpt_path = path
-        self._checkpoint = self._network = None
+        self._checkpoint = self._network = self._random = None
         if needs_torch(path):
             require_torch(str(path))
             from yolopose import checkpoint
@@ -246,8 +255,8 @@ class YOLO:
 
     def _backend(self, options: OpenOptions) -> Backend:
         """The model ready to run with `options`, opened once."""
-        if options.device is None and self._device is not None:
-            options = dataclasses.replace(options, device=self._device)
+        device = self._device if options.device is None else options.device
+        options = dataclasses.replace(options, device=device, half=options.half or self._half)
         with self._lock:
             backend = self._backends.get(options)
             if backend is None:

@@ -46,6 +46,21 @@ class ModelInfo:
         """(K, D)."""
         return self.layout.shape
 
+    def size_for(self, imgsz: int | tuple[int, int] | None) -> int | tuple[int, int]:
+        """`imgsz` as it is, or for None the size the model was trained at or exported with: a square's side, or (H, W).
+
+        The one rule of predict, val, train, benchmark and export.
+        """
+        if imgsz is None:
+            return self.imgsz[0] if self.imgsz[0] == self.imgsz[1] else self.imgsz
+        return imgsz
+
+    def input_size(self, imgsz: int | tuple[int, int] | None) -> tuple[int, int]:
+        """(H, W) of the network's input for `size_for(imgsz)`, rounded up to multiples of the stride."""
+        size = self.size_for(imgsz)
+        h, w = (size, size) if isinstance(size, int) else size
+        return -(-h // self.stride) * self.stride, -(-w // self.stride) * self.stride
+
     @property
     def channels(self) -> int:
         """Rows of the decoded output: 4 + C + K·D."""

@@ -81,16 +81,10 @@ def plan(backend: Backend, sources: Sequence[tuple[int, int]], config: PredictCo
     size in one call are all padded to the full input size, as there.
     """
     stride, fixed = backend.info.stride, backend.fixed_shape
-    size = fixed[1:] if fixed else input_size(config.imgsz, stride)
+    size = fixed[1:] if fixed else backend.info.input_size(config.imgsz)
     rect = isinstance(config, PredictConfig) or config.rect
     rect = rect and not fixed and (not config.compat or len(set(sources)) == 1)
     return [fit(hw, size, stride=stride, rect=rect, compat=config.compat) for hw in sources]
-
-
-def input_size(imgsz: int | tuple[int, int], stride: int) -> tuple[int, int]:
-    """(H, W) of the network's input, rounded up to multiples of the stride."""
-    h, w = (imgsz, imgsz) if isinstance(imgsz, int) else imgsz
-    return -(-h // stride) * stride, -(-w // stride) * stride
 
 
 def _groups(letterboxes: Sequence[Letterbox]) -> Iterable[list[int]]:
@@ -272,9 +266,9 @@ def check_size(backend: Backend, config: PredictConfig | ValConfig) -> None:
     Raises:
         UsageError: the file takes another size only.
     """
-    if "imgsz" not in config.given:
+    if "imgsz" not in config.given or config.imgsz is None:
         return
-    size = input_size(config.imgsz, backend.info.stride)
+    size = backend.info.input_size(config.imgsz)
     fixed = backend.fixed_shape
     asked = "x".join(str(side) for side in np.ravel(config.imgsz))
     if fixed and size != fixed[1:]:

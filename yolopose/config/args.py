@@ -53,7 +53,9 @@ class PredictConfig(RunArgs, DetectArgs):
 
     source: Any = arg(None, "image, video, folder, glob, list, URL, stream, camera number, screen, - or array")
     conf: float = arg(0.25, "lowest confidence of a detection", low=0.0, high=1.0)
-    imgsz: ImageSize = arg(640, "input size in pixels: the long side, or height,width", low=32)
+    imgsz: ImageSize | None = arg(
+        None, "input size in pixels: the long side, or height,width; None is the model's own", low=32
+    )
     rect: bool = arg(True, "without effect, as in 8.3: each image is padded only to the next multiple of the stride")
     batch: int = arg(1, "images per run of the network", low=1)
     vid_stride: int = arg(1, "take every n-th frame of a video", low=1)
@@ -80,7 +82,9 @@ class ValConfig(RunArgs, DetectArgs):
     data: str | None = arg(None, "data set YAML; None is the one the model was trained on")
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
     conf: float = arg(0.001, "lowest confidence of a detection", low=0.0, high=1.0)
-    imgsz: ImageSize = arg(640, "input size in pixels: the long side, or height,width", low=32)
+    imgsz: ImageSize | None = arg(
+        None, "input size in pixels: the long side, or height,width; None is the model's own", low=32
+    )
     rect: bool = arg(True, "pad each image only to a multiple of the stride instead of to the full size")
     batch: int = arg(16, "images per run of the network", low=1)
     workers: int = arg(8, "threads that read images ahead", low=0)
@@ -113,7 +117,9 @@ class TrainConfig(RunArgs):
     time: float | None = arg(None, "hours to train; overrides epochs", low=0.0)
     patience: int = arg(100, "stop after so many epochs without a better fitness; 0 never stops", low=0)
     batch: float = arg(16, "images per step; -1 fits 60 % of the GPU's memory, 0 to 1 that share", low=-1)
-    imgsz: int = arg(640, "side of the square input in pixels", low=32)
+    imgsz: int | None = arg(
+        None, "side of the square input in pixels; None is the model's own, 640 for an architecture", low=32
+    )
     save: bool = arg(True, "write checkpoints")
     save_period: int = arg(-1, "also keep a checkpoint every n epochs", low=-1)
     cache: bool | str = arg(False, "keep decoded images: ram or disk", choices=(False, True, "ram", "disk"))
@@ -173,6 +179,11 @@ class TrainConfig(RunArgs):
     mosaic: float = arg(1.0, "probability of a four-image mosaic", low=0.0, high=1.0)
     mixup: float = arg(0.0, "probability of blending two images", low=0.0, high=1.0)
 
+    @property
+    def side(self) -> int:
+        """`imgsz`, or that of an architecture: a run sets the former before it begins."""
+        return self.imgsz or 640
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig(RunArgs):
@@ -219,7 +230,9 @@ class BenchmarkConfig(Given):
     model: str | None = arg(None, "checkpoint (.pt)")
     data: str | None = arg(None, "data set YAML for mAP, and for calibration with int8; None measures no mAP")
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
-    imgsz: ImageSize = arg(640, "input size in pixels: square side, or height,width", low=32)
+    imgsz: ImageSize | None = arg(
+        None, "input size in pixels: square side, or height,width; None is the model's own", low=32
+    )
     format: str | None = arg(None, "this format only; None is all")
     half: bool = arg(False, "16-bit weights in the formats that have them")
     int8: bool = arg(False, "8-bit integers in the formats that have them")

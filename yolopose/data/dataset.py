@@ -36,7 +36,7 @@ class PoseDataset:
             for warning in audit_flip((item.labels for item in scan.items), self.layout):
                 log.warning(f"{scan.spec.yaml}: {warning}; `yolo doctor` shows mirrored previews")
         self.config, self.stride = config, stride
-        self.imgsz = config.imgsz
+        self.imgsz = config.side
         self.items = _chosen(scan.items, config)
         kind = "disk" if config.cache == "disk" else "ram" if config.cache else None
         cache = open_cache(kind, scan, self.items, self.imgsz, config.compat) if kind else None

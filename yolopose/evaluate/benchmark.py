@@ -24,7 +24,7 @@ from yolopose.formats.pytorch import TorchBackend, load_network
 from yolopose.formats.table import FORMATS, Format, export, open_backend
 from yolopose.images import read_image
 from yolopose.plots.figure import can_plot
-from yolopose.predict import detect, input_size
+from yolopose.predict import detect
 from yolopose.saving import run_folder
 
 ROUNDS = 5  # over the packaged photographs, for the latency
@@ -125,7 +125,7 @@ def _export(row: Format, config: BenchmarkConfig, folder: Path) -> Path:
 
 def _sample(path: Path, backend: Backend, config: BenchmarkConfig) -> Array:
     """A packaged photograph at the size that is being measured."""
-    return letterboxed(path, backend.info, input_size(config.imgsz, backend.info.stride))
+    return letterboxed(path, backend.info, backend.info.input_size(config.imgsz))
 
 
 def latency(backend: Backend, config: BenchmarkConfig) -> float:

@@ -17,7 +17,7 @@ from yolopose.evaluate.precision import Truth
 from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.geometry.letterbox import Letterbox
-from yolopose.predict import input_size
+from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
     from yolopose.data.batch import Batch
@@ -62,7 +62,7 @@ def groups(backend: Backend, sizes: Sequence[HW], config: ValConfig) -> list[Gro
     that is fast, up to CPU_BATCH on a CPU. In compat mode groups and canvases are the reference's, see `compat_groups`.
     """
     if config.compat and backend.fixed_shape is None:
-        return list(compat_groups(sizes, config, backend.info.stride))
+        return list(compat_groups(sizes, config, backend.info))
     boxes = scales.letterboxes(backend, sizes, config)
     order = sorted(range(len(boxes)), key=lambda i: boxes[i].canvas)
     size = min(config.batch, CPU_BATCH) if backend.device == "cpu" else config.batch
@@ -74,7 +74,7 @@ def groups(backend: Backend, sizes: Sequence[HW], config: ValConfig) -> list[Gro
     return [Group(tuple(part), tuple(boxes[i] for i in part)) for part in out]
 
 
-def compat_groups(sizes: Sequence[HW], config: ValConfig, stride: int) -> Iterator[Group]:
+def compat_groups(sizes: Sequence[HW], config: ValConfig, info: ModelInfo) -> Iterator[Group]:
     """The reference's batches.
 
     An image's long side becomes `imgsz`, the other is rounded up. With `rect` images go by aspect ratio, and a batch's
@@ -84,9 +84,9 @@ def compat_groups(sizes: Sequence[HW], config: ValConfig, stride: int) -> Iterat
     Raises:
         UsageError: `imgsz` is not one number.
     """
-    if not isinstance(config.imgsz, int):
-        raise UsageError(f"imgsz={config.imgsz}: compat=True takes one number, as the reference does in val")
-    imgsz = input_size(config.imgsz, stride)[0]
+    (imgsz, w), stride = info.input_size(config.imgsz), info.stride
+    if imgsz != w:
+        raise UsageError(f"imgsz={imgsz},{w}: compat=True takes one number, as Ultralytics 8.3 does in val")
     ratios = np.array([h / w for h, w in sizes])
     order = np.argsort(ratios, kind="stable") if config.rect else np.arange(len(sizes))
     for start in range(0, len(order), config.batch):

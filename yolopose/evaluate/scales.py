@@ -12,7 +12,7 @@ from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import nms
 from yolopose.geometry.letterbox import Letterbox, fit
-from yolopose.predict import Detections, input_size, plan
+from yolopose.predict import Detections, plan
 
 FACTORS = (1.0, 1.5, 2.0)  # of imgsz with resize=multi
 
@@ -34,15 +34,15 @@ def letterboxes(backend: Backend, sizes: Sequence[tuple[int, int]], config: ValC
     """The (first) letterbox of each image (H, W)."""
     if config.resize != "original":
         return plan(backend, sizes, config)
-    stride = backend.info.stride
-    return [fit(hw, input_size(hw, stride), stride=stride, scaleup=False) for hw in sizes]
+    info = backend.info
+    return [fit(hw, info.input_size(hw), stride=info.stride, scaleup=False) for hw in sizes]
 
 
 def further(backend: Backend, sizes: Sequence[tuple[int, int]], config: ValConfig) -> list[list[Letterbox]]:
     """For every further scale the letterbox of each image."""
     if config.resize != "multi":
         return []
-    h, w = input_size(config.imgsz, backend.info.stride)
+    h, w = backend.info.input_size(config.imgsz)
     return [plan(backend, sizes, change(config, imgsz=(round(h * f), round(w * f)))) for f in FACTORS[1:]]
 
 

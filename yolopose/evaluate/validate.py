@@ -77,6 +77,7 @@ def validate(
     spec, info = scanned.spec, backend.info
     check_fit(info, spec, config)
     check_size(backend, config)
+    config = change(config, imgsz=info.size_for(config.imgsz))
     scales.check(backend, config)
     measures = faces.measures(config, info)
     if folder is None and (config.plots or config.save_json or config.save_txt or config.save_widerface):

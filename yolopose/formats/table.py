@@ -207,11 +207,10 @@ def _row(config: ExportConfig) -> Format:
 def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
     """What the exported file says of itself; sides of the input are rounded up to multiples of the stride."""
     stride = network.info.stride
-    asked = config.imgsz or network.info.imgsz
-    sides = (asked, asked) if isinstance(asked, int) else asked
-    h, w = (-(-side // stride) * stride for side in sides)
-    if (h, w) != sides:
-        log.warning(f"imgsz={sides[0]},{sides[1]}: not multiples of the stride {stride}, exporting {h},{w}")
+    asked = network.info.size_for(config.imgsz)
+    h, w = network.info.input_size(asked)
+    if asked not in (h, (h, w)):
+        log.warning(f"imgsz={asked}: no multiple of the stride {stride}, exporting {h},{w}")
     precision = "int8" if config.int8 else "float16" if config.half else "float32"
     rights = {"license": "not stated: that of the checkpoint and of its training data", "data_card": "not stated"}
     extra = rights | network.info.extra | {"precision": precision, "version": __version__}

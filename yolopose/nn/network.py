@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from yolopose.nn import layers
 from yolopose.nn.head import Maps, PoseHead, anchors
 from yolopose.nn.spec import Row, check_spec, load_spec, read_rows, scale_channels, scaling
 
-__all__ = ["Maps", "PoseNet", "load_spec", "transfer"]
+__all__ = ["Maps", "PoseNet", "checksum", "load_spec", "transfer"]
 
 BLOCKS: dict[str, type[nn.Module]] = {
     "Conv": layers.Conv,
@@ -212,6 +213,14 @@ def _reduction(module: nn.Module) -> int:
     """How many input pixels, per side, become one; strides multiply because no block has them on parallel paths."""
     factors = (m.stride[0] for m in module.modules() if isinstance(m, nn.Conv2d))
     return prod(factors) * prod(2 for m in module.modules() if isinstance(m, layers.Focus))
+
+
+def checksum(model: nn.Module) -> int:
+    """A number that changes with any weight or buffer of the model."""
+    total = 0
+    for value in model.state_dict().values():
+        total = crc32(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), total)
+    return total
 
 
 def transfer(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[int, int]:

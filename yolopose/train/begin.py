@@ -48,7 +48,7 @@ def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks
     dtype = autocast_type(config, network, ranks.device)
     size = batch_size(config, network, ranks, dtype)
     if ranks.main:
-        log.info(summary(network, config.imgsz, table=config.verbose and checkpoint is None))
+        log.info(summary(network, config.side, table=config.verbose and checkpoint is None))
     loader = _loader(config, data, ranks, size, network.info.stride)
     if ranks.world > 1 and ranks.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -99,9 +99,9 @@ def _check(network: PoseNet, data: DataSpec, config: TrainConfig) -> None:
     classes = 1 if config.single_cls else len(data.names)
     if len(network.info.names) != classes:
         raise PoseError(f"{data.yaml}: {classes} classes, the network has {len(network.info.names)}")
-    if config.imgsz % network.info.stride:
-        near = round(config.imgsz / network.info.stride) * network.info.stride
-        raise UsageError(f"imgsz={config.imgsz}: a multiple of the stride {network.info.stride}, such as {near}")
+    if config.side % network.info.stride:
+        near = round(config.side / network.info.stride) * network.info.stride
+        raise UsageError(f"imgsz={config.side}: a multiple of the stride {network.info.stride}, such as {near}")
 
 
 def _loader(config: TrainConfig, data: DataSpec, ranks: Ranks, size: int, stride: int) -> Loader:

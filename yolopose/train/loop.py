@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yolopose.callbacks import Callbacks, Hooks
-from yolopose.config import TrainConfig, to_dict
+from yolopose.config import TrainConfig, replace, to_dict
 from yolopose.console import log
 from yolopose.data.batch import Batch
 from yolopose.data.order import generator
@@ -41,6 +41,7 @@ class Outcome:
     """Where a run is and what came of it; `metrics` are those of the best weights.
 
     `network` holds the averaged weights of the end: with `save=False` they are all there is, and `metrics` are theirs.
+    Only with `saved` are `best` and `last` this run's.
     """
 
     save_dir: Path
@@ -48,6 +49,7 @@ class Outcome:
     last: Path
     metrics: Metrics | None
     network: PoseNet
+    saved: bool
 
 
 def train(
@@ -71,6 +73,8 @@ def train(
     hooks = Hooks(callbacks)
     check_loggers(config.loggers or ())
     config, checkpoint = state.reopen(config) if config.resume else (config, None)
+    if base is not None and config.imgsz is None:
+        config = replace(config, imgsz=max(base.info.input_size(None)))
     with joined(config) as ranks, kernels(config.deterministic), ExitStack() as stack:
         run = begin(config, checkpoint or base, ranks, pretrained)
         hooks("on_pretrain_routine_start", run)
@@ -188,7 +192,7 @@ def conclude(run: Run, hooks: Hooks) -> Outcome:
         else:
             log.info(f"Results saved to {run.save_dir}")
     hooks("on_train_end", run)
-    return Outcome(run.save_dir, run.best, run.last, metrics, cast(PoseNet, run.ema.model))
+    return Outcome(run.save_dir, run.best, run.last, metrics, cast(PoseNet, run.ema.model), run.args.save)
 
 
 class Watch:
@@ -230,7 +234,7 @@ def resized(images: Tensor, run: Run, index: int) -> Tensor:
     """With `multi_scale`, the images at a size that is a pure function of (seed, epoch, batch)."""
     if not run.args.multi_scale:
         return images
-    stride, side = run.network.info.stride, run.args.imgsz
+    stride, side = run.network.info.stride, run.args.side
     low, high = (max(round(share * side / stride), 1) for share in SIZES)
     rng = generator(run.args.seed, SCALING, run.epoch, index)
     gain = int(rng.integers(low, high + 1)) * stride / max(images.shape[2:])
@@ -241,7 +245,7 @@ def resized(images: Tensor, run: Run, index: int) -> Tensor:
 def introduce(run: Run) -> None:
     """What the run is about to do."""
     log.info(describe_sigmas(tuple(run.criterion.sigmas.tolist()), run.data.given_sigmas, run.args.compat))
-    log.info(f"Image sizes {run.args.imgsz} train, {run.args.imgsz} val")
+    log.info(f"Image sizes {run.args.side} train, {run.args.side} val")
     log.info(f"Using {run.loader.workers} dataloader workers")
     log.info(f"Logging results to {run.save_dir}")
     if run.epoch:

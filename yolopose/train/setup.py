@@ -33,8 +33,9 @@ AMP_TOLERANCE = 0.02  # of the input's side: boxes in mixed precision may be off
 def prepare(base: PoseNet, data: DataSpec, config: TrainConfig, *, pretrained: bool = True) -> PoseNet:
     """A network like `base` for the classes and keypoints of a data set, ready to be trained.
 
-    It takes the weights of `base` where their shapes fit (`pretrained` tells whether they are more than random), or
-    those of the file in `config.pretrained`; the others are random, by `config.seed`.
+    It takes the weights of `base` where their shapes fit (`pretrained` tells whether they are more than random), then
+    those of the file in `config.pretrained`; the others are random, by `config.seed`. `config.pretrained` False makes
+    them all random.
 
     Raises:
         PoseError: `base` is fused, or the file cannot be read.
@@ -44,18 +45,20 @@ def prepare(base: PoseNet, data: DataSpec, config: TrainConfig, *, pretrained: b
         layout = replace(layout, sigmas=compat_sigmas(layout.shape))
     if config.single_cls and len(names) > 1:
         names = {0: "object"}
-    state: dict[str, Tensor] | None = base.state_dict() if pretrained and config.pretrained else None
+    states: dict[str, dict[str, Tensor]] = {}  # by what they are called
+    if pretrained and config.pretrained:
+        states[config.model or "the model"] = base.state_dict()
     if isinstance(config.pretrained, str):
-        state = load_state(weights.find(config.pretrained))
+        states[config.pretrained] = load_state(weights.find(config.pretrained))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = PoseNet(base.spec, names=names, layout=layout, channels=base.channels)
-    if state is not None:
+    for name, state in states.items():
         if not any(".bn." in key for key in state):
-            raise PoseError(f"{config.pretrained or config.model}: these weights are fused and cannot be trained")
+            raise PoseError(f"{name}: these weights are fused and cannot be trained")
         moved, total = transfer(network, state)
         log.info(f"Transferred {moved}/{total} items from pretrained weights")
-    network.info = replace(network.info, imgsz=(config.imgsz, config.imgsz))
+    network.info = replace(network.info, imgsz=(config.side, config.side))
     return network
 
 
@@ -133,7 +136,7 @@ def batch_size(config: TrainConfig, network: nn.Module, ranks: Ranks, dtype: tor
         log.info(f"batch={config.batch:g}: measured on GPUs only, using {DEFAULT_BATCH}")
         return DEFAULT_BATCH
     share = config.batch if config.batch > 0 else MEMORY_SHARE
-    return _fitting_batch(network, config.imgsz, ranks.device, dtype, share)
+    return _fitting_batch(network, config.side, ranks.device, dtype, share)
 
 
 def _fitting_batch(

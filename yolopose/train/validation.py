@@ -36,7 +36,7 @@ def val_config(run: Run, *, plots: bool) -> ValConfig:
     return ValConfig(
         data=args.data,
         split=args.split,
-        imgsz=args.imgsz,
+        imgsz=args.side,
         batch=max(2 * run.batch_size // run.ranks.world, 1),
         workers=args.workers,
         iou=args.iou,
