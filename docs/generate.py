@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from yolopose.config import MODES, arguments
+from yolopose.config.foreign import FOREIGN
 
 HEAD = """# Arguments
 
@@ -11,6 +12,19 @@ HEAD = """# Arguments
 `yolo MODE key=value …`; `--key value` and `--key=value` mean the same, and a boolean's bare name means True. In Python
 they are keywords of the method of the same name. `cfg=FILE` reads further ones from a YAML file, those given beside it
 win.
+"""
+TAIL = """
+## Arguments of Ultralytics that are not here
+
+Those of Ultralytics 8.3 and 8.4, by what they do to YOLOv8-pose models there. A value that changes nothing (None,
+False, 0, or the default) is accepted silently, so that an `args.yaml` of Ultralytics serves as `cfg=`. Otherwise:
+
+- in a mode named under "acts in" the command is refused with exit code 2: it would do something else than there;
+- in another mode the argument is left out; so are those of yolopose's own other modes. One warning names them all;
+- what acts nowhere is accepted, with one line.
+
+| argument | meaning | acts in | instead |
+|---|---|---|---|
 """
 
 
@@ -23,6 +37,9 @@ def arguments_page() -> str:
         for a in arguments(cls).values():
             allowed = f" ({', '.join(str(c) for c in a.choices)})" if a.choices else ""
             parts.append(f"| `{a.name}` | {a.default} | {a.doc}{allowed} |\n")
+    parts.append(TAIL)
+    for row in FOREIGN.values():
+        parts.append(f"| `{row.name}` | {row.meaning} | {', '.join(row.modes) or 'nowhere'} | {row.instead} |\n")
     return "".join(parts)
 
 

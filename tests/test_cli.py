@@ -104,19 +104,6 @@ def test_every_mode_has_help(mode: str, capsys: pytest.CaptureFixture[str]) -> N
     assert all(f"  {name} " in said for name in arguments(MODES[mode]))
 
 
-@pytest.mark.parametrize("mode", ["predict", "val", "train", "export"])
-def test_keys_without_effect_are_named_once(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = {
-        "predict": ["source=nowhere.jpg"],
-        "val": ["data=nowhere.yaml"],
-        "train": ["data=nowhere.yaml"],
-        "export": [],
-    }
-    assert main([mode, "model=nowhere.onnx", "mask_ratio=4", *words[mode]]) == 1
-    assert main([mode, "mask_ratio=4", *words[mode], "model=yolov8n-face.onnx"]) > 0
-    assert capsys.readouterr().out.count("accepted without effect on pose models: mask_ratio") == 2
-
-
 def test_the_bundled_checkpoint_is_exported_when_none_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,7 +63,6 @@ def test_text_and_values_are_converted(key: str, value: Any, expected: Any) -> N
         (PredictConfig, "zzz", 3, "unknown argument 'zzz'; 'yolo cfg' lists them all"),
         (PredictConfig, "classes", [0, -1], "at least 0"),
         (PredictConfig, "cofn", 0.5, "unknown argument 'cofn'; did you mean 'conf'?"),
-        (PredictConfig, "epochs", 3, "unknown argument 'epochs'"),
     ],
 )
 def test_wrong_values_are_named(cls: type[Any], key: str, value: Any, says: str) -> None:
@@ -77,13 +76,6 @@ def test_what_the_user_gave_is_known() -> None:
     config = parse(TrainConfig, {"lr0": 0.02})
     assert config.given == {"lr0"}
     assert replace(config, momentum=0.9).given == {"lr0"}
-
-
-def test_inert_keys_are_accepted_with_one_notice(capsys: pytest.CaptureFixture[str]) -> None:
-    parse(TrainConfig, {"mask_ratio": 4, "erasing": 0.4})
-    said = capsys.readouterr().out
-    assert said.count("\n") == 1
-    assert "erasing, mask_ratio" in said
 
 
 def test_a_cfg_file_gives_values_and_explicit_ones_win(tmp_path: Path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from yolopose.config.args import MODES
+from yolopose.config.foreign import DEFAULTS, FOREIGN, equal
 from yolopose.config.schema import arguments
 from yolopose.config.values import convert
 from yolopose.console import log
@@ -15,13 +16,6 @@ from yolopose.files import read_yaml
 
 Config = TypeVar("Config")
 
-# Arguments of the field's other tasks and of services that do not exist here: accepted, so that an args.yaml or a
-# habitual command line keeps working, and named once.
-INERT = frozenset(
-    ("angle", "augment", "auto_augment", "cls_pw", "copy_paste", "copy_paste_mode", "crop_fraction", "cutmix", "dnn",
-     "embed", "end2end", "erasing", "mask_ratio", "overlap_mask", "profile", "retina_masks", "rle", "save_hybrid",
-     "tracker", "visualize")
-)  # fmt: skip
 ALIASES = {  # names that other programs use
     "batch_size": "batch", "conf_thres": "conf", "confidence": "conf", "hide_conf": "show_conf",
     "hide_labels": "show_labels", "img": "imgsz", "img_size": "imgsz", "image_size": "imgsz", "images": "source",
@@ -35,38 +29,66 @@ NOT_ARGUMENTS = frozenset({"task", "mode", "cfg"})
 def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
     """A checked `cls` from names and values (Python values, or text as typed on a command line).
 
-    `cfg=FILE` reads further values from a YAML file; the ones given beside it win. Keys that belong to other modes are
-    accepted from the file only, where one args.yaml serves all modes.
+    `cfg=FILE` reads further values from a YAML file; the ones given with it win. A value of the file that equals the
+    default does not count as given by the user, unless the file says so in `given`, as the args.yaml of a run does.
+    None stands for the default. Arguments of other modes and of Ultralytics alone are treated as `foreign.py` says.
 
     Raises:
-        UsageError: unknown key (with the nearest known one), wrong type, value out of range, unreadable cfg file.
+        UsageError: unknown key (with the nearest known one), wrong type, value out of range, unreadable cfg file, or
+            an argument of Ultralytics that is not implemented.
     """
     known = arguments(cls)
-    given: dict[str, Any] = {}
-    inert: list[str] = []
-    for source, key, value in _merged(values):
-        if key in known:
-            given[key] = convert(known[key], value)
-        elif key in INERT:
-            inert.append(key)
-        elif source is None and key not in NOT_ARGUMENTS:
-            raise UsageError(unknown_key(key, known))
-        elif source is not None and key not in _every_key() | NOT_ARGUMENTS:
-            raise UsageError(f"{source}: {unknown_key(key, known)}")
-    if inert:
-        log.info(f"accepted without effect on pose models: {', '.join(sorted(set(inert)))}")
-    return cls(**given, given=frozenset(given))  # type: ignore[call-arg]
+    taken: dict[str, Any] = {}
+    given: set[str] = set()
+    others: dict[str, Any] = {}
+    for key, value, counts in _merged(values):
+        if key not in known:
+            others[key] = value
+            continue
+        argument = known[key]
+        converted = convert(argument, value)
+        taken[key] = converted
+        if converted != argument.default or (counts and value is not None):
+            given.add(key)
+    others = {key: value for key, value in others.items() if key not in NOT_ARGUMENTS}
+    if others:
+        _sort_out(cls, others, values)
+    return cls(**taken, given=frozenset(given))  # type: ignore[call-arg]
 
 
-def _merged(values: Mapping[str, Any]) -> Iterable[tuple[Path | None, str, Any]]:
-    """(file or None, key, value): the entries of `cfg` first, then those given directly."""
+def _merged(values: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
+    """(key, value, whether the user gave it for sure): the entries of `cfg` first, then those given directly."""
     if values.get("cfg") not in (None, "", "None"):
-        path = Path(str(values["cfg"]))
-        for key, value in read_cfg(path).items():
-            if key not in values:
-                yield path, key, value
-    for key, value in values.items():
-        yield None, key, value
+        entries = read_cfg(Path(str(values["cfg"])))
+        said = entries.pop("given", None)
+        explicit = set(map(str, said)) if isinstance(said, list) else set()
+        yield from ((key, value, key in explicit) for key, value in entries.items() if key not in values)
+    yield from ((key, value, True) for key, value in values.items())
+
+
+def _sort_out(cls: type[Any], others: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse, warn of or accept the arguments that this mode does not have; see `foreign.py`."""
+    mode = next((name for name, known in MODES.items() if known is cls), cls.__name__)
+    where = f"cfg={values['cfg']}: " if "cfg" in values else ""
+    left_out: list[str] = []
+    without_effect: list[str] = []
+    for key, value in others.items():
+        row = FOREIGN.get(key)
+        ours = tuple(arguments(known)[key].default for known in MODES.values() if key in arguments(known))
+        if row is None and not ours:
+            raise UsageError(("" if key in values else where) + unknown_key(key, arguments(cls)))
+        if (row and row.changes_nothing(value)) or equal(value, (None, *ours, *DEFAULTS.get(key, ()))):
+            continue
+        if row is not None and mode in row.modes:
+            instead = f"use {row.instead}" if row.instead else "leave it out"
+            raise UsageError(f"{key}={shown(value)}: not implemented in yolopose ({row.meaning}); {instead}")
+        (left_out if ours or (row and row.modes) else without_effect).append(key)
+    if values.get("verbose") in (False, "False", "false", 0):
+        return
+    if left_out:
+        log.warning(f"{mode} does not take {', '.join(sorted(left_out))}: left out")
+    if without_effect:
+        log.info(f"without effect on YOLOv8-pose models, in Ultralytics too: {', '.join(sorted(without_effect))}")
 
 
 def read_cfg(path: Path) -> dict[str, Any]:
@@ -75,11 +97,6 @@ def read_cfg(path: Path) -> dict[str, Any]:
         return read_yaml(path)
     except PoseError as e:
         raise UsageError(f"cfg={e}") from None
-
-
-def _every_key() -> frozenset[str]:
-    """The arguments of all modes."""
-    return frozenset().union(*(arguments(cls) for cls in MODES.values()))
 
 
 def unknown_key(key: str, known: Iterable[str]) -> str:

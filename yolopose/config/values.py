@@ -22,7 +22,7 @@ def convert(argument: Argument, value: Any) -> Any:
     """`value` in the argument's type, checked against its choices and range.
 
     NumPy and torch numbers and arrays, paths and `torch.device` count as the plain values they stand for; text as the
-    Python value it spells. A list of one item serves as that item.
+    Python value it spells. A list of one item serves as that item, None as the default.
 
     Raises:
         UsageError: naming the argument, the value and what is allowed.
@@ -32,8 +32,8 @@ def convert(argument: Argument, value: Any) -> Any:
     value = plain(value)
     raw = literal(value) if isinstance(value, str) else value
     members = members_of(argument.hint)
-    if raw is None and type(None) in members:
-        return None
+    if raw is None:
+        return None if type(None) in members else argument.default
     if argument.form == "device":
         return _device(argument.name, value)
     for member in members:

@@ -138,8 +138,9 @@ def _folder(config: TrainConfig, ranks: Ranks, checkpoint: Checkpoint | None) ->
 
 
 def _write_args(run: Run) -> None:
-    """args.yaml: every argument, as `cfg=args.yaml` takes it."""
-    text = yaml.safe_dump({"task": "pose", "mode": "train"} | to_dict(run.args), sort_keys=False, allow_unicode=True)
+    """args.yaml: every argument, and which of them the user gave, as `cfg=args.yaml` takes it."""
+    values = {"task": "pose", "mode": "train"} | to_dict(run.args) | {"given": sorted(run.args.given)}
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     try:
         (run.save_dir / "args.yaml").write_text(text, encoding="utf-8")
     except OSError as error:

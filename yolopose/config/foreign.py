@@ -1,0 +1,93 @@
+"""The documented arguments of Ultralytics 8.3 and 8.4 that are not ours, and what becomes of each.
+
+A value that changes nothing is accepted silently. Otherwise an argument that acts on YOLOv8-pose models in this mode is
+refused as not implemented; one of another mode is left out with one warning for all of them; one that acts on no
+YOLOv8-pose model is accepted with one line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from yolopose.config.values import literal, plain
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An argument of Ultralytics: `modes` are those where it acts on YOLOv8-pose models, none when it never does.
+
+    `defaults` are its values there that change nothing, beside None, False, 0 and nothing; `instead` says what to use.
+    """
+
+    name: str
+    meaning: str
+    modes: tuple[str, ...] = ()
+    defaults: tuple[Any, ...] = ()
+    instead: str = ""
+
+    def changes_nothing(self, value: Any) -> bool:
+        """Whether `value` is a default or switches the argument off."""
+        value = _value(value)
+        return equal(value, (None, *self.defaults)) or (
+            isinstance(value, (bool, int, float, str, list, tuple)) and not value
+        )
+
+
+_ROWS = (
+    Foreign("augment", "predict on flipped and scaled copies too", ("predict", "val")),
+    Foreign("visualize", "pictures of what the network sees", ("predict", "val")),
+    Foreign("embed", "feature vectors instead of results", ("predict",)),
+    Foreign("tracker", "identities over the frames of a video", ("predict",), ("botsort.yaml", "tracktrack.yaml")),
+    Foreign("persist", "identities kept between calls", ("predict",)),
+    Foreign("show_fps", "frames per second on the picture", ("predict",)),
+    Foreign("predictor", "a predictor class of your own", ("predict",)),
+    Foreign("validator", "a validator class of your own", ("val",)),
+    Foreign("trainer", "a trainer class of your own", ("train",)),
+    Foreign("save_hybrid", "labels and predictions in one file", ("val",)),
+    Foreign("save_dir", "the exact folder of the run", ("predict", "val", "train"), instead="project= and name="),
+    Foreign("quantize", "bits of weights and activations", ("predict", "val", "train", "export"),
+            instead="half=True for 16 bits, in export int8=True for 8"),
+    Foreign("cutmix", "probability of pasting a part of another image", ("train",)),
+    Foreign("augmentations", "augmentations of the package Albumentations", ("train",)),
+    Foreign("cls_pw", "weights of rare classes", ("train",)),
+    Foreign("cls_remap", "class rows taken over by name", ("train",)),
+    Foreign("distill_model", "a teacher to learn from", ("train",)),
+    Foreign("profile", "speeds of exported formats in training", ("train",), instead="yolo benchmark"),
+    Foreign("fraction", "share of the images that calibrate int8", ("export",), (1.0,)),
+    Foreign("verbose", "lowest mAP that is no failure", ("benchmark",), (True,)),
+    Foreign("channels_last", "memory layout; always channels last here", (), (True,)),
+    Foreign("dis", "gain of distillation, without effect unless distill_model is set"),
+    Foreign("dnn", "OpenCV's network module for ONNX files"),
+    Foreign("retina_masks", "masks in full resolution (segmentation)"),
+    Foreign("overlap_mask", "masks in one plane (segmentation)", (), (True,)),
+    Foreign("mask_ratio", "size of masks (segmentation)", (), (4,)),
+    Foreign("copy_paste", "pasting of segments (segmentation)"),
+    Foreign("copy_paste_mode", "how segments are pasted (segmentation)", (), ("flip",)),
+    Foreign("auto_augment", "augmentation policy (classification)", (), ("randaugment",)),
+    Foreign("erasing", "erased share (classification)", (), (0.4,)),
+    Foreign("crop_fraction", "share of the crop (classification)", (), (1.0,)),
+    Foreign("label_smoothing", "removed from Ultralytics"),
+    Foreign("angle", "gain of the angle loss (oriented boxes)", (), (1.0,)),
+    Foreign("rle", "gain of a loss of YOLO26-pose", (), (1.0,)),
+    Foreign("end2end", "the head of YOLO26"),
+    Foreign("dlog", "gain of a depth loss", (), (1.0,)),
+    Foreign("dgrad", "gain of a depth loss", (), (1.0,)),
+    Foreign("dlam", "gain of a depth loss", (), (1.0,)),
+)  # fmt: skip
+FOREIGN = {row.name: row for row in _ROWS}
+DEFAULTS = {"format": ("torchscript",), "workspace": (4,)}  # of Ultralytics where ours, of another mode, differ
+
+
+def equal(value: Any, defaults: tuple[Any, ...]) -> bool:
+    """Whether a value, or the value that a text spells, is one of `defaults`."""
+    value = _value(value)
+    if isinstance(value, list):
+        value = tuple(value)
+    return (value is None or isinstance(value, (bool, int, float, str, tuple))) and value in defaults
+
+
+def _value(value: Any) -> Any:
+    """The plain Python value of a value or a text."""
+    value = plain(value)
+    return literal(value) if isinstance(value, str) else value
