@@ -279,6 +279,12 @@ def test_compat_takes_a_list_as_one_batch() -> None:
     assert backend.shapes == [(2, 320, 320, 3)]
 
 
+def test_a_class_that_the_model_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
+    config = PredictConfig(imgsz=320, verbose=False, classes=(0, 5))
+    list(predict(FakeBackend(), photo_of((240, 320)), config))
+    assert "classes=5: this model has only class 0, so nothing is found of them" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("imgsz", "told"), [(100, "rounded up to 128x128"), (320, None)])
 def test_a_size_that_is_rounded_is_told(imgsz: int, told: str | None, caplog: Any) -> None:
     config = PredictConfig(imgsz=imgsz, given=frozenset({"imgsz"}), verbose=False)

@@ -163,6 +163,7 @@ class Run(Iterator[Results]):
         self._speed: Counter[str] = Counter()
         self._shape: tuple[int, ...] = ()
         check_size(backend, config)
+        check_classes(backend, config)
         self._source = open_source(source, SourceOptions(config.vid_stride, config.stream_buffer))
         self._batch = len(source) if config.compat and isinstance(source, (list, tuple)) else config.batch
         self._saver = Saver(config)
@@ -258,6 +259,15 @@ def _title(frame: Frame) -> str:
 def _position(frame: Frame, source: Source) -> tuple[int, int | None]:
     """How far the source has come, and its length when that is known."""
     return (frame.index + 1, frame.total) if frame.kind != "image" else (frame.item + 1, source.len_hint or frame.items)
+
+
+def check_classes(backend: Backend, config: PredictConfig | ValConfig) -> None:
+    """Warn of `classes` that the model does not have: nothing can be found of them."""
+    names = backend.info.names
+    unknown = [index for index in config.classes or () if index not in names]
+    if unknown:
+        there = "only class 0" if len(names) == 1 else f"classes 0 to {len(names) - 1}"
+        log.warning(f"classes={','.join(map(str, unknown))}: this model has {there}, so nothing is found of them")
 
 
 def check_size(backend: Backend, config: PredictConfig | ValConfig) -> None:

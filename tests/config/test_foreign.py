@@ -103,7 +103,14 @@ def test_a_foreign_args_file_passes_in_every_mode(
     file.write_text(DEFAULTS)
     config = parse(MODES[mode], {"cfg": str(file), "model": "x.pt"})
     assert config.model == "x.pt"
-    assert config.given <= {"model", "save", "format", "batch", "rect", "imgsz"}  # as given: other defaults than this mode's
+    assert config.given <= {
+        "model",
+        "save",
+        "format",
+        "batch",
+        "rect",
+        "imgsz",
+    }  # as given: other defaults than this mode's
     said = capsys.readouterr()
     assert said.out + said.err == ""
 

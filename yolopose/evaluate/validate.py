@@ -32,7 +32,7 @@ from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import compat_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.plots.figure import can_plot
-from yolopose.predict import check_size, detect
+from yolopose.predict import check_classes, check_size, detect
 from yolopose.progress import progress
 from yolopose.saving import run_folder
 
@@ -77,6 +77,7 @@ def validate(
     spec, info = scanned.spec, backend.info
     check_fit(info, spec, config)
     check_size(backend, config)
+    check_classes(backend, config)
     config = change(config, imgsz=info.size_for(config.imgsz))
     scales.check(backend, config)
     measures = faces.measures(config, info)
