@@ -6,17 +6,22 @@ argument (`max_pixels`), never the file itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 from yolopose.errors import PoseError, shown
 
 MAX_PIXELS = 1 << 28  # of one image, before it is decoded: 16,384 x 16,384
 MAX_KEYPOINTS = 10_000  # per instance
+MAX_EDGES = 100_000  # lines of a skeleton
+MAX_SIGMA = 1000.0  # of OKS; COCO's are below 0.11
 MAX_CLASSES = 100_000
 MAX_STRIDE = 1024
 MAX_SIDE = 1 << 16  # of a network's input, in pixels
 MAX_BATCH = 1 << 16  # of a file with a fixed batch
 MAX_TEXT = 1 << 16  # characters of a name or other text in metadata
+MAX_METADATA = 4 << 20  # bytes of what an exported file says of itself
 MAX_ANSWER_HEAD = 1 << 20  # bytes of a web server's header, with those of its interim answers and redirections
 MAX_DOWNLOAD = 1 << 36  # bytes of a downloaded file: 64 GiB
 MAX_UNANNOUNCED = 1 << 32  # bytes of a downloaded file whose length the server does not state
@@ -35,4 +40,40 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
         raise PoseError(f"{name} must be a whole number, got {shown(value)}")
     if not low <= value <= high:
         raise PoseError(f"{name} must be from {low} to {high}, got {shown(value)}")
+    return value
+
+
+def number(value: Any, name: str, low: float, high: float) -> float:
+    """`value` as a finite float from `low` to `high`; raises PoseError as `whole` does."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:  # NaN neither
+        raise PoseError(f"{name} must be a number from {low:g} to {high:g}, got {shown(value)}")
+    return float(value)
+
+
+def items(value: Any, name: str, low: int, high: int) -> Sequence[Any]:
+    """`value`, a list or tuple of `low` to `high` entries.
+
+    Raises:
+        PoseError: something else, or another count.
+    """
+    if not isinstance(value, list | tuple):
+        raise PoseError(f"{name} must be a list, got {shown(value)}")
+    if not low <= len(value) <= high:
+        wanted = f"{low}" if low == high else f"{low} to {high}"
+        raise PoseError(f"{name} must have {wanted} entries, has {len(value)}")
+    return value
+
+
+def text(value: Any, name: str) -> str:
+    """A text of at most `MAX_TEXT` characters; YAML reads some words as numbers, booleans or dates.
+
+    Raises:
+        PoseError: something else, or too long.
+    """
+    if value is None or isinstance(value, bool | float | date):
+        return str(value)
+    if isinstance(value, int) and value.bit_length() <= 256:
+        return str(value)
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise PoseError(f"{name} must be text of at most {MAX_TEXT} characters, got {shown(value)}")
     return value

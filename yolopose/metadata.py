@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, shown
 from yolopose.geometry.keypoints import KeypointLayout
-
-T = TypeVar("T")
+from yolopose.limits import (
+    MAX_BATCH,
+    MAX_CLASSES,
+    MAX_METADATA,
+    MAX_PIXELS,
+    MAX_SIDE,
+    MAX_STRIDE,
+    items,
+    text,
+    whole,
+)
 
 PREPROCESSING = "letterbox to (imgsz) with value 114 keeping the aspect ratio, RGB, divide by 255, float32 NCHW"
 DECODING = (
@@ -87,23 +96,22 @@ class ModelInfo:
         Raises:
             PoseError: a missing or malformed entry, named.
         """
-        task = str(values.get("task", "pose"))
-        if task != "pose":
-            raise PoseError(f"this is a {task!r} model; yolopose runs pose models")
+        if (task := values.get("task", "pose")) != "pose":
+            raise PoseError(f"this is a {shown(task)} model; yolopose runs pose models")
         try:
             layout = KeypointLayout.from_dict(values)
-        except (TypeError, ValueError) as e:
-            raise PoseError(f"the model's metadata are damaged: keypoint layout: {e}") from None
-        known = {f.name for f in fields(cls)} | {"preprocessing", "decoding", *layout.to_dict()}
-        return cls(
-            names=_entry(values, "names", {0: "object"}, _names),
-            layout=layout,
-            stride=_entry(values, "stride", 32, int),
-            imgsz=_entry(values, "imgsz", 640, _sides),
-            batch=_entry(values, "batch", 1, int),
-            dynamic=bool(values.get("dynamic", False)),
-            extra={key: value for key, value in values.items() if key not in known},
-        )
+            known = {f.name for f in fields(cls)} | {"preprocessing", "decoding", *layout.to_dict()}
+            return cls(
+                names=class_names(values.get("names", {0: "object"})),
+                layout=layout,
+                stride=whole(values.get("stride", 32), "stride", 1, MAX_STRIDE),
+                imgsz=sides(values.get("imgsz", 640)),
+                batch=whole(values.get("batch", 1), "batch", 1, MAX_BATCH),
+                dynamic=_flag(values.get("dynamic", False), "dynamic"),
+                extra={key: value for key, value in values.items() if key not in known},
+            )
+        except PoseError as error:
+            raise PoseError(f"the model's metadata are damaged: {error}") from None
 
     @classmethod
     def from_strings(cls, values: Mapping[str, str]) -> ModelInfo:
@@ -112,31 +120,53 @@ class ModelInfo:
         return cls.from_dict(read)
 
 
-def _entry(values: Mapping[str, Any], key: str, default: Any, convert: Callable[[Any], T]) -> T:
-    """An entry converted. Raises PoseError that names it when it is of the wrong form."""
-    value = values.get(key, default)
-    try:
-        return convert(value)
-    except (TypeError, ValueError, IndexError):
-        raise PoseError(f"the model's metadata are damaged: {key} is {value!r}") from None
+def class_names(value: Any) -> dict[int, str]:
+    """Class names from a mapping or a list, in the order of their numbers.
+
+    Raises:
+        PoseError: neither, too many, or numbers that are not 0, 1, 2, …
+    """
+    if isinstance(value, Mapping):
+        if len(value) > MAX_CLASSES:
+            raise PoseError(f"names must have 1 to {MAX_CLASSES} entries, has {len(value)}")
+        found = {_class_number(key): text(name, "a name of names") for key, name in value.items()}
+        if sorted(found) == list(range(len(value))) and found:
+            return dict(sorted(found.items()))
+        raise PoseError(f"names must number the classes from 0, got {shown(value)}")
+    return {i: text(name, "a name of names") for i, name in enumerate(items(value, "names", 1, MAX_CLASSES))}
 
 
-def _names(value: Any) -> dict[int, str]:
-    """Class names from a mapping or a list."""
-    if isinstance(value, str):
-        raise TypeError("text where a mapping or list belongs")
-    return {int(i): str(name) for i, name in (value if isinstance(value, Mapping) else dict(enumerate(value))).items()}
+def _class_number(key: Any) -> int:
+    """A key of `names`; JSON has them as text."""
+    if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 8:
+        key = int(key)
+    return whole(key, "a number of names", 0, MAX_CLASSES)
 
 
-def _sides(value: Any) -> tuple[int, int]:
-    """(H, W) from one side or two."""
-    h, w = (value, value) if isinstance(value, int) else value
-    return int(h), int(w)
+def sides(value: Any) -> tuple[int, int]:
+    """(H, W) in pixels from one side or two. Raises PoseError for anything else, and for more than `MAX_PIXELS`."""
+    if isinstance(value, list | tuple):
+        h, w = items(value, "imgsz", 1, 2)[0], value[-1]
+    else:
+        h = w = value
+    h, w = whole(h, "imgsz", 1, MAX_SIDE), whole(w, "imgsz", 1, MAX_SIDE)
+    if h * w > MAX_PIXELS:
+        raise PoseError(f"imgsz must be of at most {MAX_PIXELS} pixels, got {h}x{w}")
+    return h, w
 
 
-def literal(text: str) -> Any:
-    """A Python literal, or the text itself when it is none."""
+def _flag(value: Any, name: str) -> bool:
+    """True or False, also as 1 or 0. Raises PoseError for anything else."""
+    if isinstance(value, bool):
+        return value
+    return bool(whole(value, name, 0, 1))
+
+
+def literal(text: Any) -> Any:
+    """A Python literal, or the value itself when it is none, or larger than metadata are."""
+    if not isinstance(text, str) or len(text) > MAX_METADATA:
+        return text
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text

@@ -128,7 +128,7 @@ def test_a_network_that_doubles_itself_is_refused(tmp_path):
     [
         (lambda model: model.__dict__.pop("yaml"), "does not say how it is built"),
         (lambda model: setattr(model, "yaml", {"nc": 1}), "does not say how it is built"),
-        (lambda model: setattr(model, "names", {"zero": "face"}), "names is {.zero.: .face.}"),
+        (lambda model: setattr(model, "names", {"zero": "face"}), "number of names must be a whole number, got 'zero'"),
         (lambda model: setattr(model.model[-1], "kpt_shape", [2, 7]), "kpt_shape must be"),
         (lambda model: model._modules.clear(), "has no layers"),
         (lambda model: setattr(model, "_modules", []), "_modules of a PoseModel is no dict"),

@@ -1,11 +1,13 @@
 """What a file says of itself: our metadata, Ultralytics', none at all."""
 
+import re
+
 import numpy as np
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.formats.describe import decoded, describe, is_end_to_end
-from yolopose.geometry.keypoints import COCO_17, FACE_5
+from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
+from yolopose.geometry.keypoints import COCO_17, FACE_5, default_layout
 from yolopose.metadata import ModelInfo
 
 # as written by Ultralytics: everything text, containers as Python literals
@@ -62,7 +64,7 @@ def test_names_without_kpt_shape_count() -> None:
         (ULTRALYTICS | {"kpt_shape": "__import__('os').system('true')"}, OUT, None, "kpt_shape must be"),
         (ULTRALYTICS | {"names": "{'a': open('/etc/passwd')}"}, OUT, None, "names"),
         (ULTRALYTICS | {"stride": "many"}, OUT, None, "stride"),
-        (ULTRALYTICS | {"skeleton": "5"}, OUT, None, "keypoint layout"),
+        (ULTRALYTICS | {"skeleton": "5"}, OUT, None, "skeleton must be a list, got 5"),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(
@@ -84,3 +86,71 @@ def test_suppression_within_the_file_is_undone_in_form() -> None:
     assert out[0, :6, 0].tolist() == pytest.approx([20, 40, 20, 40, 0, 0.8])
     assert out[0, 6:, 0].tolist() == list(range(51))
     assert not out[0, :, 1].any()
+
+
+@pytest.mark.parametrize("k", [5, 17])
+def test_suppression_that_the_file_states_is_believed_whatever_the_number_of_rows(k: int) -> None:
+    info = ModelInfo({0: "face"}, default_layout((k, 3)), extra={"nms": True})
+    for rows in (1, info.channels - 1, info.channels, info.channels + 1):
+        output = [1, rows, 6 + 3 * k]
+        assert is_end_to_end(output, describe("f", info.to_strings(), STATIC, output, None))
+    foreign = {"kpt_shape": f"[{k}, 3]", "names": "{0: 'a'}", "args": "{'nms': True}"}
+    output = [1, info.channels, 6 + 3 * k]
+    assert is_end_to_end(output, describe("f", foreign, STATIC, output, None))
+    plain = ModelInfo({0: "face"}, default_layout((k, 3)))
+    assert not is_end_to_end(output, describe("f", plain.to_strings(), STATIC, output, None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"kpt_shape": "[1000000000, 3]"}, "K of kpt_shape must be from 1 to"),
+        ({"kpt_shape": "[1e400, 3]"}, "kpt_shape must be"),
+        ({"stride": "0"}, "stride must be from 1"),
+        ({"stride": "1000000"}, "stride must be from 1"),
+        ({"stride": "1e400"}, "stride must be a whole number"),
+        ({"batch": "1e400"}, "batch must be a whole number"),
+        ({"batch": "-1"}, "batch must be from 1"),
+        ({"imgsz": "[99999, 99999]"}, "imgsz must be"),
+        ({"imgsz": "[65000, 65000]"}, "imgsz must be of at most"),
+        ({"imgsz": "[]"}, "imgsz must have 1 to 2"),
+        ({"flip_idx": "[1e400] * 17"}, "flip_idx must be a list"),
+        ({"flip_idx": str([1e400] * 17)}, "flip_idx"),
+        ({"kpt_oks_sigmas": str([float("-inf")] * 17)}, "kpt_oks_sigmas"),
+        ({"names": "{1: 'a'}"}, "names must number the classes from 0"),
+        ({"names": "[[]]"}, "a name of names must be text"),
+        ({"names": "{0: '" + "x" * 100_000 + "'}"}, "a name of names must be text of at most"),
+        ({"dynamic": "many"}, "dynamic must be a whole number"),
+        ({"task": "x" * 100_000}, "this is a 'xx"),
+    ],
+)  # fmt: skip
+def test_counts_and_sizes_are_bounded(changes: dict[str, str], told: str) -> None:
+    with pytest.raises(PoseError, match=re.escape(told)) as error:
+        describe("some.onnx", ULTRALYTICS | changes, STATIC, OUT, None)
+    assert str(error.value).startswith("some.onnx: ")
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output"),
+    [
+        ([1, 3, 10**9, 320], OUT),
+        ([1, 3, 0, 320], OUT),
+        ([10**9, 3, 320, 320], OUT),
+        ([-1, 3, 320, 320], OUT),
+        (STATIC, [1, 10**12, 2100]),
+        (STATIC, [1, 10**12 + 1, 2100]),
+    ],
+)
+def test_shapes_that_a_graph_declares_are_bounded(inputs: list[int], output: list[int]) -> None:
+    for metadata in ({}, {"names": "{0: 'a'}"}, ULTRALYTICS):
+        with pytest.raises(PoseError, match=r"some\.onnx: "):
+            describe("some.onnx", metadata, inputs, output, None)
+    with pytest.raises(PoseError, match=r"some\.onnx: "):
+        describe("some.onnx", {}, inputs, output, (5, 3))
+
+
+def test_a_precision_is_one_of_ours() -> None:
+    info = describe("f", ULTRALYTICS | {"precision": "x" * 1000}, STATIC, OUT, None)
+    assert stated_precision(info, "float16") == "float16"
+    assert stated_precision(describe("f", ULTRALYTICS | {"precision": "int8"}, STATIC, OUT, None)) == "int8"

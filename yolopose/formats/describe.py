@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, shown
 from yolopose.files import read_yaml
 from yolopose.formats.base import Float
 from yolopose.geometry.keypoints import default_layout
-from yolopose.metadata import PREPROCESSING, ModelInfo, literal
+from yolopose.limits import MAX_BATCH, MAX_CLASSES, whole
+from yolopose.metadata import PREPROCESSING, ModelInfo, class_names, literal, sides
 
 Dims = Sequence[Any]
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 METADATA = "metadata.yaml"  # in the folder of a format that is a folder
 
 
@@ -30,17 +32,16 @@ def describe(
     Raises:
         PoseError: another task's model, or an output that fits no pose network; with the remedy.
     """
-    task = metadata.get("task", "pose")
-    if task != "pose":
-        raise PoseError(f"{name}: this is a {task!r} model; yolopose runs pose models")
-    if kpt_shape is None and "kpt_shape" in metadata:
-        info = ModelInfo.from_strings(metadata)
-    else:
-        info = _from_shape(name, metadata, output, kpt_shape)
-    b, h, w = inputs[0], inputs[2], inputs[3]
-    if isinstance(h, int) and isinstance(w, int):
-        info = replace(info, imgsz=(h, w))
-    info = replace(info, batch=b if isinstance(b, int) else 1, dynamic=not isinstance(h, int))
+    if (task := metadata.get("task", "pose")) != "pose":
+        raise PoseError(f"{name}: this is a {shown(task)} model; yolopose runs pose models")
+    try:
+        if kpt_shape is None and "kpt_shape" in metadata:
+            info = ModelInfo.from_strings(metadata)
+        else:
+            info = _from_shape(name, metadata, output, kpt_shape)
+        info = _with_input(info, inputs)
+    except PoseError as error:
+        raise PoseError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from None
     channels = output[1]
     if isinstance(channels, int) and channels != info.channels and not is_end_to_end(output, info):
         raise PoseError(
@@ -50,22 +51,31 @@ def describe(
     return info
 
 
+def _with_input(info: ModelInfo, inputs: Dims) -> ModelInfo:
+    """`info` with the batch and the sides of the input, where the file fixes them."""
+    b, _, h, w = inputs
+    if isinstance(h, int) and isinstance(w, int):
+        info = replace(info, imgsz=sides((h, w)))
+    batch = whole(b, "the batch of its input", 1, MAX_BATCH) if isinstance(b, int) else 1
+    return replace(info, batch=batch, dynamic=not isinstance(h, int))
+
+
 def _from_shape(name: str, metadata: Mapping[str, Any], output: Dims, kpt_shape: tuple[int, int] | None) -> ModelInfo:
     """The description of a file that does not name its keypoints."""
     channels = output[1] if len(output) == 3 and isinstance(output[1], int) else None
-    names = literal(metadata.get("names", "None"))
+    names = literal(metadata.get("names"))
+    names = None if names in (None, "None", "") else class_names(names)
     if kpt_shape is None:
-        known = len(names) if names else 1
-        k, rest = divmod((channels or 0) - 4 - known, 3)
+        k, rest = divmod((channels or 0) - 4 - len(names or [None]), 3)
         if rest or k < 1:
             raise PoseError(f"{name}: no keypoints in its metadata or its output {list(output)}; give kpt_shape=K,D")
         kpt_shape = (k, 3)
-    if not names:
+    if names is None:
         classes = 1 if channels is None else channels - 4 - kpt_shape[0] * kpt_shape[1]
-        names = {0: {17: "person", 5: "face"}.get(kpt_shape[0], "object")} if classes == 1 else {}
-        names = names or {i: f"class{i}" for i in range(classes)}
-        if not names:
+        if not 1 <= classes <= MAX_CLASSES:
             raise PoseError(f"{name}: kpt_shape {list(kpt_shape)} does not fit its output {list(output)}")
+        one = {17: "person", 5: "face"}.get(kpt_shape[0], "object")
+        names = {0: one} if classes == 1 else {i: f"class{i}" for i in range(classes)}
     return ModelInfo.from_dict(
         {key: literal(value) for key, value in metadata.items()}
         | default_layout(kpt_shape).to_dict()
@@ -78,13 +88,19 @@ def stated_precision(info: ModelInfo, default: str = "float32") -> str:
     args = info.extra.get("args")
     stated = args if isinstance(args, dict) else {}
     half = stated.get("half") is True or stated.get("quantize") == 16
-    return str(info.extra.get("precision", "float16" if half else default))
+    precision = info.extra.get("precision")
+    return precision if precision in PRECISIONS else "float16" if half else default
 
 
 def is_end_to_end(output: Dims, info: ModelInfo) -> bool:
-    """Whether an output shape is (B, N, 6+K·D): non-maximum suppression lies within the file."""
+    """Whether an output is (B, N, 6+K·D), non-maximum suppression within the file: as it says itself, or by its shape.
+
+    By the shape alone, a file of as many rows as the other kind has channels would be taken for that.
+    """
     k, d = info.kpt_shape
-    return len(output) == 3 and output[2] == 6 + k * d and output[1] != info.channels
+    args = info.extra.get("args")
+    stated = info.extra.get("nms", args.get("nms") if isinstance(args, dict) else None)
+    return len(output) == 3 and output[2] == 6 + k * d and (stated is True or output[1] != info.channels)
 
 
 def decoded(rows: Float, classes: int) -> Float:

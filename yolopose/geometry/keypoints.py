@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, shown
+from yolopose.limits import MAX_EDGES, MAX_KEYPOINTS, MAX_SIGMA, items, number, text, whole
 
 COCO_SIGMAS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
                0.107, 0.107, 0.087, 0.087, 0.089, 0.089)  # fmt: skip
@@ -32,18 +34,18 @@ class KeypointLayout:
 
     def __post_init__(self) -> None:
         """Reject a layout whose parts do not fit one another."""
-        k, d = self.shape
-        if k < 1 or d not in (2, 3):
-            raise PoseError(f"kpt_shape must be [K, 2] or [K, 3] with K ≥ 1, got {list(self.shape)}")
+        k = as_kpt_shape(self.shape)[0]
         for name, values in (("kpt_names", self.names), ("kpt_oks_sigmas", self.sigmas)):
             if len(values) != k:
                 raise PoseError(f"{name} has {len(values)} entries, kpt_shape {list(self.shape)} needs {k}")
-        if any(not s > 0 for s in self.sigmas):
-            raise PoseError(f"kpt_oks_sigmas must be positive, got {list(self.sigmas)}")
+        if any(not 0 < s < math.inf for s in self.sigmas):
+            raise PoseError(f"kpt_oks_sigmas must be positive, got {shown(list(self.sigmas), 1000)}")
         if self.flip is not None:
             check_flip(self.flip, k)
         if any(not 0 <= end < k for edge in self.edges for end in edge):
-            raise PoseError(f"skeleton names a keypoint outside 0..{k - 1}: {[list(e) for e in self.edges]}")
+            raise PoseError(
+                f"skeleton names a keypoint outside 0..{k - 1}: {shown([list(e) for e in self.edges], 1000)}"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The layout in JSON types, as stored in checkpoints and exported files."""
@@ -57,35 +59,53 @@ class KeypointLayout:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KeypointLayout:
-        """The layout from `kpt_shape` and whatever else is there; what is absent comes from `default_layout`."""
+        """The layout from `kpt_shape` and whatever else is there; what is absent comes from `default_layout`.
+
+        Raises:
+            PoseError: an entry of another type or size than it should have, named; whatever the values are.
+        """
         shape = as_kpt_shape(values.get("kpt_shape"))
-        base = default_layout(shape)
-        names = values.get("kpt_names") or base.names
+        k, base = shape[0], default_layout(shape)
+        names, edges, sigmas, flip = (
+            _given(values, key) for key in ("kpt_names", "skeleton", "kpt_oks_sigmas", "flip_idx")
+        )
         if isinstance(names, Mapping):  # newer data YAMLs name the keypoints per class
             names = next(iter(names.values()))
-        flip = values.get("flip_idx")
         return cls(
             shape=shape,
-            names=tuple(str(n) for n in names),
-            edges=tuple((int(a), int(b)) for a, b in (values.get("skeleton") or base.edges)),
-            sigmas=tuple(float(s) for s in (values.get("kpt_oks_sigmas") or base.sigmas)),
-            flip=tuple(int(i) for i in flip) if flip else None,
+            names=base.names if names is None else tuple(text(n, "kpt_names") for n in items(names, "kpt_names", k, k)),
+            edges=base.edges if edges is None else tuple(_edge(e, k) for e in items(edges, "skeleton", 0, MAX_EDGES)),
+            sigmas=base.sigmas
+            if sigmas is None
+            else tuple(number(s, "kpt_oks_sigmas", 0, MAX_SIGMA) for s in items(sigmas, "kpt_oks_sigmas", k, k)),
+            flip=None if flip is None else tuple(whole(i, "flip_idx", 0, k - 1) for i in items(flip, "flip_idx", k, k)),
         )
+
+
+def _given(values: Mapping[str, Any], key: str) -> Any:
+    """An entry, or None where there is none or an empty one."""
+    value = values.get(key)
+    return None if isinstance(value, list | tuple | Mapping) and not value else value
+
+
+def _edge(value: Any, k: int) -> tuple[int, int]:
+    """A line of the skeleton: the indices of two of `k` keypoints."""
+    a, b = items(value, "a line of skeleton", 2, 2)
+    return whole(a, "an index in skeleton", 0, k - 1), whole(b, "an index in skeleton", 0, k - 1)
 
 
 def as_kpt_shape(value: Any) -> tuple[int, int]:
     """(K, D) from a YAML or metadata value. Raises PoseError for anything but two whole numbers."""
-    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2:
-        k, d = value
-        if isinstance(k, int) and isinstance(d, int) and k >= 1 and d in (2, 3):
-            return k, d
-    raise PoseError(f"kpt_shape must be [K, 2] or [K, 3], got {value!r}")
+    k, d = value if isinstance(value, list | tuple) and len(value) == 2 else (None, None)
+    if type(k) is not int or type(d) is not int or k < 1 or d not in (2, 3):
+        raise PoseError(f"kpt_shape must be [K, 2] or [K, 3], got {shown(value)}")
+    return whole(k, "K of kpt_shape", 1, MAX_KEYPOINTS), d
 
 
 def check_flip(flip: Sequence[int], k: int) -> None:
     """Raise PoseError unless `flip` is a permutation of 0..k-1 that undoes itself."""
     if sorted(flip) != list(range(k)):
-        raise PoseError(f"flip_idx must hold each of 0..{k - 1} once, got {list(flip)}")
+        raise PoseError(f"flip_idx must hold each of 0..{k - 1} once, got {shown(list(flip), 1000)}")
     wrong = next((i for i in range(k) if flip[flip[i]] != i), None)
     if wrong is not None:
         raise PoseError(
@@ -119,7 +139,7 @@ def default_layout(shape: tuple[int, int]) -> KeypointLayout:
     17 points are COCO's, 5 are a face's. Sigmas are COCO's for 17 points and 1/K otherwise, the field's rule; 1/K is
     far more lenient than COCO's, so data sets should state their own `kpt_oks_sigmas`.
     """
-    k, d = shape
+    k, d = as_kpt_shape(shape)
     known = {17: COCO_17, 5: FACE_5}.get(k)
     if known is not None:
         return KeypointLayout((k, d), known.names, known.edges, known.sigmas, known.flip)
