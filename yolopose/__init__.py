@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from yolopose.telemetry import switch_off
+
+switch_off()  # before any package that would send statistics can be loaded
+
 __version__ = "0.1.0"
 __all__ = ["YOLO", "Boxes", "Keypoints", "PoseError", "Results", "__version__"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
@@ -16,6 +15,7 @@ from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
 from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, refuse_other_shape, to_nchw
 from yolopose.formats.describe import METADATA, describe, load_metadata, save_metadata, stated_precision
+from yolopose.formats.quiet import unwarned
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def export_ncnn(network: PoseNet, config: ExportConfig, info: ModelInfo, target:
     example = torch.zeros(1, 3, *info.imgsz)
     with tempfile.TemporaryDirectory() as folder:  # pnnx writes a handful of files more
         traced = Path(folder) / "model.pt"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch: tracing goes out of fashion
+        with unwarned():  # that TorchScript is no longer developed
             wrapper = ExportNetwork(network, baked=info.imgsz)
             torch.jit.trace(wrapper, example, check_trace=False).save(str(traced))  # type: ignore[no-untyped-call]
         shape = ",".join(str(size) for size in example.shape)

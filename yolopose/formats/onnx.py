@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,9 @@ from yolopose.formats.base import (
 )
 from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.quantize import batches, quantised_onnx
+from yolopose.formats.quiet import unwarned
 from yolopose.metadata import ModelInfo
+from yolopose.telemetry import tell_if_early
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -72,6 +73,7 @@ def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
     """
     import onnxruntime as ort
 
+    tell_if_early("onnxruntime")
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = 3  # errors only
@@ -186,14 +188,13 @@ def _write_old(wrapper: Any, example: Any, names: dict[str, Any], stride: int | 
 def _quiet() -> Iterator[None]:
     """Without the exporter's notes on its own internals."""
     logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    with unwarned():
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
             yield
-    finally:
-        logger.setLevel(level)
+        finally:
+            logger.setLevel(level)
 
 
 def _simplify(model: Any) -> Any:

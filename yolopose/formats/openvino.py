@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +38,7 @@ from yolopose.formats.quantize import batches, quantised_openvino
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Branch, Layer, Level, SparseHead, layer
 from yolopose.metadata import ModelInfo
+from yolopose.telemetry import tell_if_early
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -159,28 +159,10 @@ def open_openvino(path: Path, options: OpenOptions) -> OpenvinoBackend:
 
 def _core() -> Any:
     """OpenVINO's entry to its devices."""
-    with unreported():
+    with quiet():
         import openvino as ov
+    tell_if_early("openvino")
     return ov.Core()
-
-
-@contextmanager
-def unreported() -> Iterator[None]:
-    """OpenVINO and NNCF, when first imported within the block, send nobody statistics of their use.
-
-    They do wherever they find openvino_telemetry, and do without where it is not installed.
-    """
-    name = "openvino_telemetry"
-    missing = name not in sys.modules
-    kept = sys.modules.get(name)
-    sys.modules[name] = None  # type: ignore[assignment]  # the import system's own mark of what is not there
-    try:
-        yield
-    finally:
-        if missing:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = kept  # type: ignore[assignment]
 
 
 def _precision(name: str, stated: str, options: OpenOptions) -> tuple[str, str]:
@@ -300,7 +282,7 @@ def export_openvino(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
     """
     from yolopose.formats.calibration import calibration_images
 
-    with unreported(), quiet():
+    with quiet():
         import openvino as ov
 
         if config.int8:

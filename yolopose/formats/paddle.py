@@ -92,17 +92,17 @@ def _paddle() -> Any:
 
     `RTLD_DEEPBIND` makes it look at its own first.
     """
-    after_tensorflow = "tensorflow" in sys.modules and "paddle" not in sys.modules and hasattr(os, "RTLD_DEEPBIND")
-    flags = sys.getdlopenflags() if after_tensorflow else 0
-    try:
-        if after_tensorflow:
-            sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
-        with quiet():
+    with quiet():
+        after_tensorflow = "tensorflow" in sys.modules and "paddle" not in sys.modules and hasattr(os, "RTLD_DEEPBIND")
+        flags = sys.getdlopenflags() if after_tensorflow else 0
+        try:
+            if after_tensorflow:
+                sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
             import paddle.inference
-    finally:
-        if after_tensorflow:
-            sys.setdlopenflags(flags)
-    return paddle
+        finally:
+            if after_tensorflow:
+                sys.setdlopenflags(flags)
+        return paddle
 
 
 def export_paddle(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:

@@ -33,7 +33,7 @@ from yolopose.formats.base import (
     to_nhwc,
 )
 from yolopose.formats.describe import METADATA, channels_last, describe, load_metadata, save_metadata, stated_precision
-from yolopose.formats.quiet import quiet
+from yolopose.formats.quiet import planted, quiet
 from yolopose.formats.tensorflow import keras_model, write_saved_model
 from yolopose.metadata import ModelInfo
 
@@ -205,19 +205,22 @@ def export_tfjs(network: PoseNet, config: ExportConfig, info: ModelInfo, target:
 @contextmanager
 def _converter() -> Iterator[Any]:
     """The converter from SavedModel, imported without what tensorflowjs needs for other things; nothing of it stays."""
-    before = {name: module for name, module in sys.modules.items() if name in STUBS or name.startswith("tensorflowjs")}
-    for name in before:
-        del sys.modules[name]
-    for name in STUBS:
-        stub: Any = ModuleType(name)
+    stubs: dict[str, Any] = {name: ModuleType(name) for name in STUBS}
+    for name, stub in stubs.items():
         stub.__spec__ = ModuleSpec(name, None)
         stub.convert_jax = None
-        sys.modules[name] = stub
-    try:
-        from tensorflowjs.converters.tf_saved_model_conversion_v2 import convert_tf_saved_model
+    with planted(stubs):
+        before = {name: sys.modules.pop(name) for name in _converter_modules()}
+        try:
+            from tensorflowjs.converters.tf_saved_model_conversion_v2 import convert_tf_saved_model
 
-        yield convert_tf_saved_model
-    finally:
-        for name in [name for name in sys.modules if name in STUBS or name.startswith("tensorflowjs")]:
-            del sys.modules[name]
-        sys.modules.update(before)
+            yield convert_tf_saved_model
+        finally:
+            for name in _converter_modules():
+                del sys.modules[name]
+            sys.modules.update(before)
+
+
+def _converter_modules() -> list[str]:
+    """The names of tensorflowjs' modules that are loaded, the stand-ins aside."""
+    return [name for name in sys.modules if name.startswith("tensorflowjs") and name not in STUBS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,7 +17,7 @@ from yolopose.errors import PoseError
 from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, refuse_other_shape, to_rgb
 from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.pytorch import choose_device
-from yolopose.formats.quiet import quiet
+from yolopose.formats.quiet import quiet, unwarned
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ def open_torchscript(path: Path, options: OpenOptions) -> TorchScriptBackend:
         torch.set_num_threads(options.threads)  # the process's setting: torch knows no other
     sizes = _sizes(path, metadata)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that TorchScript is no longer developed
+        with unwarned():  # that TorchScript is no longer developed
             module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
         probe, type_ = _probe(module, sizes, device)
     except (RuntimeError, ValueError) as e:  # what torch throws for a broken archive and a broken program
