@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,70 @@ def test_some_arguments_may_change_and_others_may_not(tmp_path):
     outcome = resume(model=last, epochs=2)
     assert len(rows(outcome.save_dir)) == 1 + 2
     assert yaml.safe_load((outcome.save_dir / "args.yaml").read_text())["epochs"] == 2
+
+
+@pytest.mark.parametrize(("epochs", "later", "optimizer"), [(4, 6, "AdamW"), (6, 4, "SGD")])
+def test_the_optimizer_stays_when_other_epochs_would_choose_another(epochs, later, optimizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("yolopose.train.optim.LONG_RUN", 8)  # two steps an epoch
+    with pytest.raises(Killed):
+        start(tmp_path, "broken", killer("on_train_batch_end", 2), epochs=epochs, optimizer="auto")
+    names = []
+    config = parse(TrainConfig, {"resume": tmp_path / "runs" / "broken" / "weights" / "last.pt", "epochs": later})
+    outcome = train(config, callbacks={"on_train_start": [lambda run: names.append(type(run.optimizer).__name__)]})
+    assert names == [optimizer]
+    assert len(rows(outcome.save_dir)) == 1 + later
+
+
+def test_a_last_pt_moved_out_of_its_run_goes_on_in_a_new_folder(tmp_path, caplog):
+    with pytest.raises(Killed):
+        start(tmp_path, "here", killer("on_train_batch_end", 2))
+    foreign = tmp_path / "foreign"
+    (foreign / "kept").mkdir(parents=True)
+    (foreign / "results.csv").write_text("mine\n1\n2\n3\n")
+    moved = shutil.copy(tmp_path / "runs" / "here" / "weights" / "last.pt", foreign / "kept" / "last.pt")
+    outcome = resume(model=moved)
+    assert outcome.save_dir == tmp_path / "runs" / "here2"
+    assert f"going on in {outcome.save_dir}" in caplog.text
+    assert (foreign / "results.csv").read_text() == "mine\n1\n2\n3\n"
+    assert sorted(path.name for path in foreign.iterdir()) == ["kept", "results.csv"]
+    assert [row[0] for row in rows(outcome.save_dir)] == ["epoch", "3", "4"]
+    assert "train_state" not in checkpoint.load(outcome.last).extra
+
+
+def test_without_best_pt_the_resumed_weights_are_the_best_so_far(tmp_path):
+    def never_better(run):
+        run.best_fitness = 2.0
+
+    with pytest.raises(Killed):
+        start(tmp_path, "broken", {"on_train_start": [never_better]} | killer("on_train_batch_end", 2))
+    folder = tmp_path / "runs" / "broken"
+    (folder / "weights" / "best.pt").unlink()
+    outcome = resume(model=folder / "weights" / "last.pt")
+    assert checkpoint.load(outcome.best).extra["epoch"] in (1, 2, 3)
+
+
+def test_the_best_of_a_course_that_was_left_is_not_taken(tmp_path):
+    """epoch2.pt is resumed; best.pt is of the fourth epoch, and what follows now is never better."""
+    whole = start(tmp_path, "whole", save_period=2)
+    assert checkpoint.load(whole.best).extra["epoch"] > 1
+
+    def never_better(run):
+        run.best_fitness = 2.0
+
+    early = whole.best.with_name("epoch2.pt")
+    outcome = train(parse(TrainConfig, {"resume": early}), callbacks={"on_train_start": [never_better]})
+    assert checkpoint.load(outcome.best).extra["epoch"] == 1
+
+
+def test_resuming_without_validation_does_not_run_out_of_patience(tmp_path):
+    def good(run):
+        run.best_fitness = 0.5
+
+    callbacks = {"on_train_start": [good]} | killer("on_train_batch_end", 1)
+    with pytest.raises(Killed):
+        start(tmp_path, "broken", callbacks, epochs=6, patience=1)
+    outcome = resume(model=tmp_path / "runs" / "broken" / "weights" / "last.pt", val=False)
+    assert len(rows(outcome.save_dir)) == 1 + 6
 
 
 def killed_at_random(root: Path, name: str, workers: int, kills: int) -> None:

@@ -52,7 +52,10 @@ def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks
     loader = _loader(config, data, ranks, size, network.info.stride)
     if ranks.world > 1 and ranks.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
-    recipe = resolve(config, images=len(loader.dataset), batch=size, classes=len(network.info.names))
+    if checkpoint is not None:
+        recipe = Recipe(**checkpoint.extra["train_state"]["recipe"])
+    else:
+        recipe = resolve(config, images=len(loader.dataset), batch=size, classes=len(network.info.names))
     optimizer = build_optimizer(network, recipe)
     _tell_optimizer(network, recipe)
     run = Run(
@@ -65,6 +68,7 @@ def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks
         model=network,
         criterion=criterion_of(config, network, ranks),
         ema=Ema(network),
+        recipe=recipe,
         optimizer=optimizer,
         schedule=Schedule.of(config, recipe, batch=size, batches=len(loader)),
         scaler=torch.amp.GradScaler(ranks.device.type, enabled=dtype == torch.float16),
@@ -74,7 +78,7 @@ def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks
         epochs=config.epochs,
     )
     if checkpoint is not None:
-        state.restore(run, checkpoint.extra["train_state"], checkpoint.state)
+        state.restore(run, checkpoint)
     if config.compile:
         run.model = torch.compile(network)  # type: ignore[assignment]  # a module, to torch's type an Any
     run.model = ranks.wrap(run.model)
@@ -127,13 +131,19 @@ def criterion_of(config: TrainConfig, network: PoseNet, ranks: Ranks) -> PoseLos
 
 def _folder(config: TrainConfig, ranks: Ranks, checkpoint: Checkpoint | None) -> Path:
     """The run's folder: a new one, or that of the checkpoint."""
-    if checkpoint is not None and checkpoint.path is not None:
-        return checkpoint.path.resolve().parent.parent
-    path = run_folder(config.project, config.name, "train", exist_ok=config.exist_ok) if ranks.main else None
+    own = state.folder_of(checkpoint)
+    if own is not None:
+        return own
+    exist_ok = config.exist_ok and checkpoint is None  # what is resumed elsewhere writes over nothing
+    path = run_folder(config.project, config.name, "train", exist_ok=exist_ok) if ranks.main else None
     save_dir = Path(ranks.agree(str(path)))
     if ranks.main:
         (save_dir / "weights").mkdir(exist_ok=True)
         (save_dir / "results.csv").unlink(missing_ok=True)  # of an earlier run in the same folder
+        if checkpoint is not None:
+            log.warning(
+                f"{checkpoint.path}: not in the folder of its run (weights/, args.yaml); going on in {save_dir}"
+            )
     return save_dir
 
 

@@ -31,7 +31,10 @@ BETA2 = 0.999
 
 @dataclass(frozen=True)
 class Recipe:
-    """An optimizer's settings with `auto` resolved; `weight_decay` is already scaled to the batch."""
+    """An optimizer's settings with `auto` resolved; `weight_decay` is already scaled to the batch.
+
+    A run keeps its recipe when it is resumed, also with another number of epochs.
+    """
 
     name: str
     lr0: float

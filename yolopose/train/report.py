@@ -60,8 +60,8 @@ def read(path: Path) -> dict[str, list[float]]:
 def truncate(path: Path, epochs: int) -> None:
     """Drop the rows after the first `epochs` epochs: they will be written again."""
     if path.exists():
-        rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        _write(path, "".join(rows[: epochs + 1]))
+        titles, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
+        _write(path, titles + "".join(row for row in rows if float(row.split(",")[0]) <= epochs))
 
 
 def _digits(column: str, value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 from yolopose.checkpoint import Checkpoint
 from yolopose.errors import PoseError, shown
 from yolopose.limits import MAX_BATCH, whole
+from yolopose.train.optim import OPTIMIZERS, Recipe
 
 MANY = 1 << 48  # more epochs, batches or updates than any run has
 
@@ -113,6 +115,16 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
 
 
+def _recipe(value: Any) -> bool:
+    kinds = {field.name: str if field.name == "name" else float for field in dataclasses.fields(Recipe)}
+    return (
+        isinstance(value, dict)
+        and value.keys() == kinds.keys()
+        and all(isinstance(value[name], kind) for name, kind in kinds.items())
+        and value["name"] in OPTIMIZERS
+    )
+
+
 def _scaler(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) and _number(item) for key, item in value.items())
 
@@ -128,6 +140,7 @@ ENTRIES: dict[str, Callable[[Any], bool]] = {
     "stop": lambda value: isinstance(value, bool),
     "batch": _count(1, MAX_BATCH),
     "given": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "recipe": _recipe,
     "updates": _count(0),
     "optimizer": lambda value: isinstance(value, dict),
     "scaler": _scaler,

@@ -22,7 +22,7 @@ from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validator import Validator
 from yolopose.nn.network import PoseNet
 from yolopose.train.loss import PARTS, PoseLoss
-from yolopose.train.optim import Ema, Schedule
+from yolopose.train.optim import Ema, Recipe, Schedule
 from yolopose.train.ranks import Ranks
 
 
@@ -50,6 +50,7 @@ class Run:
     model: nn.Module
     criterion: PoseLoss
     ema: Ema
+    recipe: Recipe
     optimizer: Optimizer
     schedule: Schedule
     scaler: torch.amp.GradScaler

@@ -12,6 +12,7 @@ from torch import Tensor
 from yolopose import __version__
 from yolopose.checkpoint import Checkpoint, load, save
 from yolopose.config import TrainConfig, parse, to_dict
+from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.saving import RUNS
 from yolopose.train.resumable import optimizer_state, training_state
@@ -26,27 +27,28 @@ CHANGEABLE = frozenset(
 FINDING = frozenset({"model", "resume", "project", "name", "exist_ok"})  # how the run to resume is named
 
 
-def weights(run: Run) -> Checkpoint:
-    """The averaged weights and what is known of them."""
-    extra = {"epoch": run.epoch, "metrics": run.metrics, "fitness": run.fitness, "version": __version__}
+def weights(run: Run, epoch: int) -> Checkpoint:
+    """The averaged weights, as `epoch` left them, and what is known of them."""
+    extra = {"epoch": epoch, "metrics": run.metrics, "fitness": run.fitness, "version": __version__}
     network = run.network
     return Checkpoint(run.ema.model.state_dict(), network.spec, network.info, to_dict(run.args), extra)
 
 
 def save_best(run: Run) -> None:
     """Write best.pt: half-precision weights."""
-    save(run.best, weights(run), half=True)
+    save(run.best, weights(run, run.epoch), half=True)
 
 
 def save_last(run: Run, epoch: int, path: Path | None = None) -> None:
     """Write last.pt (or `path`): the averaged weights, and under `train_state` all that going on with `epoch` needs."""
-    checkpoint = weights(run)
+    checkpoint = weights(run, max(epoch - 1, 0))
     gradients = {name: p.grad for name, p in run.network.named_parameters() if p.grad is not None and run.waiting}
     checkpoint.extra["train_state"] = {
         **{name: getattr(run, name) for name in COUNTERS},
         "epoch": epoch,
         "batch": run.batch_size,
         "given": sorted(run.args.given),
+        "recipe": dataclasses.asdict(run.recipe),
         "network": run.network.state_dict(),
         "updates": run.ema.updates,
         "optimizer": run.optimizer.state_dict(),
@@ -63,10 +65,22 @@ def strip(path: Path) -> None:
     save(path, checkpoint, half=True)
 
 
-def restore(run: Run, state: dict[str, Any], average: dict[str, Tensor]) -> None:
-    """Put a freshly built run where `save_last` left it; `average` are the checkpoint's weights."""
+def folder_of(checkpoint: Checkpoint | None) -> Path | None:
+    """The folder of the run that a checkpoint lies in, as …/weights/last.pt; None when it was moved out of it."""
+    if checkpoint is None or checkpoint.path is None:
+        return None
+    weights = checkpoint.path.resolve().parent
+    return weights.parent if weights.name == "weights" and (weights.parent / "args.yaml").is_file() else None
+
+
+def restore(run: Run, checkpoint: Checkpoint) -> None:
+    """Put a freshly built run where `save_last` left it."""
+    state, average = checkpoint.extra["train_state"], checkpoint.state
     for name in (*COUNTERS, "epoch"):
         setattr(run, name, state[name])
+    run.start_epoch = run.epoch
+    run.metrics = dict(checkpoint.extra.get("metrics") or {})
+    run.fitness = float(checkpoint.extra.get("fitness") or 0.0)
     run.replan(run.args.epochs if "epochs" in run.args.given else run.epochs)
     run.stop = run.stop and not run.args.given & {"epochs", "patience", "time"}
     run.network.load_state_dict(state["network"])
@@ -79,6 +93,26 @@ def restore(run: Run, state: dict[str, Any], average: dict[str, Tensor]) -> None
     parameters = dict(run.network.named_parameters())
     for name, gradient in state["gradients"].items():
         parameters[name].grad = _like(parameters[name], gradient)
+    if run.ranks.main and run.args.save and run.epoch and _epoch_of(run.best) != run.best_epoch:
+        _begin_best(run, checkpoint)
+
+
+def _epoch_of(path: Path) -> int | None:
+    """The epoch that a checkpoint was written in; None when it is not there or not readable."""
+    try:
+        return load(path).extra.get("epoch")
+    except PoseError:
+        return None
+
+
+def _begin_best(run: Run, checkpoint: Checkpoint) -> None:
+    """Let the weights that are resumed be the best so far: the true best.pt is not there, or of a course abandoned."""
+    log.info(
+        f"{run.best}: not of this course of the run; the weights of epoch {run.epoch} are the best until others are"
+    )
+    run.best_epoch, run.best_fitness = run.epoch - 1, run.fitness
+    extra = {key: value for key, value in checkpoint.extra.items() if key != "train_state"}
+    save(run.best, dataclasses.replace(checkpoint, extra=extra), half=True)
 
 
 def _like(parameter: Tensor, value: Any) -> Any:
