@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from yolopose.errors import PoseError
 
@@ -45,6 +47,23 @@ def intended(part: Path) -> Path:
 def _mark() -> str:
     """How names of unfinished files begin, hidden and different for every thread that may write them."""
     return f".{os.getpid()}-{threading.get_ident()}-"
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """A file opened for reading in binary mode; a pipe, device or folder is refused at once instead of waited for.
+
+    Raises:
+        OSError: it is not there, may not be read, or is no regular file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    number = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:

@@ -13,6 +13,10 @@ from typing import Any
 from yolopose.errors import PoseError, shown
 
 MAX_PIXELS = 1 << 28  # of one image, before it is decoded: 16,384 x 16,384
+MAX_IMAGE_BYTES = 1 << 31  # of one image file
+MAX_HEADER_BYTES = 1 << 25  # of an image, before its pixels
+MAX_HEADER_READS = 10_000  # steps in which a header is read
+MAX_TAG_VALUES = 1 << 20  # of one TIFF tag; chunks of one PNG
 MAX_KEYPOINTS = 10_000  # per instance
 MAX_EDGES = 100_000  # lines of a skeleton
 MAX_SIGMA = 1000.0  # of OKS; COCO's are below 0.11

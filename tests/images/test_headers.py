@@ -47,9 +47,12 @@ def test_size_and_orientation_agree_with_the_decoder(kind, orientation):
 @pytest.mark.parametrize("cut", [1, 30, 0.5, 0.9])
 def test_a_cut_file_is_not_complete(kind, cut):
     data = encoded(kind)
-    found = header(data[: -cut if cut >= 1 else -int(len(data) * cut)])
-    assert found is None or not found.complete
-    assert found is not None or kind == "GIF"  # without its trailer a GIF is left to the decoder
+    cut_off = data[: -cut if cut >= 1 else -int(len(data) * cut)]
+    try:
+        found = header(cut_off)
+    except (EOFError, ValueError):
+        return
+    assert found.complete is (None if kind == "GIF" else False)  # without its trailer a GIF is left to the decoder
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
@@ -106,11 +109,14 @@ def test_damaged_exif_counts_as_upright():
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"BM"])
 def test_stubs_are_nothing_or_incomplete(data):
-    found = header(data)
-    assert found is None or not found.complete
+    if data in (b"", b"hello"):
+        assert header(data) is None
+    else:
+        with pytest.raises((EOFError, ValueError)):
+            header(data)
 
 
-def test_random_damage_never_raises():
+def test_random_damage_raises_nothing_else():
     rng = np.random.default_rng(1)
     for kind in FORMATS:
         data = bytearray(encoded(kind))
@@ -118,5 +124,8 @@ def test_random_damage_never_raises():
             damaged = data.copy()
             for at in rng.integers(0, min(len(data), 200), 6):
                 damaged[at] = rng.integers(256)
-            found = header(bytes(damaged))
+            try:
+                found = header(bytes(damaged))
+            except (EOFError, ValueError):
+                continue
             assert found is None or found.kind.upper() == kind

@@ -4,109 +4,189 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError
-from yolopose.images.headers import Header, read_header
+from yolopose.errors import PoseError, one_line
+from yolopose.files import open_regular
+from yolopose.images.headers import Header, plugins, read_header
+from yolopose.limits import MAX_IMAGE_BYTES, MAX_PIXELS
+
+Image = NDArray[np.uint8]
 
 MIN_SIDE = 10  # pixels; data sets may not hold smaller images
 TRUNCATED = "truncated: the file ends before its image does; copy or download it again"
+_TURNED_HERE = ("JPEG", "PNG", "WebP")  # what of the rest has an orientation is turned by its decoder
+_BY_PILLOW = ("GIF", "WebP")  # what OpenCV before 4.11 does not decode, or not when it is animated
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
-def decode(data: bytes, name: str = "image bytes") -> NDArray[np.uint8]:
-    """An encoded image of any format that OpenCV reads → (H, W, 3) BGR, turned as its EXIF orientation says.
+class ImageError(PoseError):
+    """An image that cannot be used: damaged, truncated, of a foreign format, or too large; `reason` says which."""
 
-    16-bit samples keep their upper 8 bits, floating-point samples are clipped to 0..1, transparency is dropped, and of
-    an animation the first picture counts. Raises PoseError, naming `name` and the reason, for damaged or foreign data.
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{one_line(self.args[0])}: {self.reason}"
+
+
+class ImageReadError(ImageError):
+    """A file whose bytes cannot be had: missing, not allowed, a failing disk. It may be well the next time."""
+
+
+def decode(data: bytes, name: str = "image bytes", *, max_pixels: int = MAX_PIXELS, reduce: int = 1) -> Image:
+    """An encoded image → (H, W, 3) BGR, turned as its EXIF orientation says.
+
+    JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, PFM, JPEG 2000 and AVIF. 16-bit samples keep their upper 8 bits,
+    floating-point samples are clipped to 0..1, transparency is dropped, and of an animation the first picture counts.
+    With `reduce` 2, 4 or 8 a JPEG is decoded at that fraction of its size, at a fraction of the work.
+
+    Raises ImageError, naming `name` and the reason, for damaged or foreign data, and before anything is decoded for
+    more than `max_pixels` pixels. The size is always that of `image_size`.
     """
-    import cv2
+    header = _header(io.BytesIO(data), name, max_pixels)
+    reduce = reduce if header.kind == "JPEG" else 1
+    image = _decoded(data, header, name, reduce)
+    expected = header.height, header.width
+    if header.kind in _TURNED_HERE:
+        image = _turned(image, header.orientation)
+        expected = header.size
+    elif header.kind == "TIFF":
+        expected = header.size
+    if header.complete is None and header.kind != "GIF":
+        _check_pixels(image.shape[0], image.shape[1], name, max_pixels)
+    elif image.shape[:2] != (-(-expected[0] // reduce), -(-expected[1] // reduce)):
+        raise ImageError(name, f"damaged {header.kind}: its header declares another size than its image has")
+    return image
 
-    # the short way for nearly every photograph: a JPEG that ends with its end marker
-    header = None if data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9" else read_header(io.BytesIO(data))
-    if reason := _unreadable(data, header):
-        raise PoseError(f"{name}: {reason}")
-    floating = data[:3] in (b"PF\n", b"Pf\n") or (header is not None and header.floating)
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_ANYDEPTH if floating else 0)
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, reduce: int = 1) -> Image:
+    """An image file → (H, W, 3) BGR as in `decode`; ImageError names the file and the reason."""
     try:
-        image: NDArray[np.uint8] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:  # such as more pixels than OpenCV allows
-        raise PoseError(f"{name}: OpenCV refuses it ({error.err})") from None
-    if image is None:
-        kind = header.kind if header else "JPEG" if data[:2] == b"\xff\xd8" else "image"
-        raise PoseError(f"{name}: not readable: damaged {kind} data, or no image format that OpenCV knows")
-    if floating:
-        image = (np.clip(np.nan_to_num(image), 0, 1) * 255 + 0.5).astype(np.uint8)
-    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
-
-
-def _unreadable(data: bytes, header: Header | None) -> str | None:
-    """Why these bytes cannot be an image, as far as can be said without decoding them."""
-    if not data:
-        return "the file is empty"
-    if header and not header.complete:
-        return TRUNCATED
-    if header and header.preview:
-        return "a DNG with raw sensor data, of which OpenCV reads only the preview: convert it to TIFF or JPEG"
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        return "HEIC is not read by OpenCV: convert it to JPEG or PNG"
-    return None
-
-
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """An image file → (H, W, 3) BGR as in `decode`; PoseError names the file and the reason."""
-    try:
-        data = Path(path).read_bytes()
+        with open_regular(path) as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
     except OSError as error:
-        raise PoseError(f"{path}: {_cause(error)}") from None
-    return decode(data, str(path))
+        raise ImageReadError(str(path), _cause(error)) from None
+    if len(data) > MAX_IMAGE_BYTES:
+        raise ImageError(str(path), f"more than {MAX_IMAGE_BYTES >> 30} GB, which is no photograph")
+    return decode(data, str(path), max_pixels=max_pixels, reduce=reduce)
 
 
-def encode_jpeg(image: NDArray[np.uint8], quality: int = 95) -> bytes:
+def encode_jpeg(image: Image, quality: int = 95) -> bytes:
     """(H, W, 3) BGR or (H, W) grey → the bytes of a JPEG file."""
     import cv2
 
     return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 
-def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """(H, W) of an image file as `read_image` would return it, from its header where that is enough.
 
-    Raises PoseError like `read_image`, but does not look for damage behind the header.
+    Raises ImageError like `read_image`, but does not look for damage behind the header.
     """
-    header = _file_header(path)
-    if header and header.height > 0 and header.width > 0:
-        return header.size
-    height, width = read_image(path).shape[:2]
-    return height, width
-
-
-def check_image(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(H, W) of an image file that is whole; PoseError for a truncated or foreign file or a side under 10 pixels.
-
-    Looks at the header and the end of the file; formats other than JPEG, PNG, WebP, BMP, GIF and TIFF are decoded.
-    """
-    header = _file_header(path)
-    if header and not header.complete:
-        raise PoseError(f"{path}: {TRUNCATED}")
-    if header and header.height > 0 and header.width > 0 and not header.preview:
-        height, width = header.size
-    else:
-        height, width = read_image(path).shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise PoseError(f"{path}: {width}x{height} pixels, but a side needs at least {MIN_SIDE}; leave it out")
-    return height, width
-
-
-def _file_header(path: str | os.PathLike[str]) -> Header | None:
     try:
-        with open(path, "rb") as file:
-            return read_header(file)
+        with open_regular(path) as file:
+            header = _header(file, str(path), max_pixels)
     except OSError as error:
-        raise PoseError(f"{path}: {_cause(error)}") from None
+        raise ImageReadError(str(path), _cause(error)) from None
+    if header.complete is None:
+        height, width = read_image(path, max_pixels=max_pixels).shape[:2]
+        return height, width
+    return header.size
+
+
+def check_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """(H, W) of an image file that is whole; ImageError for a truncated or foreign file or a side under 10 pixels.
+
+    Looks at the header and the end of the file, so that a data set is scanned in moments: damage in between shows only
+    when `read_image` raises ImageError. Where that does not raise, its size is the one given here. Formats other than
+    JPEG, PNG, WebP, BMP, GIF and TIFF are decoded.
+    """
+    height, width = image_size(path, max_pixels=max_pixels)
+    if min(height, width) < MIN_SIDE:
+        raise ImageError(str(path), f"{width}x{height} pixels, but a side needs at least {MIN_SIDE}; leave it out")
+    return height, width
+
+
+def _header(file: BinaryIO, name: str, max_pixels: int) -> Header:
+    """The header of an image that may be decoded."""
+    try:
+        header = read_header(file)
+    except EOFError:
+        raise ImageError(name, TRUNCATED) from None
+    except ValueError as error:
+        raise ImageError(name, f"not readable: {one_line(error)}") from None
+    if header is None:
+        file.seek(0)
+        raise ImageError(name, _foreign(file.read(12)))
+    if header.complete is False:
+        raise ImageError(name, TRUNCATED)
+    if header.preview:
+        reason = "a DNG with raw sensor data, of which OpenCV reads only the preview: convert it to TIFF or JPEG"
+        raise ImageError(name, reason)
+    if header.height < 1 or header.width < 1:
+        raise ImageError(name, f"not readable: damaged {header.kind} header")
+    _check_pixels(header.height, header.width, name, max_pixels)
+    return header
+
+
+def _foreign(start: bytes) -> str:
+    if not start:
+        return "the file is empty"
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+        return "HEIC is not read: convert it to JPEG or PNG"
+    return "not readable: no image format that is known here"
+
+
+def _check_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
+    if height * width > max_pixels:
+        raise ImageError(name, f"{width}x{height} pixels, more than max_pixels={max_pixels}; raise it if you trust it")
+
+
+def _decoded(data: bytes, header: Header, name: str, reduce: int) -> Image:
+    """The picture as it is stored, in BGR."""
+    import cv2
+
+    flags = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2}.get(reduce) or {
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }[reduce]
+    flags |= cv2.IMREAD_IGNORE_ORIENTATION if header.kind in _TURNED_HERE else 0
+    flags |= cv2.IMREAD_ANYDEPTH if header.floating else 0
+    try:
+        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(name, f"OpenCV refuses it ({one_line(error.err)})") from None
+    if image is None and header.kind in _BY_PILLOW:
+        image = _by_pillow(data, header)
+    if image is None:
+        raise ImageError(name, f"not readable: damaged {header.kind} data")
+    if header.floating:
+        image = (np.clip(np.nan_to_num(image), 0, 1) * 255 + 0.5).astype(np.uint8)
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def _by_pillow(data: bytes, header: Header) -> Image | None:
+    """The first picture, in BGR, or None."""
+    try:
+        with plugins()[header.kind](io.BytesIO(data)) as picture:
+            return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1])
+    except Exception:  # it raises nearly anything for damaged bytes
+        return None
+
+
+def _turned(image: Image, orientation: int) -> Image:
+    """A stored picture as EXIF orientation 1 to 8 means it to be seen."""
+    import cv2
+
+    if orientation >= 5:
+        image = np.asarray(cv2.transpose(image), np.uint8)
+    axis = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
+    return image if axis is None else np.asarray(cv2.flip(image, axis), np.uint8)
 
 
 def _cause(error: OSError) -> str:

@@ -1,21 +1,26 @@
-"""Size, orientation and completeness of an image file from its first and last bytes, without decoding it.
+"""What an image file says of itself before it is decoded: format, size, orientation, and whether it is whole.
 
-The layouts are those of the public specifications: JPEG (ITU T.81), PNG (ISO 15948), WebP (RIFF container), BMP,
-GIF89a, TIFF 6.0, EXIF 2.3.
+JPEG, PNG, WebP, BMP and GIF are read by Pillow, through a window that bounds what a header may make it read. The
+directory of a TIFF file, which is that of EXIF too, is read here: Pillow before 13 unpacks every tag of it, so that
+2 MB can take gigabytes, while nine tags are needed. Of PNM, PFM, JPEG 2000 and AVIF only the declared size is known.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import os
+import re
 import struct
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
+
+from yolopose.limits import MAX_HEADER_BYTES, MAX_HEADER_READS, MAX_TAG_VALUES
 
 ORIENTATION = 0x112
-_INTEGERS = {1: "B", 3: "H", 4: "I"}  # TIFF field types BYTE, SHORT, LONG
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_MAX_VALUES = 1 << 20  # more values than that in one tag is damage, not an image
+_INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF field types BYTE, SHORT, LONG, LONG8
+_TIFF_TAGS = frozenset({254, 256, 257, 273, ORIENTATION, 279, 322, 323, 324, 325, 339, 50706})
+_PNG_STUB = b"\0\0\0\0IDAT\x35\xaf\x06\x1e"  # an empty chunk, at which Pillow stops
 
 
 class Header(NamedTuple):
@@ -25,7 +30,7 @@ class Header(NamedTuple):
     height: int
     width: int
     orientation: int = 1
-    complete: bool = True  # False: the file ends before its image does
+    complete: bool | None = True  # False: the file ends before its image does; None: only decoding tells
     floating: bool = False  # samples are floating-point numbers
     preview: bool = False  # the readable image is only a preview of raw sensor data (DNG)
 
@@ -37,46 +42,72 @@ class Header(NamedTuple):
 
 
 def read_header(file: BinaryIO) -> Header | None:
-    """The header of an image file opened in binary mode, or None for a format or a layout not known here."""
+    """The header of an image file opened in binary mode, or None for a format that is not read.
+
+    Takes bounded time and memory, whatever the file declares. Raises ValueError where the header is damaged, EOFError
+    where it is cut off, OSError where the file cannot be read.
+    """
     magic = file.read(16)
-    for kind, matches, parse in _FORMATS:
+    for matches, parse in _FORMATS:
         if matches(magic):
+            file.seek(0)
             try:
                 return parse(file)
-            except struct.error:  # the bytes asked for are not there
-                return Header(kind, 0, 0, complete=False)
-            except ValueError:  # an unusual layout: the decoder has the last word
-                return None
+            except Exception as error:  # Pillow raises nearly anything for damaged bytes, and warnings may be errors
+                if isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno is not None):
+                    raise  # an installation without Pillow; a failing disk
+                if isinstance(error, struct.error) or "Truncated" in str(error):
+                    raise EOFError("the header is cut off") from None
+                raise ValueError(f"damaged header ({error})") from None
     return None
+
+
+class _Window:
+    """A binary file of which Pillow may read `most` bytes, in a bounded number of steps: what it needs for a header."""
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file = file
+        self._bytes = most
+        self._reads = MAX_HEADER_READS
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, count: int = -1) -> bytes:
+        self._reads -= 1
+        data = self._file.read(self._bytes if count < 0 else min(count, self._bytes))
+        self._bytes -= len(data)
+        if not self._reads or not self._bytes:
+            raise ValueError("it is longer than that of any image")
+        return data
+
+
+@functools.cache
+def plugins() -> dict[str, Callable[[Any], Any]]:
+    """Pillow's readers; `Image.open` would add a limit of its own, which only the whole process can raise."""
+    from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+    class Jpeg(JpegImagePlugin.JpegImageFile):
+        def getexif(self) -> Image.Exif:
+            """Nothing: opening asks for the resolution, and would unpack all of a directory that may be hostile."""
+            return Image.Exif()
+
+    return {
+        "JPEG": Jpeg,
+        "PNG": PngImagePlugin.PngImageFile,
+        "WebP": WebPImagePlugin.WebPImageFile,
+        "BMP": BmpImagePlugin.BmpImageFile,
+        "GIF": GifImagePlugin.GifImageFile,
+    }
 
 
 def _length(file: BinaryIO) -> int:
     return file.seek(0, os.SEEK_END)
 
 
-def _unpack(file: BinaryIO, layout: str) -> tuple[int, ...]:
-    return struct.unpack(layout, file.read(struct.calcsize(layout)))
-
-
 def _jpeg(file: BinaryIO) -> Header:
-    height = width = 0
-    orientation = None
-    position = 2
-    while True:
-        file.seek(position)
-        prefix, marker, length = _unpack(file, ">BBH")
-        if prefix != 0xFF or marker in (0x00, 0xD9):
-            raise ValueError("no marker here")
-        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD8:  # fill byte, or a marker without a segment
-            position += 1 if marker == 0xFF else 2
-            continue
-        if marker in _START_OF_FRAME:
-            _, height, width = _unpack(file, ">BHH")
-        elif marker == 0xE1 and orientation is None:
-            orientation = _exif_orientation(file.read(length - 2))
-        position += 2 + length
-        if marker == 0xDA:
-            return Header("JPEG", height, width, orientation or 1, _jpeg_ends(file, position))
+    image = plugins()["JPEG"](_Window(file, MAX_HEADER_BYTES))
+    orientation = _orientation(image.info.get("exif", b""))
+    complete = bool(image.tile) and _jpeg_ends(file, file.tell())
+    return Header("JPEG", image.height, image.width, orientation, complete)
 
 
 def _jpeg_ends(file: BinaryIO, scan: int) -> bool:
@@ -90,115 +121,56 @@ def _jpeg_ends(file: BinaryIO, scan: int) -> bool:
     return b"\xff\xd9" in file.read()
 
 
-def _exif_orientation(segment: bytes) -> int | None:
-    """The orientation in an EXIF block with or without its prefix; None where the block is something else."""
-    if segment.startswith(b"Exif\0\0"):
-        segment = segment[6:]
-    elif not segment.startswith((b"II*\0", b"MM\0*")):
-        return None
-    try:
-        value = _first_directory(io.BytesIO(segment)).get(ORIENTATION, (1,))[0]
-    except (struct.error, ValueError):
-        return 1
-    return value if 1 <= value <= 8 else 1
-
-
-def _first_directory(file: BinaryIO) -> dict[int, tuple[int, ...]]:
-    """The integer tags of the first directory of a TIFF structure."""
-    file.seek(0)
-    order = {b"II": "<", b"MM": ">"}.get(file.read(2))
-    if order is None:
-        raise ValueError("not a TIFF structure")
-    _, offset = _unpack(file, order + "HI")
-    file.seek(offset)
-    (entries,) = _unpack(file, order + "H")
-    raw = file.read(12 * entries)
-    tags = {}
-    for start in range(0, 12 * entries, 12):
-        tag, kind, count, where = struct.unpack_from(order + "HHII", raw, start)
-        if kind not in _INTEGERS:
-            continue
-        layout = f"{order}{min(count, _MAX_VALUES)}{_INTEGERS[kind]}"
-        if struct.calcsize(layout) <= 4:
-            tags[tag] = struct.unpack_from(layout, raw, start + 8)
-        else:
-            file.seek(where)
-            tags[tag] = _unpack(file, layout)
-    return tags
-
-
 def _png(file: BinaryIO) -> Header:
-    height = width = 0
-    orientation = None
-    position, end = 8, _length(file)
-    while True:
+    """The size by Pillow; the chunks are walked for the end, and an orientation that may stand behind the pixels."""
+    image = plugins()["PNG"](io.BytesIO(file.read(33) + _PNG_STUB))
+    orientation, position, end = None, 33, _length(file)
+    for _ in range(MAX_TAG_VALUES):
         file.seek(position)
-        length, name = struct.unpack(">I4s", file.read(8))
-        if name == b"IHDR":
-            width, height = _unpack(file, ">II")
-        elif name == b"eXIf":
-            orientation = _exif_orientation(file.read(min(length, end)))
+        chunk = file.read(8)
+        if len(chunk) < 8:
+            return Header("PNG", image.height, image.width, orientation or 1, complete=False)
+        length, name = struct.unpack(">I4s", chunk)
+        if name == b"eXIf" and orientation is None:
+            orientation = _orientation(file.read(min(length, end)))
         position += 12 + length  # length, name, data, checksum
         if name == b"IEND":
-            return Header("PNG", height, width, orientation or 1, position <= end)
+            return Header("PNG", image.height, image.width, orientation or 1, position <= end)
+    raise ValueError("more chunks than any image has")
 
 
 def _webp(file: BinaryIO) -> Header:
+    end = _length(file)
     file.seek(4)
-    end = 8 + _unpack(file, "<I")[0]
-    complete = end <= _length(file)
-    height = width = 0
-    orientation = None
-    position = 12
-    while position + 8 <= end and complete:
-        file.seek(position)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"EXIF":
-            orientation = _exif_orientation(file.read(length))
-        elif name in (b"VP8X", b"VP8 ", b"VP8L") and not height:
-            height, width = _webp_size(name, file.read(10))
-        position += 8 + length + length % 2
-    if complete and not height:
-        raise ValueError("no picture inside")
-    return Header("WebP", height, width, orientation or 1, complete)
-
-
-def _webp_size(name: bytes, data: bytes) -> tuple[int, int]:
-    """(H, W) from the first ten bytes of a VP8X, VP8 or VP8L chunk."""
-    if name == b"VP8X":
-        return 1 + int.from_bytes(data[7:10], "little"), 1 + int.from_bytes(data[4:7], "little")
-    if name == b"VP8 ":
-        width, height = struct.unpack("<HH", data[6:10])
-        return height & 0x3FFF, width & 0x3FFF
-    bits = int.from_bytes(data[1:5], "little")
-    return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+    (size,) = struct.unpack("<I", file.read(4))
+    file.seek(0)
+    if 8 + size > end:
+        return Header("WebP", 1, 1, complete=False)
+    image = plugins()["WebP"](_Window(file, end + 1))
+    return Header("WebP", image.height, image.width, _orientation(image.info.get("exif", b"")))
 
 
 def _bmp(file: BinaryIO) -> Header:
-    file.seek(10)
-    pixels, header = _unpack(file, "<II")
-    width, height = _unpack(file, "<HH" if header == 12 else "<ii")  # 12: the OS/2 layout
-    _, bits = _unpack(file, "<HH")
-    compression = 0 if header == 12 else _unpack(file, "<I")[0]
-    size = (width * bits + 31) // 32 * 4 * abs(height) if compression in (0, 3) else 1  # 3: bit fields
-    return Header("BMP", abs(height), width, complete=pixels + size <= _length(file))
+    image = plugins()["BMP"](_Window(file, MAX_HEADER_BYTES))
+    codec, _, offset, arguments = image.tile[0]
+    size = arguments[1] * image.height if codec == "raw" else 1  # bytes of a row
+    return Header("BMP", image.height, image.width, complete=offset + size <= _length(file))
 
 
 def _gif(file: BinaryIO) -> Header:
-    file.seek(6)
-    width, height = _unpack(file, "<HH")
+    image = plugins()["GIF"](_Window(file, MAX_HEADER_BYTES))
     file.seek(-1, os.SEEK_END)
-    if file.read(1) != b";":
-        raise ValueError("no trailer at the very end")
-    return Header("GIF", height, width)
+    return Header("GIF", image.height, image.width, complete=file.read(1) == b";" or None)
 
 
 def _tiff(file: BinaryIO) -> Header:
-    tags = _first_directory(file)
-    width, height = tags.get(256, (0,))[0], tags.get(257, (0,))[0]
+    tags = _first_directory(file, _TIFF_TAGS)
     offsets = tags.get(273) or tags.get(324) or ()  # strips or tiles
     counts = tags.get(279) or tags.get(325) or ()
     last = max((start + count for start, count in zip(offsets, counts, strict=False)), default=0)
+    height, width = tags.get(257, (0,))[0], tags.get(256, (0,))[0]
+    if tags.get(323, (0,))[0] > height + 4096 or tags.get(322, (0,))[0] > width + 4096:
+        raise ValueError("tiles far larger than the image")  # they are decoded whole
     orientation = tags.get(ORIENTATION, (1,))[0]
     return Header(
         "TIFF",
@@ -211,11 +183,81 @@ def _tiff(file: BinaryIO) -> Header:
     )
 
 
-_FORMATS: tuple[tuple[str, Callable[[bytes], bool], Callable[[BinaryIO], Header]], ...] = (
-    ("JPEG", lambda magic: magic.startswith(b"\xff\xd8\xff"), _jpeg),
-    ("PNG", lambda magic: magic.startswith(b"\x89PNG\r\n\x1a\n"), _png),
-    ("WebP", lambda magic: magic[:4] == b"RIFF" and magic[8:12] == b"WEBP", _webp),
-    ("BMP", lambda magic: magic.startswith(b"BM"), _bmp),
-    ("GIF", lambda magic: magic.startswith((b"GIF87a", b"GIF89a")), _gif),
-    ("TIFF", lambda magic: magic.startswith((b"II*\0", b"MM\0*")), _tiff),
+def _orientation(block: bytes) -> int:
+    """The orientation in an EXIF block with or without its prefix; 1 where there is none."""
+    try:
+        tags = _first_directory(io.BytesIO(block.removeprefix(b"Exif\0\0")), frozenset({ORIENTATION}))
+    except (struct.error, ValueError):
+        return 1
+    value = tags.get(ORIENTATION, (1,))[0]
+    return value if 1 <= value <= 8 else 1
+
+
+def _first_directory(file: BinaryIO, wanted: frozenset[int]) -> dict[int, tuple[int, ...]]:
+    """The `wanted` integer tags of the first directory of a TIFF structure; struct.error where it is cut."""
+    magic = file.read(4)
+    order = {b"II": "<", b"MM": ">"}.get(magic[:2], "")
+    version = struct.unpack(f"{order}H", magic[2:])[0] if order else 0
+    if version not in (42, 43):
+        raise ValueError("not a TIFF structure")
+    large = version == 43  # BigTIFF: sizes of 8 bytes
+    offset = struct.unpack(f"{order}{'4xQ' if large else 'I'}", file.read(12 if large else 4))[0]
+    head, entry, address = (f"{order}{layout}" for layout in (("Q", "HHQ8s", "Q") if large else ("H", "HHI4s", "I")))
+    file.seek(offset)
+    (entries,) = struct.unpack(head, file.read(struct.calcsize(head)))
+    size = struct.calcsize(entry)
+    raw = file.read(size * min(entries, 1 << 16))
+    tags: dict[int, tuple[int, ...]] = {}
+    for tag, kind, count, value in struct.iter_unpack(entry, raw[: len(raw) // size * size]):
+        if tag not in wanted or tag in tags or kind not in _INTEGERS or not count:
+            continue
+        if count > MAX_TAG_VALUES:
+            raise ValueError(f"tag {tag} with {count} values")
+        layout = f"{order}{count}{_INTEGERS[kind]}"
+        if struct.calcsize(layout) > len(value):
+            file.seek(struct.unpack(address, value)[0])
+            value = file.read(struct.calcsize(layout))
+        tags[tag] = struct.unpack_from(layout, value)
+    return tags
+
+
+def _largest(kind: str, pattern: bytes, layout: str) -> Callable[[BinaryIO], Header]:
+    """A reader of formats that OpenCV alone reads: the largest size that the file declares anywhere, to bound it."""
+    sizes = re.compile(pattern, re.DOTALL)
+
+    def read(file: BinaryIO) -> Header:
+        found = [(0, 0)]
+        for match in sizes.finditer(file.read()):
+            fields = [int(part) for part in match.groups()] if not layout else struct.unpack(layout, match[1])
+            width, height = fields[0] - sum(fields[2:3]), fields[1] - sum(fields[3:])
+            found.append((height, width))
+        height, width = max(found, key=lambda size: size[0] * size[1])
+        return Header(kind, height, width, complete=None, floating=kind == "PFM")
+
+    return read
+
+
+_FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO], Header]], ...] = (
+    (lambda magic: magic.startswith(b"\xff\xd8\xff"), _jpeg),
+    (lambda magic: magic.startswith(b"\x89PNG\r\n\x1a\n"), _png),
+    (lambda magic: magic[:4] == b"RIFF" and magic[8:12] == b"WEBP", _webp),
+    (lambda magic: magic.startswith(b"BM"), _bmp),
+    (lambda magic: magic.startswith((b"GIF87a", b"GIF89a")), _gif),
+    (lambda magic: magic.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")), _tiff),
+    (
+        lambda magic: magic[:2] in (b"PF", b"Pf"),
+        _largest("PFM", rb"\AP[Ff]\s+(\d{1,9})\s+(\d{1,9})\s", ""),
+    ),
+    (
+        lambda magic: magic[:1] == b"P" and magic[1:2] in b"123456",
+        _largest("PNM", rb"\AP[1-6]\s(?:\s|#[^\n]*\n)*(\d{1,9})\s(?:\s|#[^\n]*\n)*(\d{1,9})\s", ""),
+    ),
+    (
+        lambda magic: magic.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
+        _largest("JPEG 2000", rb"\xff\x4f\xff\x51.{4}(.{16})", ">4I"),
+    ),
+    (
+        lambda magic: magic[4:8] == b"ftyp" and magic[8:11] == b"avi" and magic[11:12] in b"fs",
+        _largest("AVIF", rb"ispe.{4}(.{8})", ">2I"),
+    ),
 )
