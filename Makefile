@@ -1,8 +1,10 @@
 # make demo   light environment in .venv (no torch), then the main job on the bundled photographs
 # make test   development environment in .venv-dev, then the tests
+# make test-clients   third-party programs in .venv-clients (with torch, 2.3 GB) and .venv-clients-light (without, 1.5 GB), then their tests
 # make test-exports   every export runtime in .venv-exports (5 GB), then the tests of all formats
 PYTHON ?= python3
 PIP_INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP_CLIENTS = install --quiet --disable-pip-version-check --constraint
 LIGHT = .venv/.installed
 DEV = .venv-dev/.installed
 # one thread per test process: the tests run in as many processes as there are cores
@@ -11,7 +13,13 @@ PYTEST = OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest
 EXPORTS = .venv-exports/.installed
 EXPORTS_INSTALL = .venv-exports/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-exports.txt
 
-.PHONY: demo test test-slow test-exports check clean
+CLIENTS = .venv-clients/.installed
+CLIENTS_LIGHT = .venv-clients-light/.installed
+# what clients themselves deprecate is no fault of ours
+CLIENT_TESTS = -m pytest -p no:anyio -m clients -W default -W error:::yolopose
+EVERYWHERE = tests/clients/test_supervision.py tests/clients/test_norfair.py tests/clients/test_tables.py
+
+.PHONY: demo test test-slow test-clients test-exports check clean
 
 $(LIGHT): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -22,6 +30,23 @@ $(DEV): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-dev
 	.venv-dev/bin/python -m pip $(PIP_INSTALL) torch==2.13.0
 	.venv-dev/bin/python -m pip $(PIP_INSTALL) --editable '.[dev]'
+	touch $@
+
+# Without their dependencies: trackers and sahi ask for opencv-python, which would lie over opencv-python-headless;
+# norfair asks for NumPy 1 and rich < 15, and runs well with newer ones. fiftyone keeps the headless OpenCV below 5.
+$(CLIENTS): pyproject.toml constraints-clients.txt
+	$(PYTHON) -m venv .venv-clients
+	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt torch==2.13.0
+	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt --editable . \
+	  supervision fiftyone pandas polars shapely fire 'filterpy<2' pytest pytest-timeout
+	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt --no-deps trackers sahi norfair
+	touch $@
+
+$(CLIENTS_LIGHT): pyproject.toml constraints-clients-light.txt
+	$(PYTHON) -m venv .venv-clients-light
+	.venv-clients-light/bin/python -m pip $(PIP_CLIENTS) constraints-clients-light.txt --editable . \
+	  supervision gradio streamlit pandas polars nbclient ipykernel 'filterpy<2' pytest pytest-timeout
+	.venv-clients-light/bin/python -m pip $(PIP_CLIENTS) constraints-clients-light.txt --no-deps trackers norfair
 	touch $@
 
 # tensorflowjs asks for old versions of what is here, and runs well without; node is for TF.js and the browser
@@ -46,6 +71,11 @@ test-slow: $(DEV)
 test-exports: $(EXPORTS)
 	OMP_NUM_THREADS=1 .venv-exports/bin/python -m pytest -p no:anyio -n auto --dist loadfile -m exports tests/exports
 
+test-clients: $(CLIENTS) $(CLIENTS_LIGHT)
+	OMP_NUM_THREADS=1 .venv-clients/bin/python $(CLIENT_TESTS) $(EVERYWHERE) tests/clients/test_sahi.py tests/clients/test_fiftyone.py
+	OMP_NUM_THREADS=1 .venv-clients-light/bin/python $(CLIENT_TESTS) $(EVERYWHERE) \
+	  tests/clients/test_gradio.py tests/clients/test_streamlit.py tests/clients/test_notebook.py
+
 check: $(DEV)
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/ruff check .
@@ -53,4 +83,4 @@ check: $(DEV)
 	.venv-dev/bin/lint-imports
 
 clean:
-	rm -rf .venv .venv-dev .venv-exports tests/exports/node_modules build dist runs *.egg-info
+	rm -rf .venv .venv-dev .venv-clients .venv-clients-light .venv-exports tests/exports/node_modules build dist runs *.egg-info

@@ -132,6 +132,7 @@ def test_json_csv_and_table_tell_the_summary():
     assert [row["box"] for row in rows] == [str(row["box"]) for row in r.summary(decimals=3)]
     pytest.importorskip("pandas")
     assert r.to_df().to_dict("records") == r.summary()
+    assert list(r.new().to_df().columns) == r.new().to_csv().strip().split(",")
 
 
 def test_to_df_without_pandas_names_the_remedy(monkeypatch):

@@ -17,7 +17,7 @@ from yolopose.errors import PoseError
 from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
 from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.pictures import aligned, as_pil, picture_path, reopen, show_picture, write_picture
-from yolopose.results.serialise import crops, csv_text, label_lines, summary_rows, write_numbered
+from yolopose.results.serialise import columns, crops, csv_text, label_lines, summary_rows, write_numbered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -154,12 +154,13 @@ class Results:
         return csv_text(self.summary(normalize, decimals))
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> pd.DataFrame:
-        """`summary` as a pandas table. Raises PoseError when pandas is not installed."""
+        """`summary` as a pandas table; PoseError when pandas is not installed."""
         try:
             import pandas as pd
         except ImportError:
             raise PoseError("to_df needs pandas: pip install pandas (to_csv and to_json work without it)") from None
-        return pd.DataFrame(self.summary(normalize, decimals))
+        rows = self.summary(normalize, decimals)
+        return pd.DataFrame(rows, columns=columns(rows))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
         """Write one label row per instance, `cls cx cy w h [px py [v]]… [conf] [id]`, normalised; return the path.

@@ -49,11 +49,16 @@ def rounded(values: Array, decimals: int) -> list[float]:
     return [round(value, decimals) for value in values.tolist()]
 
 
+def columns(summary: list[dict[str, Any]]) -> list[str]:
+    """The keys of the rows of `summary_rows`, in order; of no rows, those that any instance has."""
+    keys = {key for row in summary for key in row} or set(COLUMNS) - {"track_id"}
+    return [key for key in COLUMNS if key in keys]
+
+
 def csv_text(summary: list[dict[str, Any]]) -> str:
     """The rows of `summary_rows` as CSV with a header; boxes and keypoints are Python literals in their cells."""
-    keys = {key for row in summary for key in row} or set(COLUMNS) - {"track_id"}
     text = io.StringIO()
-    writer = csv.DictWriter(text, [key for key in COLUMNS if key in keys], lineterminator="\n")
+    writer = csv.DictWriter(text, columns(summary), lineterminator="\n")
     writer.writeheader()
     writer.writerows(summary)
     return text.getvalue()
