@@ -1,5 +1,6 @@
 """Fixtures that every test may use; `shared` is the optional folder of reference data beside the project."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,3 +20,9 @@ def shared() -> Path:
 def golden(shared: Path) -> Path:
     """Values recorded from the reference system."""
     return shared / "golden"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Caches of the tests go to a folder of theirs, not to the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))

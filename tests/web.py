@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Web:
-    """What is served (`content` at every path but those of `redirects`), how, and what was asked for.
+    """What is served (`content` at every path but those of `contents` and `redirects`), how, and what was asked for.
 
     `cuts` are numbers of body bytes after which the connection ends, one per request, None for no cut, by a `reset` or
     in good order; `statuses` are answered instead of content, one per request, None for content. `pace` is in seconds
@@ -30,6 +30,7 @@ class Web:
     cuts: list[int | None] = field(default_factory=list)
     statuses: list[int | None] = field(default_factory=list)
     redirects: dict[str, str] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -41,6 +42,10 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers as the server's `web` says."""
 
     server: "_Server"
+
+    @property
+    def content(self) -> bytes:
+        return self.server.web.contents.get(self.path, self.server.web.content)
 
     def do_GET(self) -> None:
         web = self.server.web
@@ -57,14 +62,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def answer(self, web: Web) -> None:
         start = self.start(web)
-        if start is not None and start >= len(web.content):
+        if start is not None and start >= len(self.content):
             return self.send_error(416)
-        body = web.content[start or 0 :]
+        body = self.content[start or 0 :]
         self.send_response(200 if start is None else 206)
         headers = {
             "Content-Length": str(len(body)) if web.sized else None,
             "ETag": web.etag,
-            "Content-Range": None if start is None else f"bytes {start}-{len(web.content) - 1}/{len(web.content)}",
+            "Content-Range": None if start is None else f"bytes {start}-{len(web.content) - 1}/{len(self.content)}",
         }
         for name, value in headers.items():
             if value is not None:

@@ -113,7 +113,12 @@ class YOLO(TorchMethods):
         data = config.data
         if data is None:
             raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
-        self.metrics = validate(self._backend(_options(config)), load_data(data), config, hooks=Hooks(self.callbacks))
+        self.metrics = validate(
+            self._backend(_options(config)),
+            load_data(data, data_dir=config.data_dir),
+            config,
+            hooks=Hooks(self.callbacks),
+        )
         return self.metrics
 
     def train(self, **arguments: Any) -> Metrics | None:

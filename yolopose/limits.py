@@ -29,6 +29,15 @@ MAX_METADATA = 4 << 20  # bytes of what an exported file says of itself
 MAX_ANSWER_HEAD = 1 << 20  # bytes of a web server's header, with those of its interim answers and redirections
 MAX_DOWNLOAD = 1 << 36  # bytes of a downloaded file: 64 GiB
 MAX_UNANNOUNCED = 1 << 32  # bytes of a downloaded file whose length the server does not state
+MAX_ARCHIVE_INDEX = 1 << 26  # bytes of a .zip file's list of entries
+MAX_ENTRIES = 1 << 20  # files of a .zip file
+MAX_UNPACKED = 1 << 38  # bytes of all files of a .zip file: 256 GiB
+MAX_EXPANSION = 100  # times the size of a .zip file that its contents may have,
+MAX_UNPACKED_FREELY = 1 << 26  # bytes that they may have in any case
+MAX_PATH_PARTS = 64  # folders in the path of a file in a .zip file
+MAX_LIST_BYTES = 1 << 28  # of a text file that names images
+MAX_LABEL_BYTES = 1 << 24  # of one image's label file
+MAX_BAD_ROWS = 1000  # of one label file that are named
 MAX_WEIGHTS = 1 << 31  # bytes of downloaded weights
 
 

@@ -137,7 +137,7 @@ def test_packaged_yamls_are_sound(name: str) -> None:
 def test_published_data_live_in_datasets_and_are_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched = []
 
-    def fake_fetch(root: Path, downloads: tuple[Download, ...]) -> None:
+    def fake_fetch(root: Path, downloads: tuple[Download, ...], within: list[Path]) -> None:
         fetched.append(downloads[0].url)
         (root / "images" / "train").mkdir(parents=True)
 

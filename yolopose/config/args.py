@@ -80,6 +80,9 @@ class ValConfig(RunArgs, DetectArgs):
 
     multi_label = True  # of every class it scores above conf in, as average precision wants it
     data: str | None = arg(None, "data set YAML; None is the one the model was trained on")
+    data_dir: str | None = arg(
+        None, "folder to look for a data set in, and to download it to, if its own path is not there"
+    )
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
     conf: float = arg(0.001, "lowest confidence of a detection", low=0.0, high=1.0)
     imgsz: ImageSize | None = arg(
@@ -113,6 +116,9 @@ class TrainConfig(RunArgs):
     """Train a model on a labelled data set, or resume a run."""
 
     data: str | None = arg(None, "data set YAML")
+    data_dir: str | None = arg(
+        None, "folder to look for a data set in, and to download it to, if its own path is not there"
+    )
     epochs: int = arg(100, "passes over the training images", low=1)
     time: float | None = arg(None, "hours to train; overrides epochs", low=0.0)
     patience: int = arg(100, "stop after so many epochs without a better fitness; 0 never stops", low=0)
@@ -249,6 +255,9 @@ class DoctorConfig(Given):
     """Examine a data set: bad rows, leakage, statistics, flips; never writes into it."""
 
     data: str | None = arg(None, "data set YAML")
+    data_dir: str | None = arg(
+        None, "folder to look for a data set in, and to download it to, if its own path is not there"
+    )
     out: str | None = arg(None, "folder of the report; None is the next free runs/pose/doctor")
     exist_ok: bool = arg(False, "write over a report that is there already")
     strict: bool = arg(False, "exit with 1 when something is wrong with the data")

@@ -1,21 +1,27 @@
-"""Published data sets: download their archives, check them, unpack them safely."""
+"""Published data sets: download their archives, check them, unpack them, all inside a folder of our own making."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
-import stat
-import zipfile
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 from yolopose.console import log
-from yolopose.download import Unreachable, download, sum_of
+from yolopose.data.archives import BadArchive, safe_parts, unpack
+from yolopose.download import Unreachable, cache_dir, download, sum_of
 from yolopose.errors import PoseError
+from yolopose.files import write_text
+from yolopose.locks import alone
+from yolopose.web import masked
 
 OFFLINE = "a small data set comes with the package: data=sample-pose.yaml"
+_STAGING = ".yolopose-"  # how the names of our own folders begin
 
 
 @dataclass(frozen=True)
@@ -26,60 +32,95 @@ class Download:
     sha256: str | None = None
     into: str = "."
 
+    def __post_init__(self) -> None:
+        """Refuse what is no sum, and a folder that is not below the data set's."""
+        safe_parts(self.into, "download: into")
+        if self.sha256 is not None and not re.fullmatch("[0-9A-Fa-f]{64}", self.sha256):
+            raise PoseError("download: sha256 must be 64 hexadecimal digits")
 
-def fetch(root: Path, downloads: Sequence[Download]) -> None:
+
+def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> None:
     """Download and unpack the archives of a data set, so that `root` appears only when it is complete.
 
-    The archives are kept beside `root` until then, and a broken download is resumed by the next call.
+    Everything is written to a new folder beside `root`, under names of our own; what a broken download leaves there is
+    continued by the next call. Processes that want the same data set wait for the first of them. Where no sha256 is
+    known, an archive that has changed since its first download is refused.
 
     Raises:
-        PoseError: no network, a wrong checksum, or an archive that is damaged or reaches outside its folder.
+        PoseError: `root` is in none of the folders `within`, no network, a wrong checksum, or an archive that is
+            damaged, too large or reaches outside its folder.
     """
-    staging = root.with_name(root.name + ".partial")
-    archives = []
-    for source in downloads:
-        archive = root.parent / (PurePosixPath(unquote(urlsplit(source.url).path)).name or "data.zip")
-        try:
-            download(source.url, archive, sha256=source.sha256)
-        except Unreachable as e:
-            raise PoseError(f"{e}; {OFFLINE}") from None
-        if source.sha256 is None:
-            log.info(f"{archive.name}: sha256 {sum_of(archive)}")
-        archives.append(archive)
-    shutil.rmtree(staging, ignore_errors=True)
-    for source, archive in zip(downloads, archives, strict=True):
-        unpack(archive, staging / source.into, own_folder=root.name)
-    staging.rename(root)
-    for archive in archives:
-        archive.unlink()
-    log.info(f"data set unpacked into {root}")
-
-
-def unpack(archive: Path, folder: Path, own_folder: str = "") -> None:
-    """Unpack a .zip file; a single top folder called `own_folder` is left out.
-
-    Raises:
-        PoseError: not a .zip file, damaged, or holding absolute paths, `..` or links.
-    """
+    place = root.parent.resolve()
+    if not any(_may_hold(folder.resolve(), place / root.name) for folder in within):
+        inside = Path("datasets") / root.name
+        raise PoseError(
+            f"{root} does not exist, and data sets are downloaded only below the YAML's folder and the working folder, "
+            f"and to no hidden folder: data_dir=datasets downloads it to {inside}, data_dir={root.parent} to {root}"
+        )
+    if root.is_symlink():
+        raise PoseError(f"{root} is a link to a place that does not exist; remove it to download the data set")
+    notes = cache_dir() / "downloads"
+    key = hashlib.sha256(os.fsencode(place / root.name)).hexdigest()[:16]
     try:
-        with zipfile.ZipFile(archive) as packed:
-            entries = [(entry, _parts(archive, entry)) for entry in packed.infolist() if not entry.is_dir()]
-            entries = [(entry, parts) for entry, parts in entries if parts[0] != "__MACOSX"]
-            drop = int(all(parts[0] == own_folder and len(parts) > 1 for _, parts in entries))
-            for entry, parts in entries:
-                target = folder.joinpath(*parts[drop:])
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with packed.open(entry) as source, target.open("wb") as out:
-                    shutil.copyfileobj(source, out, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as e:
-        raise PoseError(f"{archive}: not a usable .zip file ({e}); delete it to download it again") from None
+        notes.mkdir(parents=True, exist_ok=True)
+        with alone(notes / f"{key}.lock"):
+            if not root.exists():  # another process may just have finished
+                _fetch(place / root.name, downloads, notes, notes / f"{key}.txt")
+                log.info(f"data set unpacked into {root}")
+    except OSError as e:
+        raise PoseError(f"{root}: cannot be made ({e.strerror or e}: {e.filename or ''})") from None
 
 
-def _parts(archive: Path, entry: zipfile.ZipInfo) -> tuple[str, ...]:
-    """The folders and name of an archived file, once it is sure that they stay below where it is unpacked."""
-    name = entry.filename.replace("\\", "/")
-    parts = PurePosixPath(name).parts
-    link = stat.S_ISLNK(entry.external_attr >> 16)
-    if link or not parts or name.startswith("/") or ".." in parts or os.path.splitdrive(name)[0] or ":" in parts[0]:
-        raise PoseError(f"{archive}: refused, {entry.filename!r} would be written outside the data set's folder")
-    return parts
+def _may_hold(folder: Path, root: Path) -> bool:
+    """Whether `root` lies below `folder`, and not in a hidden folder there: those are read as settings."""
+    return root.is_relative_to(folder) and not any(part.startswith(".") for part in root.relative_to(folder).parts)
+
+
+def _fetch(root: Path, downloads: Sequence[Download], notes: Path, note: Path) -> None:
+    """`fetch`, by one process at a time; `note` holds the name of the staging folder between calls."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    staging = _staging(root.parent, note)
+    contents = staging / "contents"
+    try:
+        archives = [_archive(source, staging, notes) for source in downloads]
+        shutil.rmtree(contents, ignore_errors=True)
+        contents.mkdir()
+        for source, archive in zip(downloads, archives, strict=True):
+            try:
+                unpack(archive, contents.joinpath(*safe_parts(source.into)), own_folder=root.name)
+            except BadArchive as e:
+                archive.unlink()
+                raise PoseError(f"{masked(source.url)}: {e}; it was not kept") from None
+        contents.rename(root)
+        for archive in archives:
+            archive.unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(contents, ignore_errors=True)
+        with suppress(OSError):  # what is left of a download is kept for the next call
+            staging.rmdir()
+            note.unlink()
+
+
+def _staging(parent: Path, note: Path) -> Path:
+    """The folder that an earlier call has made and left in `parent`, or a new one."""
+    with suppress(OSError, ValueError):
+        name = note.read_text(encoding="utf-8")
+        earlier = parent / name
+        if re.fullmatch(re.escape(_STAGING) + r"\w+", name) and earlier.is_dir() and not earlier.is_symlink():
+            return earlier
+    made = Path(tempfile.mkdtemp(prefix=_STAGING, dir=parent))
+    write_text(note, made.name)
+    return made
+
+
+def _archive(source: Download, staging: Path, notes: Path) -> Path:
+    """The archive, downloaded under a name of our own."""
+    name = hashlib.sha256(source.url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    archive = staging / f"{name}.zip"
+    try:
+        download(source.url, archive, sha256=source.sha256, first_sum=notes / f"{name}.sha256")
+    except Unreachable as e:
+        raise PoseError(f"{e}; {OFFLINE}") from None
+    if source.sha256 is None:
+        log.info(f"{masked(source.url)}: sha256 {sum_of(archive)}")
+    return archive

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.data.fetch import Download, fetch
-from yolopose.errors import PoseError, did_you_mean
-from yolopose.files import read_yaml
+from yolopose.errors import PoseError, did_you_mean, one_line, shown
+from yolopose.files import open_regular, read_yaml
 from yolopose.geometry.keypoints import KeypointLayout
+from yolopose.limits import MAX_CLASSES, MAX_LIST_BYTES, MAX_TEXT, whole
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -49,22 +50,25 @@ class DataSpec:
     def _images(self, name: str, entry: str) -> Iterator[Path]:
         """The images of one entry: a folder (with those below it), a list file or an image."""
         place = self.path / entry
-        if place.is_dir():
+        if os.path.isdir(place):
             yield from _walk(place)
-        elif place.suffix == ".txt" and place.is_file():
+        elif place.suffix == ".txt" and os.path.isfile(place):
             yield from _listed(place, self.path)
-        elif place.is_file():
+        elif os.path.isfile(place):
             yield place
         else:
-            raise PoseError(f"{self.yaml}: {name}: {place} does not exist (path is relative to the YAML file)")
+            reason = "is neither a file nor a folder" if os.path.lexists(place) else "does not exist"
+            raise PoseError(f"{self.yaml}: {name}: {one_line(place)} {reason} (path is relative to the YAML file)")
 
 
-def load_data(file: str | Path, *, download: bool = True) -> DataSpec:
+def load_data(file: str | Path, *, download: bool = True, data_dir: str | Path | None = None) -> DataSpec:
     """Read a data YAML: a file, or the name of one that comes with the package (`coco8-pose.yaml`).
 
     `path` in the YAML is relative to the YAML file itself. For a packaged YAML of a published data set it is
-    relative to the folder `datasets` in the current directory. A data set that is not there yet is downloaded from
-    the YAML's `download:` addresses first, unless `download` is False.
+    relative to the folder `datasets` in the current directory. A data set that is not there is looked for in `data_dir`
+    under the last name of its path. One that is not there either is downloaded from the YAML's `download:` addresses,
+    unless `download` is False: to `data_dir` if it is given, otherwise only below the YAML's folder or the current
+    directory.
 
     Raises:
         PoseError: no such file, or an entry is missing or wrong; one line that names it.
@@ -72,84 +76,146 @@ def load_data(file: str | Path, *, download: bool = True) -> DataSpec:
     yaml_file = _find(Path(file))
     values = read_yaml(yaml_file)
     try:
-        spec = _spec(yaml_file, values)
-        if download and not spec.path.exists():
-            if spec.downloads:
-                fetch(spec.path, spec.downloads)
-            elif values.get("download"):
-                raise PoseError(
-                    f"{spec.path} does not exist, and download: holds code, which is never run; "
-                    "list addresses of .zip files there, or fetch the data by hand"
-                )
-            elif yaml_file.parent == CONFIGS:
-                raise PoseError(f"{spec.path} does not exist; the first lines of {yaml_file} say how to make it")
-            else:
-                raise PoseError(f"path {spec.path} does not exist (it is relative to the YAML file)")
+        path = _path(yaml_file, values)
+        if data_dir is not None and not os.path.exists(path):
+            path = Path(os.path.abspath(data_dir)) / path.name
+        spec = _spec(yaml_file, values, path)
+        if download and not os.path.exists(path):
+            _obtain(spec, values, data_dir)
     except PoseError as e:
         message = str(e)
         raise PoseError(message if str(yaml_file) in message else f"{yaml_file}: {message}") from None
     return spec
 
 
+def _obtain(spec: DataSpec, values: Mapping[str, Any], data_dir: str | Path | None) -> None:
+    """Download a data set that is not there, or say why not."""
+    packaged = spec.yaml.parent == CONFIGS
+    if spec.downloads:
+        cwd = Path.cwd()  # the user's own link `datasets` is followed for our own YAMLs only
+        within = [cwd, cwd / "datasets"] if packaged else [cwd, spec.yaml.parent]
+        fetch(spec.path, spec.downloads, [Path(data_dir)] if data_dir is not None else within)
+    elif values.get("download"):
+        raise PoseError(
+            f"{spec.path} does not exist, and download: holds code, which is never run; "
+            "list addresses of .zip files there, or fetch the data by hand"
+        )
+    elif packaged:
+        raise PoseError(f"{spec.path} does not exist; the first lines of {spec.yaml} say how to make it")
+    else:
+        raise PoseError(f"path {spec.path} does not exist (it is relative to the YAML file)")
+
+
 def _find(file: Path) -> Path:
     """The YAML file itself, or the packaged one of that name."""
-    if file.is_file():
+    if os.path.isfile(file):
         return file.absolute()
-    packaged = CONFIGS / file.with_suffix(".yaml").name
-    if file.name == str(file) and packaged.is_file():
+    if file.name == str(file) and os.path.isfile(packaged := CONFIGS / file.with_suffix(".yaml").name):
         return packaged
     known = sorted(p.stem for p in CONFIGS.glob("*.yaml"))
     hint = did_you_mean(file.stem, known, "'{}.yaml'") or f"; packaged ones: {', '.join(f'{k}.yaml' for k in known)}"
-    raise PoseError(f"data={file}: no such file{hint}")
+    raise PoseError(f"data={one_line(file)}: no such file{hint}")
 
 
-def _spec(file: Path, values: Mapping[str, Any]) -> DataSpec:
-    """The checked entries of a data YAML."""
-    published = file.parent == CONFIGS and not str(values.get("path")).startswith(".")
+def _path(file: Path, values: Mapping[str, Any]) -> Path:
+    """The folder of the data set that a YAML states."""
+    given = _text("path", values.get("path") or ".")
+    published = file.parent == CONFIGS and not given.startswith(".")
     base = Path.cwd() / "datasets" if published else file.parent
-    named = {"val": values.get("val", values.get("validation"))}  # the field accepts either word
+    try:
+        return Path(os.path.normpath(base / Path(given).expanduser()))
+    except RuntimeError:
+        raise PoseError(f"path {shown(given)}: no user of that name, and no home folder") from None
+
+
+def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
+    """The checked entries of a data YAML."""
+    named = {"val": values.get("val", values.get("validation"))}  # Ultralytics 8.3 accepts either word
     entries = {name: named.get(name, values.get(name)) for name in SPLITS}
     sources = {name: _entries(name, entry) for name, entry in entries.items() if entry}
     if not sources:
         raise PoseError("no train, val or test entry")
     if "kpt_shape" not in values:
         raise PoseError("no kpt_shape entry; add for example 'kpt_shape: [17, 3]'")
-    path = Path(os.path.normpath(base / Path(str(values.get("path") or ".")).expanduser()))
     annotations = values.get("annotations") or {}
     if not isinstance(annotations, dict):
-        raise PoseError(f"annotations must map splits to COCO files, as in 'val: file.json', got {annotations!r}")
+        raise PoseError(f"annotations must map splits to COCO files, as in 'val: file.json', got {shown(annotations)}")
     return DataSpec(
         yaml=file,
         path=path,
         names=_names(values),
-        layout=KeypointLayout.from_dict(values),
+        layout=_layout(values),
         given_sigmas=bool(values.get("kpt_oks_sigmas")),
         sources=sources,
         downloads=_downloads(values.get("download")),
-        annotations={str(split): path / str(entry) for split, entry in annotations.items()},
+        annotations={
+            _text("annotations", split): path / _text("annotations", entry) for split, entry in annotations.items()
+        },
     )
+
+
+def _layout(values: Mapping[str, Any]) -> KeypointLayout:
+    """The keypoint layout. Raises PoseError for entries of a wrong form."""
+    try:
+        return KeypointLayout.from_dict(values)
+    except (TypeError, ValueError, OverflowError, LookupError) as e:
+        keys = "kpt_names, flip_idx, skeleton and kpt_oks_sigmas"
+        raise PoseError(f"one of {keys} is no list of the right kind ({one_line(e, 200)})") from None
+
+
+def _text(name: str, value: Any) -> str:
+    """A path or name as text. Raises PoseError for what cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise PoseError(f"{name} must be text, got {shown(value)}")
+    text = (
+        value if isinstance(value, str) else f"{whole(value, name, 0, 1 << 53)}" if value == value // 1 else f"{value}"
+    )
+    if "\0" in text or len(text) > MAX_TEXT:
+        raise PoseError(f"{name} is no usable text: {shown(text)}")
+    return text
 
 
 def _entries(name: str, entry: Any) -> tuple[str, ...]:
     """The places of a split: one text or a list of them."""
     listed = [entry] if isinstance(entry, str) else entry
     if isinstance(listed, list) and all(isinstance(e, str) for e in listed):
-        return tuple(listed)
-    raise PoseError(f"{name} must be a folder, a .txt list, or a list of those, got {entry!r}")
+        return tuple(_text(name, e) for e in listed)
+    raise PoseError(f"{name} must be a folder, a .txt list, or a list of those, got {shown(entry)}")
 
 
 def _names(values: Mapping[str, Any]) -> dict[int, str]:
     """Class names by index, from `names` (list or mapping), else made from `nc`."""
     names, nc = values.get("names"), values.get("nc")
-    if names is None and isinstance(nc, int):
-        names = [f"class{i}" for i in range(nc)]
+    if nc is not None:
+        nc = whole(nc, "nc", 1, MAX_CLASSES)
+    if names is None and nc is not None:
+        return {i: f"class{i}" for i in range(nc)}
     if isinstance(names, list):
         names = dict(enumerate(names))
-    if not isinstance(names, dict) or sorted(map(str, names)) != sorted(map(str, range(len(names)))) or not names:
-        raise PoseError(f"names must list the classes or map 0, 1, … to them, got {values.get('names')!r}")
+    if not isinstance(names, dict) or not 0 < len(names) <= MAX_CLASSES:
+        raise PoseError(f"names must list the classes or map 0, 1, … to them, got {shown(values.get('names'))}")
+    known = {_class_index(key): value for key, value in names.items()}
+    if set(known) != set(range(len(names))):
+        raise PoseError(f"names must list the classes or map 0, 1, … to them, got {shown(values.get('names'))}")
     if nc is not None and nc != len(names):
         raise PoseError(f"nc is {nc}, but names has {len(names)} entries")
-    return {i: str(names.get(i, names.get(str(i)))) for i in range(len(names))}
+    return {i: _class_name(known[i]) for i in range(len(names))}
+
+
+def _class_index(key: Any) -> int:
+    """A class number of `names`, -1 for anything else; text of digits counts too."""
+    if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10:
+        return int(key)
+    return key if isinstance(key, int) and not isinstance(key, bool) else -1
+
+
+def _class_name(value: Any) -> str:
+    """A class name; words such as `no` that YAML reads as something else are taken as they come."""
+    if isinstance(value, str | bool | int | float) or value is None:
+        text = f"{value}" if not isinstance(value, int) or value.bit_length() < 256 else shown(value)
+        if len(text) <= MAX_TEXT:
+            return text
+    raise PoseError(f"names holds {shown(value)}, which is no name")
 
 
 def _downloads(value: Any) -> tuple[Download, ...]:
@@ -158,25 +224,44 @@ def _downloads(value: Any) -> tuple[Download, ...]:
     downloads = []
     for entry in listed:
         fields = {"url": entry} if isinstance(entry, str) else entry
-        if not isinstance(fields, dict) or not str(fields.get("url", "")).startswith(("http://", "https://")):
+        url = fields.get("url") if isinstance(fields, dict) else None
+        if not isinstance(url, str) or not url.startswith(("http://", "https://")) or len(url.split()) != 1:
             return ()
         if unknown := set(fields) - {"url", "sha256", "into"}:
-            raise PoseError(f"download: unknown key {unknown.pop()!r}; url, sha256 and into are known")
-        downloads.append(Download(**{key: str(text).strip() for key, text in fields.items()}))
-    return tuple(downloads) if all(len(d.url.split()) == 1 for d in downloads) else ()
+            raise PoseError(f"download: unknown key {shown(unknown.pop())}; url, sha256 and into are known")
+        given = {key: _text(f"download: {key}", text).strip() for key, text in fields.items() if text is not None}
+        downloads.append(Download(**given))
+    return tuple(downloads)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The images in a folder and below, sorted."""
-    found = []
-    for base, _, names in os.walk(folder, followlinks=True):
+    """The images in a folder and below, sorted; of a folder that links lead to again, the first way counts."""
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    for base, folders, names in os.walk(folder, followlinks=True):
+        here = os.stat(base)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        folders.sort()
         found += [os.path.join(base, n) for n in names if suffix_of(n) in IMAGE_SUFFIXES]
     yield from map(Path, sorted(found))
 
 
 def _listed(file: Path, root: Path) -> Iterator[Path]:
     """The images named in a text file, one a line; relative to that file, or else to the data set's folder."""
-    for line in file.read_text(encoding="utf-8-sig").splitlines():
+    try:
+        with open_regular(file) as opened:
+            data = opened.read(MAX_LIST_BYTES + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as e:
+        raise PoseError(f"{file}: {e.strerror or e}") from None
+    except UnicodeDecodeError:
+        raise PoseError(f"{file}: not a text file in UTF-8") from None
+    if "\0" in text or len(data) > MAX_LIST_BYTES:
+        raise PoseError(f"{file}: not a list of images, one a line")
+    for line in text.splitlines():
         if line.strip():
             image = file.parent / line.strip()
-            yield Path(os.path.normpath(image if image.exists() else root / line.strip()))
+            yield Path(os.path.normpath(image if os.path.exists(image) else root / line.strip()))

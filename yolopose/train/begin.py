@@ -90,9 +90,9 @@ def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks
 def _data(config: TrainConfig, ranks: Ranks) -> DataSpec:
     """The data set, downloaded by the first rank where that is needed."""
     if ranks.main:
-        data = load_data(str(config.data))
+        data = load_data(str(config.data), data_dir=config.data_dir)
     ranks.agree(None)
-    return data if ranks.main else load_data(str(config.data))
+    return data if ranks.main else load_data(str(config.data), data_dir=config.data_dir)
 
 
 def _check(network: PoseNet, data: DataSpec, config: TrainConfig) -> None:

@@ -95,7 +95,7 @@ def doctor(config: DoctorConfig) -> Report:
     """
     if config.data is None:
         raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
-    spec = load_data(config.data)
+    spec = load_data(config.data, data_dir=config.data_dir)
     splits, missing = look_through(spec)
     folder = _folder(config)
     items = [look.item for looks in splits.values() for look in looks if look.entry.hw != (0, 0)]
