@@ -1,10 +1,13 @@
 """Files appear whole or not at all."""
 
+import os
+from datetime import date
 from pathlib import Path
 
 import pytest
 
-from yolopose.files import beside, intended, write_text
+from yolopose.errors import PoseError
+from yolopose.files import beside, intended, read_yaml, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -59,3 +62,69 @@ def test_a_file_about_another_goes_along(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="broken"):
         fail()
     assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"name.pb": "graph", "name.pb.yaml": "names"}
+
+
+def test_yaml_is_plain_data(tmp_path: Path) -> None:
+    file = tmp_path / "data.yaml"
+    file.write_bytes("\ufeffa: &x [1, 0.5, no, 2001-02-03, é]\nb: *x\n3: {<<: {c: d}}\n".encode())
+    values = read_yaml(file)
+    assert values["a"] == values["b"] == [1, 0.5, False, date(2001, 2, 3), "é"]
+    assert values["3"] == {"c": "d"}
+
+
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
+MERGES = "a0: &a0 {x: y}\n" + "".join(f"a{i}: &a{i}\n  <<: [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 2001-99-99", "month must be in"),
+        ("a: 0b_", "invalid literal"),
+        ("a: !!bool x", "KeyError: 'x'"),
+        ("a: !!timestamp x", "AttributeError"),
+        ("a: !!int ''", "IndexError|ValueError|range"),
+        ("a: " + "9" * 5000, "a number of 5000 characters"),
+        ("a: " + "1:" * 250_000 + "1", "a number of 500001 characters"),
+        ("a: " + "[" * 900 + "]" * 900, "nested more than 64 deep"),
+        ("a: " + "[" * 100_000, "nested more than 64 deep"),
+        ("a: [" + "0," * 200_000 + "]", "more than 150000 entries"),
+        (BOMB, "more than 150000 entries"),
+        (MERGES, "more than 150000 entries"),
+        ("a: &a [*a]", "contains itself"),
+        ("a: &a {b: *a}", "contains itself"),
+        ("0x" + "f" * 300 + ": a", "a key of 302 digits"),
+        ("? [a]\n: b", "unhashable"),
+        ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("a: \x1b[31m", "special characters are not allowed"),
+        ("a: *b", "undefined alias"),
+        ("a\nb: c: d", "not allowed here"),
+        ("x" * (3 << 20), "larger than 2097152 bytes"),
+        ("- a", "expected lines of the form key: value"),
+        ("", "expected lines of the form key: value"),
+    ],
+)
+def test_what_is_no_yaml_or_too_much_of_it_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "data.yaml"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(PoseError, match=told) as error:
+        read_yaml(file)
+    assert str(error.value).startswith(f"{file}: ")
+    assert len(str(error.value)) < 600
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    with pytest.raises(PoseError, match="not a regular file"):
+        read_yaml(pipe)
+    with pytest.raises(PoseError, match="not a regular file"):
+        read_yaml(Path("/dev/zero"))
+    with pytest.raises(PoseError, match="not a regular file"):
+        read_yaml(tmp_path)
+    with pytest.raises(PoseError, match="No such file"):
+        read_yaml(tmp_path / "none.yaml")
+    file = tmp_path / "latin.yaml"
+    file.write_bytes(b"a: \xe9")
+    with pytest.raises(PoseError, match=r"not a YAML file: .*utf-8"):
+        read_yaml(file)

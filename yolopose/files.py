@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
+from yolopose.limits import MAX_YAML
 
 
 @contextmanager
@@ -73,15 +74,28 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The entries of a YAML file. Raises PoseError when it cannot be read or holds something else than entries."""
-    import yaml
+    """The entries of a YAML file, read as plain data and within the bounds of `limits`.
+
+    Raises:
+        PoseError: it cannot be read, or holds something else than entries.
+    """
+    from yolopose.yamldata import parse
 
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = parse(_read_bounded(path, MAX_YAML).decode("utf-8-sig"))
     except OSError as e:
         raise PoseError(f"{path}: {e.strerror or e}") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as e:
-        raise PoseError(f"{path}: not a YAML file: {' '.join(str(e).split())}") from None
+    except ValueError as e:
+        raise PoseError(f"{path}: not a YAML file: {one_line(e)}") from None
     if not isinstance(values, dict):
         raise PoseError(f"{path}: expected lines of the form key: value")
     return {str(key): value for key, value in values.items()}
+
+
+def _read_bounded(path: Path, most: int) -> bytes:
+    """The bytes of a regular file. Raises ValueError for a larger one."""
+    with open_regular(path) as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"larger than {most} bytes")
+    return data
