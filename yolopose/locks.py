@@ -12,14 +12,16 @@ from typing import IO
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
+def alone(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock file `path`, waiting for whoever holds it; the lock ends with its process, however that ends.
 
-    Raises OSError when the file cannot be made.
+    Raises:
+        BlockingIOError: without `wait`, another process holds it.
+        OSError: the file cannot be made.
     """
     while True:
         with path.open("ab") as file:
-            _lock(file)
+            _lock(file, wait)
             if not _is_same(file, path):  # its last holder has removed it meanwhile
                 continue
             try:
@@ -37,19 +39,25 @@ def _is_same(file: IO[bytes], path: Path) -> bool:
         return False
 
 
-def _lock(file: IO[bytes]) -> None:
-    """Wait for the lock; where the file system has none, go on without."""
+def _lock(file: IO[bytes], wait: bool) -> None:
+    """Take the lock; where the file system has none, go on without."""
     if sys.platform == "win32":
         import msvcrt
 
         while True:
             try:
-                return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-            except OSError as error:  # after ten seconds
-                if error.errno != errno.EDEADLK:
+                return msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
+            except OSError as error:
+                if not wait:
+                    raise BlockingIOError from None
+                if error.errno != errno.EDEADLK:  # which comes after ten seconds
                     return None
     else:
         import fcntl
 
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return

@@ -46,3 +46,12 @@ def test_no_global_plotting_state_is_touched(tmp_path: Path) -> None:
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_names_with_dollars_are_text(tmp_path: Path) -> None:
+    name = "a$x_$b"  # no formula that could be drawn
+    plot_confusion(np.eye(2), [name], name, tmp_path / "matrix.png")
+    x = np.linspace(0, 1, 10)
+    plot_curves(Curves(name, name, name, x, np.stack((x, x)), [name, name], name, 5), tmp_path / "curve.png")
+    assert (tmp_path / "matrix.png").exists()
+    assert (tmp_path / "curve.png").exists()

@@ -143,6 +143,22 @@ def test_a_run_writes_its_files(tmp_path, capsys):
     assert (again.epochs, again.imgsz, again.optimizer) == (3, 64, "SGD")
 
 
+@pytest.mark.parametrize("given", [{}, {"lr0": 0.01}])
+def test_args_yaml_repeats_its_run(given, tmp_path):
+    """With optimizer=auto a given lr0 counts, also one that equals the default, and one that is not given does not."""
+    data = make_dataset(tmp_path / "data", 6)
+    values = {"data": data, "project": tmp_path / "runs", "imgsz": 64, "epochs": 2, "batch": 4, "device": "cpu",
+              "plots": False, "workers": 0}  # fmt: skip
+    rates = []
+    note = {"on_train_end": [lambda run: rates.append(run.recipe.lr0)]}
+    first = train(parse(TrainConfig, values | given), make_network(), callbacks=note)
+    again = train(parse(TrainConfig, {"cfg": first.save_dir / "args.yaml"}), make_network(), callbacks=note)
+    assert rates == [0.01] * 2 if given else [0.002] * 2
+    columns = [column for column in COLUMNS if column != "time"]
+    one, two = (table(run.save_dir / "results.csv") for run in (first, again))
+    assert [[row[c] for c in columns] for row in one] == [[row[c] for c in columns] for row in two]
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
     first, second = small_run(tmp_path, seed=1), small_run(tmp_path, seed=1, workers=2)
     assert equal(first.last, second.last)

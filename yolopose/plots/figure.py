@@ -50,6 +50,10 @@ def dress(ax: Axes) -> None:
 
 
 def save(made: Figure, path: Path) -> None:
-    """Write the picture."""
+    """Write the picture; names are text, `$` in them starts no formula."""
+    from matplotlib.text import Text
+
+    for text in made.findobj(Text):
+        text.set_parse_math(False)
     with beside(path) as part:
         made.savefig(part, dpi=DPI)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from yolopose.data.labels import DataSpec, Scan, load_data, scan
 from yolopose.data.loader import Loader
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.locks import alone
 from yolopose.nn.network import PoseNet
 from yolopose.nn.summary import summary
 from yolopose.saving import run_folder
@@ -27,8 +29,12 @@ from yolopose.train.run import Run
 from yolopose.train.setup import autocast_type, batch_size, freeze, memory_format, prepare
 
 
-def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks, pretrained: bool = True) -> Run:
+def begin(
+    config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks, pretrained: bool, stack: ExitStack
+) -> Run:
     """Everything that a run needs, in its folder: a new run from a network, or that of a checkpoint continued.
+
+    The folder is this run's alone until `stack` unwinds.
 
     Raises:
         PoseError: the data or the network does not serve.
@@ -61,7 +67,7 @@ def begin(config: TrainConfig, source: Checkpoint | PoseNet | None, ranks: Ranks
     run = Run(
         args=config,
         data=data,
-        save_dir=_folder(config, ranks, checkpoint),
+        save_dir=_folder(config, ranks, checkpoint, stack),
         ranks=ranks,
         loader=loader,
         network=network,
@@ -129,22 +135,25 @@ def criterion_of(config: TrainConfig, network: PoseNet, ranks: Ranks) -> PoseLos
     return PoseLoss(network.info, network.head.strides, gains, sigmas, compat=config.compat, reduce=reduce)
 
 
-def _folder(config: TrainConfig, ranks: Ranks, checkpoint: Checkpoint | None) -> Path:
-    """The run's folder: a new one, or that of the checkpoint."""
+def _folder(config: TrainConfig, ranks: Ranks, checkpoint: Checkpoint | None, stack: ExitStack) -> Path:
+    """The run's folder, locked: a new one, or that of the checkpoint."""
     own = state.folder_of(checkpoint)
-    if own is not None:
-        return own
+    if not ranks.main:
+        return Path(ranks.agree(None))
     exist_ok = config.exist_ok and checkpoint is None  # what is resumed elsewhere writes over nothing
-    path = run_folder(config.project, config.name, "train", exist_ok=exist_ok) if ranks.main else None
-    save_dir = Path(ranks.agree(str(path)))
-    if ranks.main:
+    save_dir = own or run_folder(config.project, config.name, "train", exist_ok=exist_ok)
+    try:
+        stack.enter_context(alone(save_dir / ".lock", wait=False))
         (save_dir / "weights").mkdir(exist_ok=True)
-        (save_dir / "results.csv").unlink(missing_ok=True)  # of an earlier run in the same folder
-        if checkpoint is not None:
-            log.warning(
-                f"{checkpoint.path}: not in the folder of its run (weights/, args.yaml); going on in {save_dir}"
-            )
-    return save_dir
+        if own is None:
+            (save_dir / "results.csv").unlink(missing_ok=True)  # of an earlier run in the same folder
+    except BlockingIOError:
+        raise PoseError(f"{save_dir}: another process trains in this folder; choose another name") from None
+    except OSError as error:
+        raise PoseError(f"{save_dir}: cannot be written: {error.strerror or error}") from None
+    if checkpoint is not None and own is None:
+        log.warning(f"{checkpoint.path}: not in the folder of a run (weights, args.yaml); going on in {save_dir}")
+    return Path(ranks.agree(str(save_dir)))
 
 
 def _write_args(run: Run) -> None:

@@ -29,6 +29,7 @@ from yolopose.train.loss import PARTS
 from yolopose.train.ranks import joined
 from yolopose.train.run import Run
 from yolopose.train.setup import describe_sigmas, kernels, memory_format
+from yolopose.train.termination import terminable
 from yolopose.train.validation import validate_best, validate_epoch
 
 MAX_NORM = 10.0  # of the gradient, beyond which it is scaled down
@@ -75,8 +76,8 @@ def train(
     config, checkpoint = state.reopen(config) if config.resume else (config, None)
     if base is not None and config.imgsz is None:
         config = replace(config, imgsz=max(base.info.input_size(None)))
-    with joined(config) as ranks, kernels(config.deterministic), ExitStack() as stack:
-        run = begin(config, checkpoint or base, ranks, pretrained)
+    with joined(config) as ranks, kernels(config.deterministic), terminable(), ExitStack() as stack:
+        run = begin(config, checkpoint or base, ranks, pretrained, stack)
         hooks("on_pretrain_routine_start", run)
         stack.callback(hooks, "teardown", run)
         stack.callback(run.loader.close)
