@@ -221,3 +221,96 @@ def test_training_without_files_in_an_old_folder_keeps_the_new_weights(small: Pa
 def test_a_validation_names_its_model(small: Path, tmp_path: Path) -> None:
     metrics = YOLO(small).val(data=make_dataset(tmp_path / "data", count=2), plots=False, verbose=False)
     assert metrics.report["pose"]["protocol"]["model"] == str(small)
+
+
+def test_the_documented_recipe_pairs_results_with_frames(tiny: Path) -> None:
+    def on_predict_batch_end(predictor: Any) -> None:
+        _, image, _, _ = predictor.batch
+        image = image if isinstance(image, list) else [image]
+        predictor.results = zip(predictor.results, image, strict=False)
+
+    model, photos = YOLO(tiny), [make_photo(), make_photo((96, 64), (8, 8, 40, 40))]
+    model.add_callback("on_predict_batch_end", on_predict_batch_end)
+    for batch in (1, 2):
+        pairs = model.predict(photos, batch=batch, verbose=False)
+        assert [result.orig_shape for result, _ in pairs] == [(240, 320), (96, 64)]
+        for (_, frame), photo in zip(pairs, photos, strict=True):
+            np.testing.assert_array_equal(frame, photo)
+
+
+def test_predict_callbacks_come_in_order_with_what_recipes_read(tiny: Path, tmp_path: Path) -> None:
+    from yolopose.callbacks import PREDICT_EVENTS
+
+    told: list[tuple[str, int]] = []
+    model = YOLO(tiny)
+
+    def keep_one(predictor: Any) -> None:
+        predictor.results = [result[:1] for result in predictor.results]
+
+    for event in PREDICT_EVENTS:
+        model.add_callback(event, lambda predictor, event=event: told.append((event, predictor.seen)))
+    model.add_callback("on_predict_postprocess_end", keep_one)
+    results = model([make_photo()] * 2, conf=0.3, verbose=False, save_txt=True, project=tmp_path)
+    assert [len(result) for result in results] == [1, 1]
+    assert len((tmp_path / "predict" / "labels" / "image0.txt").read_text().splitlines()) == 1  # written after it
+    batch = ["on_predict_batch_start", "on_predict_postprocess_end", "on_predict_batch_end"]
+    assert [event for event, _ in told] == ["on_predict_start", *batch, *batch, "on_predict_end"]
+    assert [seen for _, seen in told] == [0, 0, 0, 1, 1, 1, 2, 2]
+    run = model.predictor
+    assert (run.args.conf, run.save_dir, run.model.info.names) == (0.3, tmp_path / "predict", {0: "class0"})
+    told.clear()
+    model.reset_callbacks()
+    assert len(model(make_photo(), conf=0.3, verbose=False)[0]) > 1
+    assert not told
+
+
+def test_overrides_hold_for_what_follows(tiny: Path) -> None:
+    model = YOLO(tiny)
+    many = model(make_photo(), conf=0.3, verbose=False)[0]
+    model.overrides.update(conf=0.3, max_det=2, agnostic_nms=False, data="x.yaml", verbose=False)
+    assert len(many) > 2
+    assert len(model(make_photo())[0]) == 2
+    assert len(model(make_photo(), max_det=3)[0]) == 3
+    with pytest.raises(PoseError, match=r"x\.yaml"):
+        model.val()
+
+
+@pytest.mark.parametrize("kind", ["pt", "onnx"])
+def test_a_tensor_runs_as_it_is(kind: str, small: Path, tiny: Path) -> None:
+    model = YOLO(small if kind == "pt" else tiny)
+    photo = make_photo((64, 160), (20, 10, 120, 50))
+    tensor = torch.from_numpy(photo[..., ::-1].copy()).permute(2, 0, 1).float()[None] / 255
+    expected = model(photo, imgsz=(64, 160), conf=0.3, verbose=False)[0]
+    assert len(expected) > 0
+    for source in (tensor, tensor[0], [tensor, tensor[0]], torch.cat([tensor, tensor])):
+        for size in ({}, {"imgsz": 96}):
+            for result in model(source, conf=0.3, verbose=False, **size):
+                assert result.orig_shape == (64, 160)
+                np.testing.assert_array_equal(result.boxes.data, expected.boxes.data)
+    with pytest.raises(UsageError, match=r"a tensor of 64x150 .* multiples of the stride 32"):
+        model(tensor[..., :150], verbose=False)
+
+
+def test_a_tensor_for_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
+    model = YOLO(tiny_onnx(tmp_path / "fixed.onnx", dynamic=False))
+    assert model(torch.zeros(1, 3, 64, 64), verbose=False)[0].orig_shape == (64, 64)
+    with pytest.raises(UsageError, match="takes 64x64 only"):
+        model(torch.zeros(1, 3, 96, 96), verbose=False)
+
+
+def test_an_export_is_told_as_text(small: Path) -> None:
+    path = YOLO(small).export(verify=False)
+    assert path == str(small.with_suffix(".onnx"))
+
+
+def test_a_benchmark_measures_the_weights_in_the_object(small: Path, architecture: Path, tmp_path: Path) -> None:
+    model = YOLO(architecture).load(small)
+    rows = model.benchmark(format="pytorch", project=tmp_path, plots=False, imgsz=64)
+    assert [(row.failure, row.difference_px) for row in rows] == [("", 0)]
+
+
+def test_after_a_training_the_outcome_is_at_hand(small: Path, tmp_path: Path) -> None:
+    model, data = YOLO(small), make_dataset(tmp_path / "data", count=2)
+    model.train(data=data, epochs=1, workers=0, plots=False, project=tmp_path, val=False, imgsz=64)
+    assert (model.trainer.save_dir, model.trainer.best) == (tmp_path / "train", model.ckpt_path)
+    assert model.trainer.args.imgsz == 64

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.callbacks import Hooks
 from yolopose.config import PredictConfig, ValConfig
 from yolopose.console import log
 from yolopose.errors import UsageError
@@ -87,6 +89,23 @@ def plan(backend: Backend, sources: Sequence[tuple[int, int]], config: PredictCo
     return [fit(hw, size, stride=stride, rect=rect, compat=config.compat) for hw in sources]
 
 
+def exactly(backend: Backend, source: tuple[int, int]) -> Letterbox:
+    """The letterbox that leaves an image (H, W) as it is.
+
+    Raises:
+        UsageError: the network, or the file, does not take that size.
+    """
+    (h, w), stride, fixed = source, backend.info.stride, backend.fixed_shape
+    if fixed and source != fixed[1:]:
+        raise UsageError(f"a tensor of {h}x{w} runs as it is: this file takes {fixed[1]}x{fixed[2]} only; resize it")
+    if h % stride or w % stride:
+        raise UsageError(
+            f"a tensor of {h}x{w} runs as it is: both sides must be multiples of the stride {stride}; "
+            "resize or pad it, or pass a NumPy array, which is letterboxed"
+        )
+    return fit(source, source, stride=stride)
+
+
 def _groups(letterboxes: Sequence[Letterbox]) -> Iterable[list[int]]:
     """Positions of the images that share a canvas, in order of first appearance."""
     groups: dict[tuple[int, int], list[int]] = {}
@@ -139,13 +158,15 @@ def _detections(
     return out
 
 
-def predict(backend: Backend, source: Any, config: PredictConfig) -> Run:
+def predict(backend: Backend, source: Any, config: PredictConfig, hooks: Hooks | None = None) -> Run:
     """The results of whatever `source` points at, one by one as they are asked for.
+
+    `hooks` are functions of the user's, told of `callbacks.PREDICT_EVENTS` with the `Run`.
 
     Raises:
         PoseError: the source is not there, or its folder of results cannot be made.
     """
-    return Run(backend, source, config)
+    return Run(backend, source, config, hooks)
 
 
 class Run(Iterator[Results]):
@@ -153,18 +174,28 @@ class Run(Iterator[Results]):
 
     `done` images went through the network, `failed` could not be read: each of those was warned of, by name. `save_dir`
     is the folder written to, or None. At most one batch of images is held at a time.
+
+    Callbacks get the run under Ultralytics' names: `args` (the arguments), `model`, `dataset` (the source), `seen`,
+    `batch` (paths, images (H, W, 3) BGR, None, titles) and `results`, those of the batch. From the event
+    on_predict_batch_end on `results` may be anything that can be iterated over: its items are what the caller gets.
     """
 
-    def __init__(self, backend: Backend, source: Any, config: PredictConfig) -> None:
+    def __init__(self, backend: Backend, source: Any, config: PredictConfig, hooks: Hooks | None = None) -> None:
         self.done = 0
         self.failed = 0
+        self.args = config
+        self.model = getattr(backend, "network", backend)
+        self.device = backend.device
+        self.results: Iterable[Any] = []
+        self.batch: tuple[list[str], list[Image], None, list[str]] = ([], [], None, [])
+        self._hooks = hooks or Hooks()
         self._backend = backend
         self._config = config
         self._speed: Counter[str] = Counter()
         self._shape: tuple[int, ...] = ()
         check_size(backend, config)
         check_classes(backend, config)
-        self._source = open_source(source, SourceOptions(config.vid_stride, config.stream_buffer))
+        self.dataset = self._source = open_source(source, SourceOptions(config.vid_stride, config.stream_buffer))
         self._batch = len(source) if config.compat and isinstance(source, (list, tuple)) else config.batch
         self._saver = Saver(config)
         self.save_dir = self._saver.folder
@@ -173,20 +204,29 @@ class Run(Iterator[Results]):
     def __next__(self) -> Results:
         return next(self._results)
 
+    @property
+    def seen(self) -> int:
+        """The images so far."""
+        return self.done
+
     def close(self) -> None:
-        """Stop early and release the source; what was written so far is complete."""
-        self._results.close()
+        """Stop early and release the source; any thread may call it. What was written so far is complete."""
+        with suppress(ValueError):  # another thread is inside: the closed source ends it at the next frame
+            self._results.close()
         self._source.close()
 
     def _run(self) -> Generator[Results, None, None]:
         """All batches, then the summary."""
         with self._source as source, self._saver, progress(self._config.verbose) as bar:
+            self._hooks("on_predict_start", self)
             for frames in self._batches(source):
-                for result, frame in zip(self._process(frames), frames, strict=True):
-                    bar(*_position(frame, source))
-                    yield result
+                self._process(frames)
+                bar(*_position(frames[-1], source))
+                yield from self.results
+        self.batch = ([], [], None, [])
         if self._config.verbose:
             self._summarise()
+        self._hooks("on_predict_end", self)
 
     def _batches(self, source: Source) -> Iterator[list[Frame]]:
         """Readable frames in batches: `batch` of them, or one of each live stream."""
@@ -208,25 +248,49 @@ class Run(Iterator[Results]):
         if batch:
             yield batch
 
-    def _process(self, frames: list[Frame]) -> Iterator[Results]:
-        """Detect in a batch of frames; tell, save and give each result."""
+    def _process(self, frames: list[Frame]) -> None:
+        """Detect in a batch of frames; tell and save each result, and leave them in `results`."""
         images = [frame.image for frame in frames if frame.image is not None]
-        for frame, image, found in zip(frames, images, detect(self._backend, images, self._config), strict=True):
-            info = self._backend.info
-            result = Results(
-                image, frame.path, info.names, found.boxes, found.keypoints, found.speed,
+        self.results = []
+        self.batch = ([frame.path for frame in frames], images, None, [_title(frame) for frame in frames])
+        self._hooks("on_predict_batch_start", self)
+        found = detect(self._backend, images, self._config, letterboxes=self._letterboxes(frames, images))
+        info = self._backend.info
+        results = [
+            Results(
+                image, frame.path, info.names, one.boxes, one.keypoints, one.speed,
                 layout=info.layout, save_dir=self.save_dir,
-            )  # fmt: skip
-            self.done += 1
-            self._speed.update(found.speed)
-            self._shape = found.shape
-            if self._config.verbose:
-                h, w = found.shape[2:]
-                log.info(f"{_title(frame)}: {h}x{w} {result.verbose()}{found.speed['inference']:.1f}ms")
-            self._saver.add(result, frame)
-            if not self._config.keep_image:
+            )
+            for frame, image, one in zip(frames, images, found, strict=True)
+        ]  # fmt: skip
+        self.results = results
+        self._hooks("on_predict_postprocess_end", self)
+        self.results = results = list(self.results)
+        for result, frame, one in zip(results, frames, found, strict=False):
+            self._keep(result, frame, one)
+        self._hooks("on_predict_batch_end", self)
+        if not self._config.keep_image:
+            for result, frame in zip(results, frames, strict=False):
                 result.orig_img = frame.image = None
-            yield result
+
+    def _letterboxes(self, frames: list[Frame], images: list[Image]) -> list[Letterbox]:
+        """Planned for pictures, none for tensors."""
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        planned = plan(self._backend, sizes, self._config)
+        return [
+            exactly(self._backend, size) if frame.exact else box
+            for frame, size, box in zip(frames, sizes, planned, strict=True)
+        ]
+
+    def _keep(self, result: Results, frame: Frame, found: Detections) -> None:
+        """Count, tell and save one result."""
+        self.done += 1
+        self._speed.update(found.speed)
+        self._shape = found.shape
+        if self._config.verbose:
+            h, w = found.shape[2:]
+            log.info(f"{_title(frame)}: {h}x{w} {result.verbose()}{found.speed['inference']:.1f}ms")
+        self._saver.add(result, frame)
 
     def _summarise(self) -> None:
         """The last lines: mean times, and where the files are."""

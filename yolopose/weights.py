@@ -61,10 +61,15 @@ def default_model(places: Places | None = None, suffix: str = "") -> Path:
 def find(name: str | Path, places: Places | None = None, *, progress: bool = True) -> Path:
     """The file of a model: an existing path, a bundled file, a downloaded one, or a known name, downloaded now.
 
+    `.pt` may be left out.
+
     Raises:
         PoseError: no such file and no such name; or the download failed, and then it says what is bundled.
     """
     places = places or Places()
+    plain = Path(f"{name}.pt")
+    if not Path(name).suffix and plain.is_file() and not Path(name).is_file():
+        return plain
     if Path(name).exists():
         return Path(name)
     word = Path(name).name if Path(name).suffix else f"{Path(name).name}.pt"

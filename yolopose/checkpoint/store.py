@@ -134,7 +134,7 @@ def build(checkpoint: Checkpoint) -> PoseNet:
             f"{wrong[0]!r}: {given.get(wrong[0], 'absent')} stored, {wanted.get(wrong[0], 'none')} expected"
         )
     network.load_state_dict({key: value.clone() for key, value in checkpoint.state.items()}, assign=True)
-    network.info = checkpoint.info
+    network.info, network.args = checkpoint.info, checkpoint.train_args
     return network.eval()
 
 

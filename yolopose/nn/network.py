@@ -78,6 +78,7 @@ class PoseNet(nn.Module):
             layout=layout or default_layout((k, d)),
             stride=max(self.head.strides),
         )
+        self.args: dict[str, Any] = {}  # of the training, as its checkpoint has them
         self._kept = {source for part in self.parts for source in part.row.sources}
 
     @property
@@ -86,6 +87,21 @@ class PoseNet(nn.Module):
         head = self.model[-1]
         assert isinstance(head, PoseHead)
         return head
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self.info.names
+
+    @property
+    def kpt_shape(self) -> tuple[int, int]:
+        """(K, D)."""
+        return self.info.kpt_shape
+
+    @property
+    def yaml(self) -> dict[str, Any]:
+        """`spec` under the name that scripts for Ultralytics read."""
+        return self.spec
 
     @property
     def stride(self) -> Tensor:

@@ -30,6 +30,7 @@ class Frame:
     error: str | None = None  # one line that names the path and the reason
     stream: int = 0  # which of several streams
     fps: float | None = None  # of the frames yielded, hence divided by vid_stride
+    exact: bool = False  # a tensor: it is the network's input as it is, whatever imgsz says
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from yolopose.errors import PoseError
 from yolopose.images import decode, read_image, to_bgr
+from yolopose.images.arrays import picture_family
 from yolopose.sources.files import Item
 from yolopose.sources.frame import Frame, SourceOptions
 from yolopose.sources.urls import classify
@@ -67,8 +68,9 @@ def _url(item: Item, options: SourceOptions) -> Iterator[Frame]:
 
 def _picture(item: Item, options: SourceOptions) -> Iterator[Frame]:
     """A picture or batch in memory; one of a wrong shape or type is the caller's mistake and raises."""
+    exact = picture_family(item.value) == "torch"
     for index, image in enumerate(to_bgr(item.value, item.name)):
-        yield Frame(image, item.name, index=index)
+        yield Frame(image, item.name, index=index, exact=exact)
 
 
 def _bytes(item: Item, options: SourceOptions) -> Iterator[Frame]:

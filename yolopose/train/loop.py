@@ -42,7 +42,7 @@ class Outcome:
     """Where a run is and what came of it; `metrics` are those of the best weights.
 
     `network` holds the averaged weights of the end: with `save=False` they are all there is, and `metrics` are theirs.
-    Only with `saved` are `best` and `last` this run's.
+    Only with `args.save` are `best` and `last` this run's.
     """
 
     save_dir: Path
@@ -50,7 +50,7 @@ class Outcome:
     last: Path
     metrics: Metrics | None
     network: PoseNet
-    saved: bool
+    args: TrainConfig
 
 
 def train(
@@ -193,7 +193,7 @@ def conclude(run: Run, hooks: Hooks) -> Outcome:
         else:
             log.info(f"Results saved to {run.save_dir}")
     hooks("on_train_end", run)
-    return Outcome(run.save_dir, run.best, run.last, metrics, cast(PoseNet, run.ema.model), run.args.save)
+    return Outcome(run.save_dir, run.best, run.last, metrics, cast(PoseNet, run.ema.model), run.args)
 
 
 class Watch:

@@ -1,0 +1,245 @@
+"""A model in memory or in a file: read once, opened for each way of running it, kept when its object is copied."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from yolopose import weights
+from yolopose.console import log
+from yolopose.errors import PoseError
+from yolopose.formats.base import Backend, OpenOptions
+from yolopose.formats.pytorch import require_torch
+from yolopose.formats.table import needs_torch, open_backend
+from yolopose.metadata import ModelInfo
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from yolopose.checkpoint import Checkpoint
+    from yolopose.nn.network import PoseNet
+
+
+class Model:
+    """A network, or an exported file, with the methods of a torch module that scripts call.
+
+    A network stays on the CPU in float32. Where and in what precision it runs is remembered (`to`, `half`), and what
+    runs is a copy made for that: pickling, copying and training are possible at any time.
+    """
+
+    def __init__(self, model: str | Path | None = None) -> None:
+        """Find the model and read it. Raises PoseError when that fails."""
+        self.model_name = name = str(model) if model is not None else str(weights.default_model())
+        self.ckpt_path: Path | None = None
+        self._checkpoint: Checkpoint | None = None
+        self._network: PoseNet | None = None
+        self._random: int | None = None  # the checksum of random weights, while nothing else was there
+        self._device: str | None = None
+        self._half = False
+        self._backends: dict[OpenOptions, Backend] = {}
+        self._lock = threading.Lock()
+        if Path(name).suffix in (".yaml", ".yml"):
+            self._hold(_fresh(name), random=True)
+        else:
+            self._open(weights.find(name))
+
+    def __repr__(self) -> str:
+        kind = "exported file" if self._network is None else "network"
+        return f"{type(self).__name__}({self.model_name!r}): {kind} of a pose model"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is opened: runtimes and their weights cannot be pickled, and are opened again."""
+        return {**vars(self), "_backends": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
+    @property
+    def model(self) -> PoseNet:
+        """The network, a torch module. Raises PoseError for an exported file, which has none."""
+        if self._network is None:
+            raise PoseError(f"{self.ckpt_path}: an exported file has no network to change; start from its .pt")
+        return self._network
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the weights are more than the random ones that an architecture begins with."""
+        from yolopose.nn.network import checksum
+
+        return self._random is None or checksum(self.model) != self._random
+
+    @property
+    def model_info(self) -> ModelInfo:
+        """What the model says of itself."""
+        return self._network.info if self._network is not None else self._backend(OpenOptions()).info
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Class names by index."""
+        return self.model_info.names
+
+    @property
+    def ckpt(self) -> dict[str, Any] | None:
+        """The checkpoint: the network as `model`, `train_args` and what else was stored. None for other models."""
+        known = self._checkpoint
+        return {**known.extra, "model": self._network, "train_args": known.train_args} if known else None
+
+    @property
+    def device(self) -> Any:
+        """Where predictions run unless `device=` says otherwise: a torch.device, of an exported file its name."""
+        if self._network is None:
+            return self._backend(OpenOptions()).device
+        from yolopose.formats.pytorch import choose_device
+
+        return choose_device(self._device)
+
+    def load(self, source: str | Path) -> Self:
+        """Take over the weights that fit by name and shape from another checkpoint."""
+        from yolopose.checkpoint import load_state
+        from yolopose.nn.network import transfer
+
+        loaded, total = transfer(self.model, load_state(weights.find(str(source))))
+        log.info(f"Transferred {loaded}/{total} items from pretrained weights")
+        return self._changed()
+
+    def reset_weights(self) -> Self:
+        """Make all weights random again."""
+        from yolopose.nn.network import PoseNet
+
+        old = self.model
+        network = PoseNet(old.spec, names=old.info.names, layout=old.info.layout, channels=old.channels)
+        network.info = old.info
+        return self._hold(network.eval(), random=True)
+
+    def save(self, path: str | Path = "saved_model.pt") -> Path:
+        """Write the model as a checkpoint of plain tensors that cannot run code."""
+        from yolopose.checkpoint import Checkpoint, save
+
+        known = self._checkpoint
+        info, spec = self.model.info, self.model.spec
+        checkpoint = Checkpoint(self.model.state_dict(), spec, info, known.train_args if known else {})
+        save(path, checkpoint)
+        return Path(path)
+
+    def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
+        """Layers, parameters, gradients and GFLOPs at `imgsz`; printed with `verbose`, every layer with `detailed`."""
+        from yolopose.nn.summary import count, summary
+
+        text = summary(self.model, imgsz)
+        if verbose:
+            log.info(text if detailed else text.splitlines()[-1])
+        return tuple(count(self.model, imgsz))  # type: ignore[return-value]
+
+    def fuse(self) -> Self:
+        """Fold batch normalisation into the convolutions: for inference only."""
+        self.model.fuse()
+        return self._changed()
+
+    def to(self, device: Any) -> Self:
+        """Run on `device` from now on: cpu, cuda, 0, mps, a torch.device."""
+        self._device = str(device)
+        return self._changed()
+
+    def cpu(self) -> Self:
+        """Run on the CPU from now on."""
+        return self.to("cpu")
+
+    def cuda(self, device: Any = 0) -> Self:
+        """Run on a GPU from now on."""
+        return self.to("cuda:0" if device is None else device)
+
+    def half(self) -> Self:
+        """Run in 16-bit floats from now on, where the device computes them."""
+        self._half = True
+        return self._changed()
+
+    def float(self) -> Self:
+        """Run in 32-bit floats from now on."""
+        self._half = False
+        return self._changed()
+
+    def eval(self) -> Self:
+        """The network in evaluation mode, as it is after loading."""
+        self.model.eval()
+        return self
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """The network's parameters."""
+        return self.model.parameters(recurse)
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, nn.Parameter]]:
+        """The network's parameters by name."""
+        return self.model.named_parameters(prefix, recurse)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The network's weights and buffers by name."""
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor], strict: bool = True) -> Any:
+        """Replace the network's weights and buffers."""
+        result = self.model.load_state_dict(state, strict)
+        self._changed()
+        return result
+
+    def _hold(self, network: PoseNet, *, random: bool = False) -> Self:
+        """Make a network in memory this object's model."""
+        from yolopose.nn.network import checksum
+
+        self.ckpt_path = self._checkpoint = None
+        self._network, self._random = network, checksum(network) if random else None
+        return self._changed()
+
+    def _open(self, path: Path) -> None:
+        """Make a model file this object's model; a checkpoint is read, an exported file opened when first used."""
+        self.ckpt_path = path
+        self._checkpoint = self._network = self._random = None
+        if needs_torch(path):
+            require_torch(str(path))
+            from yolopose import checkpoint
+
+            self._checkpoint = checkpoint.load(path)
+            self._network = checkpoint.build(self._checkpoint)
+        self._changed()
+
+    def _changed(self) -> Self:
+        """Forget what was opened for the model as it was before."""
+        with self._lock:
+            self._backends.clear()
+        return self
+
+    def _backend(self, options: OpenOptions) -> Backend:
+        """The model ready to run with `options`, opened once."""
+        device = self._device if options.device is None else options.device
+        options = dataclasses.replace(options, device=device, half=options.half or self._half)
+        with self._lock:
+            backend = self._backends.get(options)
+            if backend is None:
+                backend = self._backends[options] = self._opened(options)
+        return backend
+
+    def _opened(self, options: OpenOptions) -> Backend:
+        """A new backend for the network, or for the exported file."""
+        if self._network is None:
+            assert self.ckpt_path is not None
+            return open_backend(
+                self.ckpt_path,
+                device=options.device,
+                half=options.half,
+                bf16=options.bf16,
+                threads=options.threads,
+                kpt_shape=options.kpt_shape,
+            )
+        from yolopose.formats.pytorch import TorchBackend
+
+        return TorchBackend(self._network, options)
+
+
+def _fresh(name: str) -> PoseNet:
+    """A network with random weights from a model YAML."""
+    require_torch(name)
+    from yolopose.nn.network import PoseNet, load_spec
+
+    return PoseNet(load_spec(name)).eval()
