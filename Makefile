@@ -1,5 +1,5 @@
 # make demo   light environment in .venv (no torch), then the main job on the bundled photographs
-# make test   development environment in .venv-dev, then the tests
+# make test   development environment in .venv-dev, then the tests (tests/test_network.py needs strace: apt-get install strace)
 # make test-clients   third-party programs in .venv-clients (with torch, 2.3 GB) and .venv-clients-light (without, 1.5 GB), then their tests
 # make test-exports   every export runtime in .venv-exports (5 GB), then the tests of all formats
 PYTHON ?= python3
