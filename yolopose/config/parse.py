@@ -48,7 +48,7 @@ def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
         argument = known[key]
         converted = convert(argument, value)
         taken[key] = converted
-        if converted != argument.default or (counts and value is not None):
+        if (counts and value is not None) or converted != argument.default:  # in this order: a source may be an array
             given.add(key)
     others = {key: value for key, value in others.items() if key not in NOT_ARGUMENTS}
     if others:
