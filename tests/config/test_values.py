@@ -79,3 +79,10 @@ def test_what_fits_nothing_is_quoted_shortly(value: Any) -> None:
         parse(PredictConfig, {"imgsz": value, "device": "cpu"})
     assert str(error.value).startswith("imgsz=")
     assert len(str(error.value)) < 300
+
+
+def test_pictures_in_memory_are_sources():
+    picture = np.zeros((4, 5, 3), np.uint8)
+    config = parse(PredictConfig, {"source": picture, "conf": 0.25})
+    assert config.source is picture
+    assert config.given == {"source", "conf"}
