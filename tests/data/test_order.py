@@ -43,7 +43,14 @@ def test_batches_hold_every_position_and_part_evenly(count: int, batch: int, wor
 
 
 def test_by_aspect_puts_wide_images_first() -> None:
-    assert by_aspect([(10, 10), (10, 30), (30, 10), (10, 20)]).tolist() == [1, 3, 0, 2]
+    assert by_aspect([(10, 10), (10, 30), (30, 10), (10, 20)], compat=False).tolist() == [1, 3, 0, 2]
+
+
+def test_by_aspect_keeps_the_order_of_equal_ratios_and_in_compat_mode_numpys() -> None:
+    sizes = [(48, 64), (64, 48), (100, 100)] * 50
+    ratios = np.array([h / w for h, w in sizes])
+    assert by_aspect(sizes, compat=False).tolist() == sorted(range(150), key=lambda i: ratios[i])
+    assert by_aspect(sizes, compat=True).tolist() == np.argsort(ratios).tolist()
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ class PoseDataset:
         if epoch != self.epoch:
             self.epoch = epoch
             sizes = [item.hw for item in self.items]
-            self.order = by_aspect(sizes) if config.rect else shuffled(len(sizes), config.seed, epoch)
+            self.order = by_aspect(sizes, config.compat) if config.rect else shuffled(len(sizes), config.seed, epoch)
             self._position = np.argsort(self.order)
 
     def __getitem__(self, index: int) -> Sample:

@@ -30,10 +30,14 @@ def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return generator(seed, _ORDER, epoch, 0).permutation(count)
 
 
-def by_aspect(sizes: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """(count,) images of the given (H, W) ordered by H / W, for batches of like shape."""
-    hw = np.array(sizes, np.float64)
-    return np.argsort(hw[:, 0] / hw[:, 1], kind="stable")
+def by_aspect(sizes: Sequence[tuple[int, int]], compat: bool) -> NDArray[np.int64]:
+    """(count,) images of the given (H, W) ordered by H / W, for batches of like shape.
+
+    Images of equal ratio keep their order. In compat mode they come in the order that NumPy's default sort leaves, as
+    in Ultralytics 8.3; it depends on NumPy's version and on the processor.
+    """
+    hw = np.array(sizes, np.float64).reshape(-1, 2)
+    return np.argsort(hw[:, 0] / hw[:, 1], kind=None if compat else "stable")
 
 
 def block(position: int, count: int) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from yolopose.config import ValConfig
+from yolopose.data.order import by_aspect
 from yolopose.data.rows import Labels
 from yolopose.errors import UsageError
 from yolopose.evaluate import scales
@@ -88,7 +89,7 @@ def compat_groups(sizes: Sequence[HW], config: ValConfig, info: ModelInfo) -> It
     if imgsz != w:
         raise UsageError(f"imgsz={imgsz},{w}: compat=True takes one number, as Ultralytics 8.3 does in val")
     ratios = np.array([h / w for h, w in sizes])
-    order = np.argsort(ratios, kind="stable") if config.rect else np.arange(len(sizes))
+    order = by_aspect(sizes, compat=True) if config.rect else np.arange(len(sizes))
     for start in range(0, len(order), config.batch):
         positions = order[start : start + config.batch].tolist()
         low, high = ratios[positions].min(), ratios[positions].max()

@@ -26,7 +26,7 @@ from yolopose.train.loss import Gains, PoseLoss
 from yolopose.train.optim import Ema, Recipe, Schedule, build_optimizer, parameter_groups, resolve
 from yolopose.train.ranks import Ranks
 from yolopose.train.run import Run
-from yolopose.train.setup import autocast_type, batch_size, freeze, memory_format, prepare
+from yolopose.train.setup import autocast_type, batch_size, class_names, freeze, memory_format, prepare
 
 
 def begin(
@@ -87,7 +87,7 @@ def begin(
         state.restore(run, checkpoint)
     if config.compile:
         run.model = torch.compile(network)  # type: ignore[assignment]  # a module, to torch's type an Any
-    run.model = ranks.wrap(run.model)
+    run.model = ranks.wrap(run.model, partial=config.compat)
     if ranks.main:
         _write_args(run)
     return run
@@ -106,7 +106,7 @@ def _check(network: PoseNet, data: DataSpec, config: TrainConfig) -> None:
     if network.info.kpt_shape != data.layout.shape:
         shape = list(network.info.kpt_shape)
         raise PoseError(f"{data.yaml}: kpt_shape is {list(data.layout.shape)}, the network's {shape}")
-    classes = 1 if config.single_cls else len(data.names)
+    classes = len(class_names(data, config))
     if len(network.info.names) != classes:
         raise PoseError(f"{data.yaml}: {classes} classes, the network has {len(network.info.names)}")
     if config.side % network.info.stride:

@@ -47,7 +47,9 @@ class PoseLoss:
     each times its gain; total = Σ parts · B. Computed in float32 even when the maps are half precision.
 
     With `compat` P is every positive slot: a truth without labelled keypoints then pulls its visibilities towards 0 and
-    thins out the mean of `pose`. It also makes `assign` follow the reference's ties.
+    thins out the mean of `pose`. A batch without positive slots gives the keypoint maps no gradient at all, so that the
+    optimizer leaves the layers behind them alone, momentum and weight decay included; otherwise it gives zeros. And
+    `assign` follows the ties of Ultralytics 8.3.
 
     Several ranks: `reduce` sums a vector over the ranks, so that Σ t, |P| and B are those of all ranks together. Each
     rank's total is its share of that common loss times the number of ranks, because DDP *averages* gradients: the
@@ -106,7 +108,10 @@ class PoseLoss:
         hit = logits[slots.image, slots.anchor, truths.classes[slots.truth]]  # (S,)
         cls = F.softplus(logits).sum() - (hit * slots.target).sum()  # BCE; every target but the slots' is 0
 
-        raw = exact(maps.keypoints[slots.image, :, slots.anchor]).reshape(len(point), *self.kpt_shape)  # (S, K, D)
+        keypoint_maps = maps.keypoints
+        if self.compat and not slots.positive.any():
+            keypoint_maps = keypoint_maps.detach()
+        raw = exact(keypoint_maps[slots.image, :, slots.anchor]).reshape(len(point), *self.kpt_shape)  # (S, K, D)
         truth = keypoints[slots.truth]  # (S, K, 3) pixels
         labelled = (truth[..., 2] != 0).to(logits)
         offset = raw[..., :2] * 2 + (point - 0.5)[:, None] - truth[..., :2] / step[:, None]  # (S, K, 2) grid

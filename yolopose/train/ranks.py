@@ -49,12 +49,19 @@ class Ranks:
         dist.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
-    def wrap(self, network: nn.Module) -> nn.Module:
-        """The module to call in training: it averages the gradients over the ranks."""
+    def wrap(self, network: nn.Module, *, partial: bool = False) -> nn.Module:
+        """The module to call in training: it averages the gradients over the ranks.
+
+        With `partial` some parameters may get none in a batch, as in compat mode (see `PoseLoss`).
+        """
         if self.world == 1:
             return network
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(network, device_ids=ids, gradient_as_bucket_view=True)
+        return nn.parallel.DistributedDataParallel(
+            network,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            gradient_as_bucket_view=True,
+            find_unused_parameters=partial,
+        )
 
 
 @contextmanager

@@ -40,11 +40,9 @@ def prepare(base: PoseNet, data: DataSpec, config: TrainConfig, *, pretrained: b
     Raises:
         PoseError: `base` is fused, or the file cannot be read.
     """
-    layout, names = data.layout, data.names
+    layout, names = data.layout, class_names(data, config)
     if config.compat:
         layout = replace(layout, sigmas=compat_sigmas(layout.shape))
-    if config.single_cls and len(names) > 1:
-        names = {0: "object"}
     states: dict[str, dict[str, Tensor]] = {}  # by what they are called
     if pretrained and config.pretrained:
         states[config.model or "the model"] = base.state_dict()
@@ -60,6 +58,13 @@ def prepare(base: PoseNet, data: DataSpec, config: TrainConfig, *, pretrained: b
         log.info(f"Transferred {moved}/{total} items from pretrained weights")
     network.info = replace(network.info, imgsz=(config.side, config.side))
     return network
+
+
+def class_names(data: DataSpec, config: TrainConfig) -> dict[int, str]:
+    """The classes of the network: with `single_cls` one, in compat mode the data set's all the same."""
+    if config.single_cls and len(data.names) > 1 and not config.compat:
+        return {0: "object"}
+    return data.names
 
 
 def memory_format(config: TrainConfig) -> torch.memory_format:
