@@ -4,6 +4,8 @@ from pathlib import Path
 
 from yolopose.config import MODES, arguments
 from yolopose.config.foreign import FOREIGN
+from yolopose.config.groups import grouped
+from yolopose.helptext import allowed
 
 HEAD = """# Arguments
 
@@ -34,9 +36,9 @@ def arguments_page() -> str:
     for mode, cls in MODES.items():
         parts.append(f"\n## {mode}\n\n{cls.__doc__.splitlines()[0]}\n\n")
         parts.append("| argument | default | meaning |\n|---|---|---|\n")
-        for a in arguments(cls).values():
-            allowed = f" ({', '.join(str(c) for c in a.choices)})" if a.choices else ""
-            parts.append(f"| `{a.name}` | {a.default} | {a.doc}{allowed} |\n")
+        for title, group in grouped(arguments(cls)).items():
+            parts.append(f"| **{title}** | | |\n")
+            parts += [f"| `{a.name}` | {a.default} | {a.doc}{allowed(a)} |\n" for a in group]
     parts.append(TAIL)
     for row in FOREIGN.values():
         parts.append(f"| `{row.name}` | {row.meaning} | {', '.join(row.modes) or 'nowhere'} | {row.instead} |\n")

@@ -75,9 +75,9 @@ def test_mistakes_take_one_line(
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        ([], "key=value"),
+        ([], "name=value"),
         (["help"], "yolo train"),
-        (["--help"], "Exit codes"),
+        (["--help"], "exit codes"),
         (["version"], __version__),
         (["checks"], "onnxruntime"),
         (["formats"], "name_openvino_model"),

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.config import MODES, parse
-from yolopose.words import read_arguments
+from yolopose.completion import COMMANDS
+from yolopose.config import MODES, arguments, parse
+from yolopose.config.groups import GROUPS
+from yolopose.helptext import EXAMPLES, OVERVIEW
+from yolopose.words import read_arguments, split_mode
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -34,11 +37,24 @@ def commands() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("command", commands())
+HELP = [line.strip().split("   ")[0] for line in OVERVIEW.splitlines() if re.match(r"  yolo \S+ \S+=", line)]
+
+
+@pytest.mark.parametrize("command", [*commands(), *HELP, *(line for lines in EXAMPLES.values() for line in lines)])
 def test_every_command_shown_is_one(command: str) -> None:
-    words = [w for w in shlex.split(command, comments=True) if w != "pose"]
-    mode = next(w for w in words if w in MODES)
-    parse(MODES[mode], read_arguments(mode, words[words.index(mode) + 1 :]))
+    words = shlex.split(command, comments=True)
+    if len(words) > 1 and words[1] in COMMANDS:
+        return
+    mode, rest = split_mode(words[words.index("yolo" if "yolo" in words else "yolopose") + 1 :])
+    assert mode is not None
+    parse(MODES[mode], read_arguments(mode, rest))
+
+
+def test_every_mode_has_examples_and_every_group_an_argument() -> None:
+    assert EXAMPLES.keys() == MODES.keys()
+    known = {name for cls in MODES.values() for name in arguments(cls)}
+    named = [name for names in GROUPS.values() for name in names.split()]
+    assert sorted(named) == sorted(known & set(named))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
