@@ -158,8 +158,28 @@ def test_hidden_shares_count_labels_four_times():
 def test_a_crowd_is_not_buried_under_its_labels():
     y, x = np.divmod(np.arange(600), 30)
     crowd = np.stack([x * 10 + 5, y * 11 + 5, x * 10 + 11, y * 11 + 12, np.full(600, 0.5), x * 0], 1)
-    labels = (draw(crowd) != draw(crowd, style=DrawStyle(labels=False))).any(2).mean()
-    assert 0 < labels < 0.35
+    bare = DrawStyle(labels=False)
+    np.testing.assert_array_equal(draw(crowd), draw(crowd, style=bare))  # every box is narrower than its label
+    wide = np.array([[10 + i, 60 + 8 * i, 200 + i, 160 + 8 * i, 0.9, 0] for i in range(6)])
+    assert 0 < (draw(wide) != draw(wide, style=bare)).any(2).mean() < 0.2
+
+
+@pytest.mark.parametrize(("neighbours", "labels"), [(0, True), (2, True), (3, False)])
+def test_small_boxes_have_labels_where_few_stand_together(neighbours, labels):
+    small = np.array([[100 + 20 * i, 100, 110 + 20 * i, 112, 0.9, 0] for i in range(neighbours + 1)])
+    assert (draw(small) != draw(small, style=DrawStyle(labels=False))).any() == labels
+
+
+def test_foreign_names_are_drawn_as_one_short_printable_line(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Font, "width", lambda self, text: seen.append(text) or 40)
+    names = {0: "a\x1b[31m\nb\u202ec", 1: "x" * 10**6}
+    boxes = np.array([[40, 60, 140, 200, 0.9, i] for i in range(3)], np.float32)
+    draw_instances(grey(), boxes, np.empty((0, 4, 3)), DOTS, names)
+    assert seen == [r"2 0.90", "x" * 39 + "… 0.90", r"a\x1b[31m b\u202ec 0.90"]
+    seen.clear()
+    mosaic([Tile(grey(), caption="a\x1b\nb.jpg")], DOTS, NAMES)
+    assert set(seen) == {r"a\x1b b.jpg"}
 
 
 def test_line_width_and_text_grow_with_the_image():

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from yolopose.config import PredictConfig
 from yolopose.errors import PoseError
-from yolopose.files import beside
 from yolopose.results import Results
+from yolopose.results.pictures import picture_suffix, show_picture, write_picture
 from yolopose.sources.frame import Frame
 
 Image = NDArray[np.uint8]
 
 RUNS = Path("runs") / "pose"
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # written in their own format, others as .jpg
 FRAME_RATE = 30.0  # of a video whose source does not tell its own
 
 
@@ -86,8 +85,6 @@ class Saver:
         except OSError as e:
             raise PoseError(f"{self.folder}: cannot write: {e.strerror or e}") from None
         if config.show and drawn is not None:
-            from yolopose.results.pictures import show_picture
-
             show_picture(drawn, result.path)
 
     def _draw(self, result: Results) -> Image:
@@ -103,13 +100,12 @@ class Saver:
         stem = self._stem(frame)
         numbered = stem if frame.kind == "image" else f"{stem}_{frame.index + 1}"
         if drawn is not None and frame.kind == "image":
-            suffix = Path(frame.path).suffix.lower()
-            _write_picture(drawn, folder / f"{stem}{suffix if suffix in PICTURES else '.jpg'}")
+            write_picture(drawn, folder / f"{stem}{picture_suffix(frame.path)}")
         elif drawn is not None:
             if config.save:
                 self._video(frame, folder / f"{stem}.mp4").write(drawn)
             if config.save_frames:
-                _write_picture(drawn, folder / f"{stem}_frames" / f"{frame.index + 1}.jpg")
+                write_picture(drawn, folder / f"{stem}_frames" / f"{frame.index + 1}.jpg")
         if config.save_txt:
             self.labels += len(result) > 0
             result.save_txt(folder / "labels" / f"{numbered}.txt", save_conf=config.save_conf)
@@ -165,11 +161,3 @@ class VideoFile:
         """Complete the file."""
         if self._writer is not None:
             self._writer.release()
-
-
-def _write_picture(image: Image, path: Path) -> None:
-    """Write (H, W, 3) BGR."""
-    import cv2
-
-    with beside(path) as part:
-        part.write_bytes(cv2.imencode(path.suffix, image)[1].tobytes())

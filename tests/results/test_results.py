@@ -197,6 +197,15 @@ def test_save_crop_cuts_inside_the_image_and_numbers(tmp_path):
     assert read_image(tmp_path / "dog" / "im.jpg").shape[:2] == (1, 1)
 
 
+def test_save_crop_of_a_class_with_a_hostile_name(tmp_path):
+    names = {0: "a\x1b\n/b" + "x" * 1000, 1: ""}
+    make_results(2, names=names).save_crop(tmp_path)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.jpg")) == [
+        "a___b" + "x" * 55 + "/im.jpg",
+        "im.jpg",
+    ]
+
+
 def test_save_crop_from_many_threads_loses_none(tmp_path):
     r = make_results(2)
     threads = [threading.Thread(target=r.save_crop, args=(tmp_path, "frame.jpg")) for _ in range(8)]
@@ -219,6 +228,27 @@ def test_plot_options(tmp_path, monkeypatch):
     assert isinstance(r.plot(pil=True), pil.Image)
     np.testing.assert_array_equal(np.asarray(r.plot(pil=True)), full[..., ::-1])
     assert r.plot(img=np.zeros((240, 320, 3), np.uint8))[0, 319].tolist() == [0, 0, 0]
+    assert (r.plot(masks=False, probs=False, im_gpu=None, txt_color=(0, 0, 0)) == full).all()
+    order = (
+        True,
+        None,
+        None,
+        None,
+        False,
+        None,
+        None,
+        None,
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+        None,
+        "class",
+    )
+    np.testing.assert_array_equal(r.plot(*order, (255, 255, 255)), r.plot(labels=False))
     with pytest.raises(TypeError, match="colour"):
         r.plot(colour=1)
     with pytest.raises(UsageError, match="color_mode"):
@@ -237,6 +267,8 @@ def test_save_writes_the_plot(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.glob("results_*")) == ["results_clip.jpg", "results_photo.jpg"]
     with pytest.raises(PoseError, match=r"\.jpg or \.png"):
         r.save("picture.xyz")
+    with pytest.raises(PoseError, match="cannot be written"):
+        r.save(tmp_path / "results_clip.jpg" / "picture.jpg")
 
 
 def test_show_says_what_to_do_instead(monkeypatch):

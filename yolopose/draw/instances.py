@@ -27,9 +27,13 @@ from yolopose.draw.style import (
     Image,
     Pen,
 )
+from yolopose.errors import one_line
 from yolopose.geometry.boxes import area
 from yolopose.geometry.keypoints import KeypointLayout
 
+# A box narrower than its label has none when more others than this are within the label's width of it.
+MOST_NEIGHBOURS = 2
+MAX_NAME = 40  # characters of a class name on a label
 # OpenCV's own small circles are diamonds.
 DISC = np.array([(math.cos(t * math.pi / 12), math.sin(t * math.pi / 12)) for t in range(24)])
 
@@ -154,18 +158,20 @@ def draw_pose(canvas: Image, points: Array, skeleton: Skeleton, style: DrawStyle
 
 
 def label_text(row: Array, names: Mapping[int, str], style: DrawStyle) -> str:
-    """`id:3 person 0.87`, as far as known and wanted."""
+    """`id:3 person 0.87`, as far as known and wanted; a class name as one short printable line."""
     words = [f"id:{int(row[4])}"] if len(row) == 7 else []
-    words.append(names.get(int(row[-1]), str(int(row[-1]))))
+    words.append(one_line(names.get(int(row[-1]), int(row[-1])), MAX_NAME))
     if style.conf:
         words.append(f"{row[-2]:.2f}")
     return " ".join(words)
 
 
 def draw_label(canvas: Image, text: str, box: Array, color: Color, pen: Pen, others: Obstacles) -> None:
-    """The text on a plate at the box; left out where it would only hide other labels or instances, as in a crowd."""
+    """The text on a plate at the box; left out where it would only hide other labels or instances, and in a crowd."""
     font = pen.font_on(box)
     size = (font.width(text) + round(font.size * 0.6), round(font.size * 1.35))
+    if size[0] > box[2] - box[0] and others.crowd(box, size[0]):
+        return
     spots = label_spots(box, size, pen.line_on(box), canvas.shape[:2])
     cost = others.hidden_by(spots)
     chosen = int(np.argmax(cost < 0.1)) if (cost < 0.1).any() else int(np.argmin(cost))
@@ -191,6 +197,12 @@ class Obstacles:
 
     boxes: Array
     labels: list[Array] = field(default_factory=list)
+
+    def crowd(self, box: Array, reach: int) -> bool:
+        """Whether several others are within `reach` pixels of the box."""
+        low, high = box[:2] - reach, box[2:4] + reach
+        near = (self.boxes[:, :2] < high).all(1) & (self.boxes[:, 2:4] > low).all(1)
+        return bool(near.sum() > MOST_NEIGHBOURS + 1)  # it finds itself too
 
     def hidden_by(self, plates: Array) -> Array:
         """(P, 4) → (P,) how much each plate would hide: the summed shares of the obstacles' areas."""

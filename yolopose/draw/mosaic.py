@@ -10,6 +10,7 @@ import numpy as np
 
 from yolopose.draw.instances import draw_instances, draw_plate
 from yolopose.draw.style import SHADE, Array, DrawStyle, Font, Image
+from yolopose.errors import one_line
 from yolopose.geometry.keypoints import KeypointLayout
 
 GAP = 4  # white pixels between tiles
@@ -73,7 +74,7 @@ def shrunk(tile: Tile, gain: float) -> Tile:
 
 def draw_caption(canvas: Image, text: str) -> None:
     """White on dark along the lower edge, the end of a long text first to go."""
-    h, w = canvas.shape[:2]
+    (h, w), text = canvas.shape[:2], one_line(text)
     font = Font.load(None, min(max((h + w) / 2 * 0.028, 10.0), 20.0))
     room = w - round(font.size * 0.6)
     while text and font.width(text) > room:

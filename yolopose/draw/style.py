@@ -41,8 +41,8 @@ class DrawStyle:
     """What to draw and how large; None sizes fit the image and the instance.
 
     Attributes:
-        boxes: draw the boxes, and with `labels` their class names (a crowd keeps those that hide nothing), and with
-            `conf` the scores too.
+        boxes: draw the boxes, and with `labels` their class names (in a crowd not on boxes narrower than theirs), and
+            with `conf` the scores too.
         line_width: of boxes and skeletons, in pixels.
         font_size: height of a line of text, in pixels.
         font: a font file (.ttf, .otf); otherwise the one that OpenCV brings.

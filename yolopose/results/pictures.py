@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import PoseError
+from yolopose.files import beside
 
 Image = NDArray[np.uint8]
 
@@ -44,27 +45,34 @@ def reopen(path: str, shape: tuple[int, int]) -> Image:
     return image
 
 
+def picture_suffix(source: str) -> str:
+    """In which format the picture of a source is written: in its own when OpenCV writes that, otherwise as `.jpg`."""
+    suffix = Path(source).suffix.lower()
+    return suffix if suffix in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff") else ".jpg"
+
+
 def picture_path(source: str, filename: str | Path | None) -> Path:
     """`filename`, or for None `results_<name>` of the source, in the working folder."""
-    if filename:
-        return Path(filename)
-    name = Path(source)
-    suffix = (
-        name.suffix if name.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff") else ".jpg"
-    )
-    return Path(f"results_{name.stem or 'image'}{suffix}")
+    return Path(filename) if filename else Path(f"results_{Path(source).stem or 'image'}{picture_suffix(source)}")
 
 
 def write_picture(image: Image, path: Path) -> None:
-    """Write (H, W, 3) BGR in the format that the suffix names, making its folder."""
+    """Write (H, W, 3) BGR in the format that the suffix names, making its folder.
+
+    Raises:
+        PoseError: OpenCV writes no such format, or the file cannot be written.
+    """
     import cv2
 
     try:
         data = cv2.imencode(path.suffix, image)[1]
     except cv2.error:
         raise PoseError(f"{path}: no picture format that OpenCV writes; use .jpg or .png") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data.tobytes())
+    try:
+        with beside(path) as part:
+            part.write_bytes(data.tobytes())
+    except OSError as e:
+        raise PoseError(f"{path}: cannot be written: {e.strerror or e}") from None
 
 
 def show_picture(image: Image, title: str) -> None:
@@ -91,10 +99,8 @@ def show_picture(image: Image, title: str) -> None:
 
 def as_pil(image: Image) -> Any:
     """(H, W, 3) BGR → a PIL image, RGB."""
-    try:
-        from PIL import Image as pil
-    except ImportError:
-        raise PoseError("pil=True needs Pillow: pip install pillow (without pil the picture is a BGR array)") from None
+    from PIL import Image as pil
+
     return pil.fromarray(np.ascontiguousarray(image[..., ::-1]))
 
 

@@ -179,7 +179,9 @@ class Results:
         from yolopose.images import encode_jpeg
 
         for cls, crop in crops(self.image(), self.boxes):
-            folder = Path(save_dir) / re.sub(r"[^\w .-]|^\.+", "_", self.name(cls))  # a name must not lead elsewhere
+            folder = Path(save_dir) / re.sub(
+                r"[^\w .-]|^\.+", "_", self.name(cls)[:60]
+            )  # a name must not lead elsewhere
             write_numbered(folder, Path(file_name).stem, ".jpg", encode_jpeg(np.ascontiguousarray(crop)))
 
     def align(self, size: int = 112) -> Image:
@@ -215,20 +217,26 @@ class Results:
         font: str | None = None,
         pil: bool = False,
         img: Any = None,
-        *,
+        im_gpu: object = None,
         kpt_radius: float | None = None,
         kpt_line: bool = True,
         labels: bool = True,
         boxes: bool = True,
+        masks: bool = True,
+        probs: bool = True,
         show: bool = False,
         save: bool = False,
         filename: str | Path | None = None,
         color_mode: str = "class",
+        txt_color: object = None,
+        *,
         kpt_conf: float = 0.25,
     ) -> Any:
         """A copy of the image, or of `img`, with what was found drawn on it: (H, W, 3) BGR, with `pil` a PIL image.
 
         What each option draws is told by `yolopose.draw.DrawStyle`. `show` and `save` (to `filename`) do so besides.
+        `im_gpu`, `masks`, `probs` and `txt_color` are about masks and class scores: there are none, and they change
+        nothing.
         """
         from yolopose.draw import DrawStyle, draw_instances
         from yolopose.images import to_bgr
