@@ -196,8 +196,9 @@ def rows(repeats=1, channels=16, last="C2f"):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"backbone": rows(repeats=10**9)}, "more layers than weights"),
-        ({"backbone": rows(repeats=10**70), "depth_multiple": 0.5}, "more layers than weights"),
+        ({"backbone": rows(repeats=900)}, "more layers than weights"),
+        ({"backbone": rows(repeats=10**9)}, "repeats must be a whole number"),
+        ({"backbone": rows(repeats=10**70), "depth_multiple": 0.5}, "repeats must be a whole number"),
         ({"backbone": rows(channels=10**9)}, "differ|cannot be made"),
         ({"backbone": rows(channels=32)}, r"entries, first 'model.1.bn.bias': .16,. stored, .32,. expected"),
         ({"backbone": 5}, "cannot be built: .*backbone must be a list"),

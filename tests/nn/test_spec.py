@@ -89,10 +89,13 @@ def test_broken_yaml(tmp_path):
         ({"nc": 0}, "nc must be"),
         ({"kpt_shape": [17, 4]}, r"kpt_shape must be \[K, 2\] or \[K, 3\], got \[17, 4\]"),
         ({"activation": "nn.ReLU()"}, r"activation 'nn.ReLU\(\)' is not supported"),
-        ({"scales": {"n": [1, 1]}}, r"scale 'n' must be \[depth, width, max_channels\], got \[1, 1\]"),
+        (
+            {"scales": {"n": [1, 1]}},
+            r"scale 'n' must be \[depth, width, max_channels\], got \[1, 1\] \(row must have 3 entries, has 2\)",
+        ),
         ({"scales": [1, 1, 1]}, "scales must map a letter"),
         ({"scale": "q"}, "scale 'q' is not among its scales n, m"),
-        ({"depth_multiple": "deep", "scales": None}, "depth_multiple must be a number above 0, got 'deep'"),
+        ({"depth_multiple": "deep", "scales": None}, "depth_multiple must be a number from 0 to 100, got 'deep'"),
     ],
 )
 def test_bad_keys(tmp_path, changes, message):
@@ -127,6 +130,76 @@ def test_bad_rows_are_named(tmp_path, row, message):
     with pytest.raises(PoseError, match=r"yolov8-mine.yaml: head row 0 .*" + message) as error:
         PoseNet(load_spec(path))
     assert "\n" not in str(error.value)
+
+
+def first(row) -> dict:
+    return {"backbone": [row, [-1, 1, "C2f", [32]]]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nc": 10**6}, "nc must be a whole number of classes, got 1000000"),
+        ({"kpt_shape": [10**9, 3]}, "K of kpt_shape must be from 1 to 10000"),
+        ({"kpt_shape": [10**4, 3]}, "the network has [0-9]+ parameters, more than 200000000"),
+        ({"scales": None, "width_multiple": 1e308}, "width_multiple must be a number from 0 to 100, got 1e.308"),
+        ({"scales": None, "depth_multiple": 0}, "depth_multiple must be a number above 0"),
+        ({"scales": {"n": [float("nan"), 1, 1024]}}, "scale 'n' must be .*depth must be a number from 0 to 100"),
+        ({"scales": {"n": [1, 1, -5]}}, "scale 'n' must be .*max_channels must be a number from 1 to inf"),
+        ({"scales": {(1, 2): 3}, "scale": "n"}, "scale 'n' is not among"),
+        ({"ch": 10**9}, "ch must be from 1 to 65536"),
+        ({"ch": "three"}, "ch must be a whole number"),
+        ({"backbone": [[-1, 1, "Conv", [16, 3, 2]]] * 1001}, r"backbone row 1000 \[-1, .*more than 1000 rows"),
+        ({"backbone": [[-1, 999, "C2f", [16]]] * 3, "scales": None}, "more than 2000 rows, repeats counted"),
+        (
+            first([-1, 10**9, "C2f", [16]]),
+            "repeats must be a whole number of at least 1 and at most 1000",
+        ),
+        (first([-1, 1, "Conv", [10**9, 3, 2]]), "channels must be from 1 to 65536"),
+        (
+            first([-1, 1, "Conv", [float("inf"), 3, 2]]),
+            "channels must be a whole number, got inf",
+        ),
+        (first([-1, 1, "Conv", [16, 10**6, 2]]), "the network has [0-9]+ parameters"),
+        (first([-1, 1, "Conv", [16, 3, 10**6]]), "its output has stride 1000000"),
+        (first([-1, 1, "Conv", [16, 3, 0]]), "its output has stride 0|cannot be made"),
+        (
+            first([-1, 1, "Conv", [16, 3, 2, None, 0]]),
+            "Conv cannot be made from these arguments",
+        ),
+        (
+            first([-1, 1, "C2f", [16, True, 1, 1e308]]),
+            "C2f cannot be made from these arguments",
+        ),
+        (
+            first([-1, 1, "SPP", [16, list(range(65))]]),
+            "arguments must be at most 64 numbers",
+        ),
+        (first([-1, 1, "SPP", [16, [[[1]]]]]), "arguments must be at most 64 numbers"),
+        (first([[0] * 100, 1, "Concat", [1]]), "'from' must be a row number"),
+        (first([-1, 1, ["Conv"] * 9999, [16]]), "module must be a name"),
+    ],
+)
+def test_counts_and_sizes_are_bounded_before_anything_is_built(changes, message):
+    spec = {key: value for key, value in (GOOD | {"yaml_file": "own.yaml"} | changes).items() if value is not None}
+    with pytest.raises(PoseError, match=f"^own.yaml: .*{message}") as error:
+        PoseNet(spec, channels=spec.get("ch", 3))
+    assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize(("depth", "message"), [(8, "not a YAML file: more than 150000 entries"), (3, "")])
+@pytest.mark.parametrize(
+    "key", ["nc", "kpt_shape", "scales", "activation", "backbone", "head", "depth_multiple", "scale"]
+)
+def test_references_in_a_file_are_not_expanded_in_its_error(tmp_path, key, depth, message):
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, depth + 1)]
+    rest = yaml.safe_dump(GOOD | {key: None}).replace(f"{key}: null", f"{key}: *a{depth}")
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join([*lines, rest]))
+    with pytest.raises(PoseError, match=f"bomb.yaml: {message}") as error:
+        PoseNet(load_spec(path))
+    assert len(str(error.value)) < 700
 
 
 def test_sections_and_last_row(tmp_path):

@@ -10,7 +10,9 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
+from yolopose.errors import PoseError, one_line, shown
 from yolopose.geometry.keypoints import KeypointLayout, default_layout
+from yolopose.limits import MAX_CHANNELS, MAX_PARAMETERS, MAX_STRIDE, whole
 from yolopose.metadata import ModelInfo
 from yolopose.nn import layers
 from yolopose.nn.head import Maps, PoseHead, anchors
@@ -69,6 +71,8 @@ class PoseNet(nn.Module):
         if layout is not None:
             given["kpt_shape"] = list(layout.shape)
         self.spec = check_spec(given)
+        channels = whole(channels, f"{self.spec['yaml_file']}: ch", 1, MAX_CHANNELS)
+        _check_size(self.spec, channels)
         modules, self.parts = build(self.spec, channels)
         self.model = nn.Sequential(*modules)
         self.channels = channels
@@ -168,6 +172,17 @@ class PoseNet(nn.Module):
         return self
 
 
+def _check_size(spec: Mapping[str, Any], channels: int) -> None:
+    """Raise PoseError for a network of more than `MAX_PARAMETERS`, before any memory is taken for it."""
+    if torch.get_default_device().type == "meta":
+        return  # nothing is taken
+    with torch.device("meta"):
+        modules, _ = build(spec, channels)
+    count = sum(p.numel() for module in modules for p in module.parameters())
+    if count > MAX_PARAMETERS:
+        raise PoseError(f"{spec['yaml_file']}: the network has {count} parameters, more than {MAX_PARAMETERS}")
+
+
 def build(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Module], list[Part]]:
     """The modules of a checked specification and what each became. Raises PoseError naming file and row."""
     rows = read_rows(spec)
@@ -180,9 +195,16 @@ def build(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Module], list
         inputs = [image if source < 0 else parts[source] for source in row.sources]
         try:
             module, part = _build_row(row, inputs, spec)
-        except (TypeError, ValueError, IndexError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise row.error(f"{row.module} cannot be made from these arguments ({reason})") from None
+        except PoseError as error:
+            if str(error).startswith(row.where):
+                raise
+            raise row.error(f"{row.module} cannot be made from these arguments ({error})") from None
+        except (TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
+            raise row.error(f"{row.module} cannot be made from these arguments ({one_line(error)})") from None
+        if row is not rows[-1] and not (
+            type(part.stride) is int and 0 < part.stride <= MAX_STRIDE and 0 < part.channels <= MAX_CHANNELS
+        ):
+            raise row.error(f"its output has stride {part.stride} and {part.channels} channels")
         modules.append(module)
         parts.append(part)
     return modules, parts
@@ -195,9 +217,11 @@ def _build_row(row: Row, inputs: Sequence[Part], spec: Mapping[str, Any]) -> tup
     if row.module == "Concat":
         if len({part.stride for part in inputs}) > 1:
             raise row.error(f"joins maps of different strides: {[part.stride for part in inputs]}")
-        return layers.Concat(*row.args), Part(row, row.args, sum(part.channels for part in inputs), stride)
+        if row.args not in ((), (1,)):
+            raise row.error("joins channels only: its arguments are [1]")
+        return layers.Concat(), Part(row, row.args, sum(part.channels for part in inputs), stride)
     if row.module == "nn.Upsample":
-        factor = int(row.args[1])
+        factor = whole(row.args[1], "the factor", -MAX_STRIDE, MAX_STRIDE)
         if factor < 1 or stride % factor:
             raise row.error(f"cannot enlarge a map of stride {stride} {factor} times")
         return nn.Upsample(*row.args), Part(row, row.args, c1, stride // factor)
@@ -208,13 +232,14 @@ def _build_row(row: Row, inputs: Sequence[Part], spec: Mapping[str, Any]) -> tup
         head.strides = tuple(part.stride for part in inputs)
         head.init_biases()
         return head, Part(row, (*row.args, [part.channels for part in inputs]), 0, 0)
-    raise row.error(f"unknown module {row.module!r}; known are {', '.join((*BLOCKS, *OTHERS))}")
+    raise row.error(f"unknown module {shown(row.module)}; known are {', '.join((*BLOCKS, *OTHERS))}")
 
 
 def _build_block(row: Row, c1: int, stride: int, spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
     _, width, limit = scaling(spec)
     block = BLOCKS[row.module]
-    c2 = scale_channels(row.args[0], width, limit)
+    given = whole(row.args[0], "channels", 1, MAX_CHANNELS)
+    c2 = whole(scale_channels(given, width, limit), "channels times width", 1, MAX_CHANNELS)
     if row.module in REPEATED_INSIDE:
         args = (c1, c2, row.repeats, *row.args[1:])
         module = block(*args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -10,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.console import log
-from yolopose.errors import PoseError
+from yolopose.errors import MAX_SHOWN, PoseError, shown
 from yolopose.files import read_yaml
 from yolopose.geometry.keypoints import as_kpt_shape
+from yolopose.limits import MAX_ARGUMENTS, MAX_CLASSES, MAX_LAYERS, MAX_MULTIPLE, MAX_ROWS, items, number
 
 MODELS = Path(__file__).parent / "models"
 SCALED_NAME = re.compile(r"(yolov?\d+)([nslmx])(?![a-z])", re.IGNORECASE)
@@ -65,42 +67,56 @@ def load_spec(name_or_path: str | Path) -> dict[str, Any]:
 def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with `scale` resolved and the needed keys checked. Raises PoseError naming file and key."""
     spec = dict(spec)
-    file = spec.setdefault("yaml_file", "model YAML")
+    file = spec["yaml_file"] = _file_name(spec.get("yaml_file"))
     for key in ("nc", "kpt_shape", "backbone", "head"):
         if spec.get(key) is None:
             raise PoseError(f"{file}: key '{key}' is missing")
-    if not isinstance(spec["nc"], int) or isinstance(spec["nc"], bool) or spec["nc"] < 1:
-        raise PoseError(f"{file}: nc must be a whole number of classes, got {spec['nc']!r}")
+    if not isinstance(spec["nc"], int) or isinstance(spec["nc"], bool) or not 1 <= spec["nc"] <= MAX_CLASSES:
+        raise PoseError(f"{file}: nc must be a whole number of classes, got {shown(spec['nc'])}")
     try:
         spec["kpt_shape"] = list(as_kpt_shape(spec["kpt_shape"]))
+        for key in ("depth_multiple", "width_multiple"):
+            _check_multiple(spec.get(key, 1), key)
     except PoseError as error:
         raise PoseError(f"{file}: {error}") from None
-    if spec.get("activation") not in (None, "nn.SiLU()"):
-        raise PoseError(f"{file}: activation {spec['activation']!r} is not supported, only SiLU; remove the key")
-    for key in ("depth_multiple", "width_multiple"):
-        if not _is_positive(spec.get(key, 1)):
-            raise PoseError(f"{file}: {key} must be a number above 0, got {spec[key]!r}")
-    if spec.get("scales"):
-        spec["scale"] = _choose_scale(spec.get("scale"), spec["scales"], file)
+    activation = spec.get("activation")
+    if activation is not None and not (isinstance(activation, str) and activation == "nn.SiLU()"):
+        raise PoseError(f"{file}: activation {shown(activation)} is not supported, only SiLU; remove the key")
+    if scales := spec.get("scales", {}):
+        if not isinstance(scales, dict):
+            raise PoseError(f"{file}: scales must map a letter to [depth, width, max_channels], got {shown(scales)}")
+        spec["scale"] = _choose_scale(spec.get("scale"), scales, file)
     return spec
 
 
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and value > 0
+def _file_name(value: Any) -> str:
+    """The file that messages name: that of the YAML, where the specification tells it."""
+    return value if isinstance(value, str) and 0 < len(value) <= MAX_SHOWN else "model YAML"
 
 
-def _choose_scale(scale: Any, scales: Any, file: str) -> str:
-    if not isinstance(scales, dict):
-        raise PoseError(f"{file}: scales must map a letter to [depth, width, max_channels], got {scales!r}")
-    if not scale:
+def _check_multiple(value: Any, name: str) -> None:
+    if number(value, name, 0, MAX_MULTIPLE) == 0:
+        raise PoseError(f"{name} must be a number above 0")
+
+
+def _choose_scale(scale: Any, scales: dict[Any, Any], file: str) -> Any:
+    known = ", ".join(str(key)[:20] for key in itertools.islice(scales, 20) if isinstance(key, str | int))
+    if scale is None or scale == "":
         scale = next(iter(scales))
-        log.warning("%s names no scale; taking %s (of %s)", file, scale, ", ".join(scales))
-    if scale not in scales:
-        raise PoseError(f"{file}: scale '{scale}' is not among its scales {', '.join(scales)}")
+        log.warning("%s names no scale; taking %s (of %s)", file, shown(scale).strip("'"), known)
+    if not isinstance(scale, str | int) or scale not in scales:
+        raise PoseError(f"{file}: scale {shown(scale)} is not among its scales {known}")
     row = scales[scale]
-    if not (isinstance(row, list | tuple) and len(row) == 3 and all(map(_is_positive, row))):
-        raise PoseError(f"{file}: scale '{scale}' must be [depth, width, max_channels], got {row!r}")
-    return str(scale)
+    try:
+        depth, width, limit = items(row, "row", 3, 3)
+        _check_multiple(depth, "depth")
+        _check_multiple(width, "width")
+        number(limit, "max_channels", 1, math.inf)
+    except PoseError as error:
+        raise PoseError(
+            f"{file}: scale {shown(scale)} must be [depth, width, max_channels], got {shown(row)} ({error})"
+        ) from None
+    return scale
 
 
 def scaling(spec: Mapping[str, Any]) -> tuple[float, float, float]:
@@ -127,9 +143,13 @@ def read_rows(spec: Mapping[str, Any]) -> list[Row]:
     for section in ("backbone", "head"):
         if not isinstance(spec[section], list):
             raise PoseError(f"{spec['yaml_file']}: {section} must be a list of rows")
-        for number, row in enumerate(spec[section]):
-            where = f"{spec['yaml_file']}: {section} row {number} {row!r}"
+        for place, row in enumerate(spec[section]):
+            where = f"{spec['yaml_file']}: {section} row {place} {shown(row)}"
+            if len(rows) == MAX_ROWS:
+                raise PoseError(f"{where}: more than {MAX_ROWS} rows")
             rows.append(_read_row(row, len(rows), depth, where, {"nc": spec["nc"], "kpt_shape": spec["kpt_shape"]}))
+    if sum(row.repeats for row in rows) > MAX_LAYERS:
+        raise PoseError(f"{spec['yaml_file']}: more than {MAX_LAYERS} rows, repeats counted")
     return rows
 
 
@@ -138,21 +158,35 @@ def _read_row(row: Any, index: int, depth: float, where: str, words: Mapping[str
         raise PoseError(f"{where}: a row is [from, repeats, module, [arguments]]")
     sources, repeats, module, args = row
     sources = [sources] if isinstance(sources, int) else sources
-    if not isinstance(sources, list | tuple) or not all(isinstance(s, int) for s in sources) or not sources:
+    whole_numbers = isinstance(sources, list | tuple) and all(type(s) is int for s in sources[:MAX_ARGUMENTS])
+    if not whole_numbers or not 1 <= len(sources) <= MAX_ARGUMENTS:
         raise PoseError(f"{where}: 'from' must be a row number or a list of row numbers")
     absolute = tuple(s + index if s < 0 else s for s in sources)
     for source, given in zip(absolute, sources, strict=True):
         if source >= index or source < (-1 if index == 0 else 0):
-            raise PoseError(f"{where}: 'from' {given} is not an earlier row; this is row {index} of the network")
-    if not isinstance(repeats, int) or repeats < 1:
-        raise PoseError(f"{where}: repeats must be a whole number of at least 1")
+            raise PoseError(f"{where}: 'from' {shown(given)} is not an earlier row; this is row {index} of the network")
+    if type(repeats) is not int or not 1 <= repeats <= MAX_ROWS:
+        raise PoseError(f"{where}: repeats must be a whole number of at least 1 and at most {MAX_ROWS}")
+    if not isinstance(module, str):
+        raise PoseError(f"{where}: module must be a name, got {shown(module)}")
+    if not all(map(_is_plain, args)) or len(args) > MAX_ARGUMENTS:
+        raise PoseError(f"{where}: arguments must be at most {MAX_ARGUMENTS} numbers, words or short lists of numbers")
     values = {**words, "None": None}
     return Row(
         index=index,
         given=tuple(sources),
         sources=absolute,
         repeats=max(round(repeats * depth), 1) if repeats > 1 else repeats,
-        module=str(module),
+        module=module,
         args=tuple(values.get(a, a) if isinstance(a, str) else a for a in args),
         where=where,
     )
+
+
+def _is_plain(argument: Any) -> bool:
+    """Whether a row's argument is a word, a number that fits 64 bits or a short list of numbers."""
+    if isinstance(argument, list | tuple):
+        return len(argument) <= MAX_ARGUMENTS and all(isinstance(n, int | float) and _is_plain(n) for n in argument)
+    if isinstance(argument, int):
+        return argument.bit_length() < 64
+    return argument is None or isinstance(argument, str | float)
