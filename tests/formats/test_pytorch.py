@@ -79,7 +79,7 @@ def test_half_on_a_cpu_stays_float32_and_says_so(caplog: pytest.LogCaptureFixtur
     assert "half=True" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["gpu", "99", "cuda:99", "0,1"])
+@pytest.mark.parametrize("name", ["gpu", "99", "²", "cuda:99", "0,1"])
 def test_a_device_that_is_not_there_is_named(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         TorchBackend(make_network(), OpenOptions(device=name))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.draw.mosaic import shrunk
 from yolopose.evaluate.coco import PROTOCOLS, Instances
 from yolopose.evaluate.precision import BODY_AREA, Truth
+from yolopose.files import beside
 from yolopose.images import encode_jpeg
 from yolopose.metadata import ModelInfo
 from yolopose.predict import Detections
@@ -65,21 +68,21 @@ def files(folder: Path | None, config: ValConfig, info: ModelInfo) -> list[Outpu
 
 
 class PredictionsFile:
-    """predictions.json in COCO's result format, written as it comes; renamed to its name when complete.
+    """predictions.json in COCO's result format, collected in a nameless file; a failed validation leaves nothing.
 
     An image's id is its file's stem, as a number where it is one; categories count from 1.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._part = path.with_name(f".{path.name}.{os.getpid()}")
-        self._file: IO[str] = self._part.open("w", encoding="utf-8")
+        self._file = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
         self._separator = "["
 
     def add(self, seen: Seen) -> None:
         """Write one image's rows."""
         stem = seen.item.path.stem
-        image_id = int(stem) if stem.isdigit() else stem
+        image_id = int(stem) if stem.isascii() and stem.isdecimal() else stem
         boxes, points = seen.found.boxes.astype(np.float64), seen.found.keypoints.astype(np.float64)
         if points.shape[2] == 2:
             points = np.concatenate([points, np.ones((*points.shape[:2], 1))], 2)
@@ -97,8 +100,10 @@ class PredictionsFile:
     def finish(self) -> None:
         """Close the list."""
         self._file.write("]" if self._separator != "[" else "[]")
+        self._file.seek(0)
+        with beside(self.path) as part, part.open("w", encoding="utf-8") as out:
+            shutil.copyfileobj(self._file, out)
         self._file.close()
-        os.replace(self._part, self.path)
 
 
 class LabelFiles:

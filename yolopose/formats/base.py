@@ -35,7 +35,7 @@ class OpenOptions:
     def cpu_threads(self) -> int | None:
         """The threads asked for here or by OMP_NUM_THREADS; None leaves the choice to the runtime."""
         text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-        return self.threads or (int(text) if text.isdigit() and int(text) > 0 else None)
+        return self.threads or (int(text) if text.isdecimal() and int(text) > 0 else None)
 
 
 class Backend(Protocol):

@@ -104,7 +104,7 @@ def _providers(device: str | None, available: list[str]) -> list[Any]:
         return ["CPUExecutionProvider"]
     if not gpu:
         raise PoseError(f"device={device}: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or device=cpu")
-    index = int(name) if name.isdigit() else 0
+    index = int(name) if name.isdecimal() else 0
     return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
 
 

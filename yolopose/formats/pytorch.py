@@ -148,7 +148,7 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device("mps")
     if text == "cuda":
         text = "0"
-    if text.isdigit() and int(text) < gpus:
+    if text.isdecimal() and int(text) < gpus:
         return torch.device(f"cuda:{text}")
     if text == "-1":
         return _idle_gpu(gpus)
