@@ -9,8 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
@@ -19,6 +18,7 @@ from yolopose.errors import PoseError, one_line
 from yolopose.files import write_text
 from yolopose.limits import MAX_DOWNLOAD, MAX_UNANNOUNCED
 from yolopose.locks import alone
+from yolopose.progress import progress as show_progress
 from yolopose.web import address, open_url
 
 CHUNK = 1 << 18
@@ -46,7 +46,7 @@ def download(
     """Fetch `url` to `target`, unless it is there already; → `target`.
 
     What a broken connection left behind is continued if the server can, by the next try or the next call. Processes and
-    threads that want the same file wait for the first of them. Progress is shown only on a terminal. A user and
+    threads that want the same file wait for the first of them. Progress is shown. A user and
     password in the address are sent as HTTP's basic authorization and never shown.
 
     Where no `sha256` is known, the file `first_sum` keeps the sum of the first download, and another file that comes
@@ -156,8 +156,9 @@ def _receive(url: str, part: Path, note: Path, most: int, progress: bool) -> Non
             write_text(note, json.dumps([_name(url), _version(response)]))
         total = _total(response, have)
         _check_room(url, part, have, total, most)
-        with part.open("ab" if have else "wb") as file, _meter(part, have, total, progress) as advance:
-            _copy(response, file, advance, min(most, MAX_UNANNOUNCED) if total is None else most)
+        name = part.name.removeprefix(".").removesuffix(".part")
+        with part.open("ab" if have else "wb") as file, show_progress(progress, name, sized=True, least=0) as show:
+            _copy(response, file, lambda size: show(size, total), min(most, MAX_UNANNOUNCED) if total is None else most)
     size = part.stat().st_size
     if size > most or (total is None and size > MAX_UNANNOUNCED):
         part.unlink()
@@ -212,7 +213,7 @@ def _is_token(version: str) -> bool:
     return bool(version) and version.isascii() and version.isprintable()
 
 
-def _copy(response: http.client.HTTPResponse, file: IO[bytes], advance: Callable[[int], Any], most: int) -> None:
+def _copy(response: http.client.HTTPResponse, file: IO[bytes], show: Callable[[int], Any], most: int) -> None:
     """Write the body to the end of `file` until that has more than `most` bytes."""
     have = file.tell()
     while have <= most:
@@ -224,7 +225,7 @@ def _copy(response: http.client.HTTPResponse, file: IO[bytes], advance: Callable
             return
         file.write(chunk)
         have += len(chunk)
-        advance(len(chunk))
+        show(have)
 
 
 def _open(url: str, headers: Mapping[str, str], part: Path) -> http.client.HTTPResponse:
@@ -247,18 +248,3 @@ def _open(url: str, headers: Mapping[str, str], part: Path) -> http.client.HTTPR
 
 def _reason(error: object) -> str:
     return one_line(error, 200) or type(error).__name__
-
-
-@contextmanager
-def _meter(part: Path, have: int, total: int | None, progress: bool) -> Iterator[Callable[[int], Any]]:
-    """A function to report bytes to; draws a bar on a terminal."""
-    if not (progress and sys.stderr.isatty()):
-        yield lambda count: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(part.name.removeprefix(".").removesuffix(".part"), completed=have, total=total)
-        yield lambda count: bar.advance(task, count)

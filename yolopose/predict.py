@@ -217,7 +217,7 @@ class Run(Iterator[Results]):
 
     def _run(self) -> Generator[Results, None, None]:
         """All batches, then the summary."""
-        with self._source as source, self._saver, progress(self._config.verbose) as bar:
+        with self._source as source, self._saver, progress(self._config.verbose, lines=False) as bar:
             self._hooks("on_predict_start", self)
             for frames in self._batches(source):
                 self._process(frames)

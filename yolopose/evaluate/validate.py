@@ -96,7 +96,7 @@ def validate(
     hooks("on_val_start", validator)
     sets = [CocoSets(annotated(spec, config, items, info.names))] if config.metric == "coco" else []
     outputs: list[Output] = [*files(folder, config, info), *faces.files(folder, config, measures), *sets, *measures]
-    with progress(config.verbose) as bar:
+    with progress(config.verbose, "validating") as bar:
         for done, seen in enumerate(look(validator, items, losses, hooks), start=1):
             tally.add(seen)
             for output in outputs:

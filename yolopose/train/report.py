@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +13,12 @@ from torch import Tensor
 from yolopose.console import log
 from yolopose.errors import PoseError
 from yolopose.files import write_text
+from yolopose.progress import progress as show_progress
 from yolopose.train.loss import PARTS
 
 if TYPE_CHECKING:
     from yolopose.train.run import Run
 
-SHOW_EVERY = 0.5  # seconds between readings of the losses
 HEADER = ("Epoch", "GPU_mem", *(f"{part}_loss" for part in PARTS), "Instances", "Size")
 METRICS = tuple(f"metrics/{name}({kind})" for kind in "BP" for name in ("precision", "recall", "mAP50", "mAP50-95"))
 COLUMNS = (
@@ -85,39 +83,18 @@ def progress(run: Run, means: Tensor) -> str:
 
 @contextmanager
 def epoch_line(batches: int, wanted: bool = True) -> Iterator[Callable[[int, Callable[[], str]], None]]:
-    """A function (batches done, text) that tells how an epoch goes: a bar that moves on a terminal, then the last text.
+    """A function (batches done, text) that shows how an epoch goes (`yolopose.progress`), then logs the last text.
 
     `text` is asked for only when it is shown, because reading losses makes a GPU wait.
     """
     latest: Callable[[], str] = str
-    with ExitStack() as stack:
-        bar = _bar(stack, batches) if wanted and sys.stdout.isatty() else None
+    with show_progress(wanted, least=1) as shows:
 
         def show(done: int, text: Callable[[], str]) -> None:
             nonlocal latest
             latest = text
-            if bar is not None:
-                bar(done, text)
+            shows(done, batches, text)
 
         yield show
     if wanted:
         log.info(latest())
-
-
-def _bar(stack: ExitStack, batches: int) -> Callable[[int, Callable[[], str]], None]:
-    """Begin rich's bar; it goes when the stack unwinds."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = stack.enter_context(Progress(*columns, refresh_per_second=4, transient=True))
-    task = bar.add_task("", total=batches)
-    shown = -math.inf
-
-    def show(done: int, text: Callable[[], str]) -> None:
-        nonlocal shown
-        bar.update(task, completed=done)
-        if bar.get_time() - shown > SHOW_EVERY:
-            shown = bar.get_time()
-            bar.update(task, description=text())
-
-    return show
