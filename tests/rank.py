@@ -1,4 +1,4 @@
-"""One of two ranks: trains a tiny network for three steps and leaves what it did. `rank.py DATA FOLDER [die]`."""
+"""One of two ranks: trains a tiny network for three steps and leaves notes. `rank.py DATA FOLDER [die|compat]`."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ ARGS = {"imgsz": 64, "epochs": 1, "batch": 4, "nbs": 4, "workers": 0, "device": 
 
 def main(data: str, folder: str, *rest: str) -> int:
     torch.set_num_threads(1)
-    config = parse(TrainConfig, ARGS | {"data": data, "project": folder})
+    config = parse(TrainConfig, ARGS | {"data": data, "project": folder, "compat": "compat" in rest})
     gradients: list[dict[str, torch.Tensor]] = []
 
     def keep(run):
-        gradients.append({name: p.grad.clone() for name, p in run.network.named_parameters() if p.requires_grad})
+        gradients.append({name: p.grad.clone() for name, p in run.network.named_parameters() if p.grad is not None})
 
     def end(run):
         state = run.network.state_dict()
         torch.save({"gradients": gradients, "state": state, "row": run.losses}, Path(folder) / f"{run.ranks.rank}.pt")
 
     def die(run):
-        if rest and run.ranks.rank == 1 and run.iteration == 1:
+        if "die" in rest and run.ranks.rank == 1 and run.iteration == 1:
             os._exit(3)
 
     callbacks = {"on_before_zero_grad": [keep], "on_train_end": [end], "on_train_batch_start": [die]}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from yolopose.nn import layers
 from yolopose.nn.layers import BN_EPS, C2, C3, SPP, SPPF, Bottleneck, C2f, Concat, Conv, DWConv, Focus
@@ -116,3 +117,20 @@ def test_sppf_pools_as_spp_does():
 def test_concat():
     assert torch.equal(Concat()([X, X]), torch.cat((X, X), 1))
     assert layers.Concat(2)([X, X]).shape == (2, 8, 24, 16)
+
+
+class NoFloat64(TorchDispatchMode):
+    """Fails where a float64 tensor is made without saying that it is on the CPU, as MPS would."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if kwargs.get("dtype") is torch.float64:
+            assert kwargs.get("device") == torch.device("cpu"), func
+        return func(*args, **kwargs)
+
+
+def test_fusion_needs_no_float64_on_the_device():
+    layer = Conv(3, 4, 3).eval()
+    with NoFloat64():
+        layer.fuse()
+    assert layer.conv.weight.dtype == layer.conv.bias.dtype == torch.float32

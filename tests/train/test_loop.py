@@ -265,6 +265,28 @@ def test_arguments_that_do_not_serve(values, message, tmp_path):
         small_run(tmp_path, **values)
 
 
+def test_a_batch_without_statistics_is_named(tmp_path):
+    with pytest.raises(PoseError, match="imgsz=32, batch=4: 1 image of 32 x 32 at stride 32 has no batch statistics"):
+        small_run(tmp_path, imgsz=32, count=5)
+
+
+def test_what_a_newcomer_might_miss_is_said(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("yolopose.evaluate.metrics.Metrics.fitness", 0.0)
+    small_run(tmp_path, close_mosaic=2)
+    said = capsys.readouterr().out
+    assert "close_mosaic=2: a run of 2 epochs has neither mosaic nor mixup" in said
+    assert "mAP is 0: nothing found is right yet" in said
+    small_run(tmp_path, close_mosaic=1)
+    assert "close_mosaic" not in capsys.readouterr().out
+
+
+def test_without_matplotlib_a_run_goes_on_without_plots(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("yolopose.plots.figure.find_spec", lambda name: None)
+    outcome = small_run(tmp_path, plots=True, epochs=1)
+    assert capsys.readouterr().err.count("matplotlib is not installed") == 1
+    assert not list(outcome.save_dir.glob("*.png"))
+
+
 def test_sizes_of_multi_scale_follow_from_seed_epoch_and_batch(tmp_path):
     def sizes(**values):
         seen = []

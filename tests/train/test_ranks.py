@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from builders import make_dataset, make_network
 from rank import ARGS, STEPS
@@ -17,9 +18,10 @@ from yolopose.data.batch import Batch
 from yolopose.data.dataset import PoseDataset
 from yolopose.data.labels import load_data, scan
 from yolopose.data.loader import Loader
+from yolopose.errors import PoseError
 from yolopose.train.begin import criterion_of
 from yolopose.train.optim import build_optimizer, resolve
-from yolopose.train.ranks import Ranks, command
+from yolopose.train.ranks import Ranks, command, joined
 from yolopose.train.setup import prepare
 
 
@@ -101,6 +103,50 @@ def test_a_rank_that_dies_ends_the_run_with_one_line(tmp_path):
     assert errors
     assert errors[-1].startswith("ERROR: rank 0 of 2: another rank is gone")
     assert "Traceback" not in first.stderr
+
+
+def test_ranks_without_positives_in_compat_mode(tmp_path):
+    """The keypoint branch then has no gradient on any rank."""
+    data = make_dataset(tmp_path / "data", 4 * STEPS)
+    for path in (tmp_path / "data" / "labels").iterdir():
+        path.write_text("")
+    first, second = two_ranks(data, tmp_path, "compat")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "1 epochs completed" in first.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1", True),
+        ("Connection reset by peer", True),
+        ("Timed out waiting 1800000ms for recv operation to complete", True),
+        ("NCCL communicator was aborted on rank 1", True),
+        ("Distributed package doesn't have NCCL built in", False),
+        ("DataLoader timed out after 30 seconds", False),
+        ("cannot restore the weights", False),
+        ("CUDA out of memory", False),
+    ],
+)
+def test_only_a_lost_connection_is_called_one(text, lost, monkeypatch, tmp_path):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **__: None)
+    error = RuntimeError(text)
+    with pytest.raises(PoseError if lost else RuntimeError) as caught, joined(TrainConfig(device="cpu")):
+        raise error
+    assert (caught.value is not error) == lost
+    if lost:
+        assert str(caught.value).startswith("rank 1 of 2: another rank is gone")
+        assert caught.value.__cause__ is error
+
+
+def test_processors_are_shared_with_the_ranks_of_this_machine_only(monkeypatch):
+    ranks = Ranks(0, 16, torch.device("cpu"))
+    assert ranks.neighbours == 16
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert ranks.neighbours == 8
+    assert Ranks(0, 1, torch.device("cpu")).neighbours == 1
 
 
 def test_the_command_of_a_run_repeats_its_arguments():

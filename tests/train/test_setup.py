@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from builders import make_dataset, make_network
@@ -14,7 +16,7 @@ from yolopose.formats.pytorch import cpu_has_bf16
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import load_spec
 from yolopose.train.ranks import Ranks
-from yolopose.train.setup import autocast_type, batch_size, describe_sigmas, kernels, prepare
+from yolopose.train.setup import autocast_type, batch_size, describe_sigmas, fitting_batch, kernels, prepare
 
 CPU = torch.device("cpu")
 
@@ -79,13 +81,33 @@ def test_bfloat16_is_checked_on_a_synthetic_image(capsys):
 
 def test_the_batch_is_a_number_of_images_that_the_ranks_can_share(capsys):
     network = make_network()
-    assert batch_size(TrainConfig(batch=12), network, Ranks(0, 4, CPU), None) == 12
-    assert batch_size(TrainConfig(batch=-1), network, Ranks(0, 1, CPU), None) == 16
+    assert batch_size(TrainConfig(batch=12), network, Ranks(0, 4, CPU), None, images=99) == 12
+    assert batch_size(TrainConfig(batch=-1), network, Ranks(0, 1, CPU), None, images=99) == 16
     assert "using 16" in capsys.readouterr().out
     with pytest.raises(UsageError, match="batch=10: 4 ranks need a multiple of 4"):
-        batch_size(TrainConfig(batch=10), network, Ranks(0, 4, CPU), None)
+        batch_size(TrainConfig(batch=10), network, Ranks(0, 4, CPU), None, images=99)
     with pytest.raises(UsageError, match="name the batch"):
-        batch_size(TrainConfig(batch=-1), network, Ranks(0, 4, CPU), None)
+        batch_size(TrainConfig(batch=-1), network, Ranks(0, 4, CPU), None, images=99)
+
+
+def test_the_batch_that_fits_is_extrapolated_and_no_larger_than_the_data(capsys):
+    peaks = {2: 300, 3: 400, 4: 500, 8: 900}  # 100 for the network, 100 per image
+    assert fitting_batch(peaks, 2150, images=99) == 20
+    assert fitting_batch(peaks, 2150, images=7) == 7
+    assert fitting_batch(peaks, 50, images=99) == 1
+    assert fitting_batch({2: 300, 3: 300, 4: 280}, 1000, images=99) == 16
+    assert "does not grow with the batch, using 16" in capsys.readouterr().err
+
+
+def test_cublas_gets_its_workspace_for_the_time_of_a_deterministic_run(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with kernels(True):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    with kernels(True):
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
 def test_settings_of_torch_are_put_back():

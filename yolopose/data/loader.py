@@ -106,7 +106,7 @@ class Loader:
     ) -> None:
         self.dataset, self.batch, self.pin = dataset, batch, pin
         self._plan = Plan(dataset, batch, rank, world)
-        self.workers = workers = min(workers, (os.cpu_count() or 1) // world or 1, -(-len(self) // self._plan.group))
+        self.workers = workers = min(workers, os.cpu_count() or 1, -(-len(self) // self._plan.group))
         self._loader: DataLoader[Any] | None = None
         if workers:
             self._start(workers)

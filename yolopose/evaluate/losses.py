@@ -34,8 +34,8 @@ class Losses:
         """Take the raw maps of a group and its truths."""
         start = time.perf_counter()
         with torch.inference_mode():
-            parts = self._criterion(maps, batch.to(maps.keypoints.device))[1].double().cpu()
-            targets, counted = self._counts.double().cpu()
+            parts = self._criterion(maps, batch.to(maps.keypoints.device))[1].cpu().double()  # MPS has no float64
+            targets, counted = self._counts.cpu().double()
             weights = torch.stack((targets, counted, counted, targets, targets)) if self._whole else torch.ones(5)
             self._sums += parts * weights.clamp(min=1)  # the criterion divides by no less than 1
             self._weights += weights

@@ -53,11 +53,14 @@ class Conv(nn.Module):
         bn, conv = self.bn, self.conv
         assert bn.running_var is not None
         assert bn.running_mean is not None
-        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-        bias = bn.bias.double() - bn.running_mean.double() * scale
-        weight = conv.weight.double() * scale[:, None, None, None]
-        conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
-        conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
+        tensors = (conv.weight, bn.weight, bn.bias, bn.running_mean, bn.running_var)
+        # on the CPU, because some devices (MPS) have no float64
+        weight, gain, shift, mean, variance = (tensor.to("cpu", torch.float64) for tensor in tensors)
+        scale = gain / (variance + bn.eps).sqrt()
+        bias = shift - mean * scale
+        weight = weight * scale[:, None, None, None]
+        conv.weight = nn.Parameter(weight.to(conv.weight), requires_grad=False)
+        conv.bias = nn.Parameter(bias.to(conv.weight), requires_grad=False)
         self.bn = None
 
     def extra_repr(self) -> str:

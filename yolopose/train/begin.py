@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import yaml
 from torch import nn
 
 from yolopose.checkpoint import Checkpoint, build
-from yolopose.config import TrainConfig, to_dict
+from yolopose.config import TrainConfig, replace, to_dict
 from yolopose.console import log
 from yolopose.data.dataset import PoseDataset
 from yolopose.data.labels import DataSpec, Scan, load_data, scan
@@ -20,6 +21,7 @@ from yolopose.geometry.keypoints import compat_sigmas
 from yolopose.locks import alone
 from yolopose.nn.network import PoseNet
 from yolopose.nn.summary import summary
+from yolopose.plots.figure import can_plot
 from yolopose.saving import run_folder
 from yolopose.train import state
 from yolopose.train.loss import Gains, PoseLoss
@@ -44,6 +46,8 @@ def begin(
         raise UsageError("nothing to train: name a model, or resume=True")
     if not config.data:
         raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
+    if config.plots and ranks.main and not can_plot():
+        config = replace(config, plots=False)
     data = _data(config, ranks)
     checkpoint = source if isinstance(source, Checkpoint) else None
     network = build(source) if isinstance(source, Checkpoint) else prepare(source, data, config, pretrained=pretrained)
@@ -52,16 +56,17 @@ def begin(
     network = network.to(ranks.device).to(memory_format=memory_format(config))  # type: ignore[call-overload]
     freeze(network, config.freeze)
     dtype = autocast_type(config, network, ranks.device)
-    size = batch_size(config, network, ranks, dtype)
+    dataset = PoseDataset(_scan(config, data, "train"), config, stride=network.info.stride)
+    size = batch_size(config, network, ranks, dtype, images=len(dataset))
     if ranks.main:
         log.info(summary(network, config.side, table=config.verbose and checkpoint is None))
-    loader = _loader(config, data, ranks, size, network.info.stride)
+    loader = _loader(config, dataset, ranks, size)
     if ranks.world > 1 and ranks.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
     if checkpoint is not None:
         recipe = Recipe(**checkpoint.extra["train_state"]["recipe"])
     else:
-        recipe = resolve(config, images=len(loader.dataset), batch=size, classes=len(network.info.names))
+        recipe = resolve(config, images=len(dataset), batch=size, classes=len(network.info.names))
     optimizer = build_optimizer(network, recipe)
     _tell_optimizer(network, recipe)
     run = Run(
@@ -114,11 +119,11 @@ def _check(network: PoseNet, data: DataSpec, config: TrainConfig) -> None:
         raise UsageError(f"imgsz={config.side}: a multiple of the stride {network.info.stride}, such as {near}")
 
 
-def _loader(config: TrainConfig, data: DataSpec, ranks: Ranks, size: int, stride: int) -> Loader:
-    """The training images in batches for this rank."""
-    dataset = PoseDataset(_scan(config, data, "train"), config, stride=stride)
+def _loader(config: TrainConfig, dataset: PoseDataset, ranks: Ranks, size: int) -> Loader:
+    """The training images in batches for this rank, which shares the machine's processors with its neighbours."""
+    share = max((os.cpu_count() or 1) // ranks.neighbours, 1)
     return Loader(
-        dataset, size // ranks.world, workers=config.workers, rank=ranks.rank, world=ranks.world,
+        dataset, size // ranks.world, workers=min(config.workers, share), rank=ranks.rank, world=ranks.world,
         pin=ranks.device.type == "cuda",
     )  # fmt: skip
 

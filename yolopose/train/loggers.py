@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,9 +46,8 @@ class WandB:
     def __init__(self, args: Mapping[str, Any], save_dir: Path) -> None:
         import wandb
 
-        self._run = wandb.init(
-            project=str(args.get("project") or "yolopose"), name=save_dir.name, config=dict(args), dir=str(save_dir)
-        )
+        project = re.sub(r"[/\\#?%:]+", "-", str(args.get("project") or "yolopose")).strip("-")  # wandb refuses them
+        self._run = wandb.init(project=project, name=save_dir.name, config=dict(args), dir=str(save_dir))
 
     def log(self, metrics: Mapping[str, float], epoch: int) -> None:
         """See `Logger`."""

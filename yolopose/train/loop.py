@@ -21,6 +21,7 @@ from yolopose.data.batch import Batch
 from yolopose.data.order import generator
 from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import Metrics
+from yolopose.nn.head import Maps
 from yolopose.nn.network import PoseNet
 from yolopose.train import pictures, report, state
 from yolopose.train.begin import begin
@@ -86,7 +87,7 @@ def train(
             report.truncate(run.csv, run.epoch)
             if config.save:
                 state.save_last(run, run.epoch)  # a kill in the first epoch can be resumed, too
-            if config.plots and checkpoint is None:
+            if run.args.plots and checkpoint is None:
                 pictures.draw_labels(run)
         loggers = open_loggers(config.loggers or (), to_dict(config), run.save_dir) if ranks.main else []
         for logger in loggers:
@@ -114,8 +115,7 @@ def train_epoch(run: Run, hooks: Hooks) -> None:
             run.batch = batch = batch.to(run.device, non_blocking=True)
             images = resized(as_input(batch.images, run.args), run, index)
             run.size = (images.shape[2], images.shape[3])
-            with torch.autocast(run.device.type, dtype=run.dtype, enabled=run.dtype is not None):
-                maps = run.model(images)
+            maps = forward(run, images)
             run.loss, run.parts = run.criterion(maps, batch)
             watch(run.loss, batch)
             run.scaler.scale(run.loss).backward()  # type: ignore[no-untyped-call]
@@ -135,6 +135,25 @@ def train_epoch(run: Run, hooks: Hooks) -> None:
         show(index + 1, partial(report.progress, run, run.tloss))
     run.losses = run.name_losses(run.tloss)
     hooks("on_train_epoch_end", run)
+
+
+def forward(run: Run, images: Tensor) -> Maps:
+    """The raw maps of a batch.
+
+    Raises:
+        PoseError: a map has one place and the batch one image: nothing to take batch statistics of.
+    """
+    try:
+        with torch.autocast(run.device.type, dtype=run.dtype, enabled=run.dtype is not None):
+            return cast(Maps, run.model(images))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        (count, _, height, width), side = images.shape, run.network.info.stride
+        raise PoseError(
+            f"imgsz={run.args.side}, batch={run.batch_size}: {count} image of {height} x {width} at stride {side} has "
+            "no batch statistics; enlarge imgsz, or choose another batch, so that no batch of a single image is left"
+        ) from None
 
 
 def optimizer_step(run: Run, hooks: Hooks) -> None:
@@ -192,6 +211,8 @@ def conclude(run: Run, hooks: Hooks) -> Outcome:
             state.strip(run.last)  # last: only now the run cannot be resumed any more
         else:
             log.info(f"Results saved to {run.save_dir}")
+        if metrics is not None and metrics.fitness == 0:
+            log.info("mAP is 0: nothing found is right yet; more epochs, more images or a trained model (.pt) help")
     hooks("on_train_end", run)
     return Outcome(run.save_dir, run.best, run.last, metrics, cast(PoseNet, run.ema.model), run.args)
 
@@ -249,6 +270,8 @@ def introduce(run: Run) -> None:
     log.info(f"Image sizes {run.args.side} train, {run.args.side} val")
     log.info(f"Using {run.loader.workers} dataloader workers")
     log.info(f"Logging results to {run.save_dir}")
+    if run.args.close_mosaic >= run.epochs and (run.args.mosaic or run.args.mixup):
+        log.info(f"close_mosaic={run.args.close_mosaic}: a run of {run.epochs} epochs has neither mosaic nor mixup")
     if run.epoch:
         log.info(f"Resuming after epoch {run.epoch} of {run.epochs}")
     else:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,10 +17,15 @@ from torch import Tensor, nn
 
 from yolopose.config import TrainConfig, arguments
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, one_line
 from yolopose.formats.pytorch import choose_device
 
 PATIENCE = timedelta(hours=1)  # for the others while the first rank validates
+LOST = re.compile(
+    r"gloo/transport/|connection (closed|reset|refused)|broken pipe|socket ?timeout"
+    r"|timed out (waiting|after) \d+ ?ms|nccl (error|communicator was aborted)|ncclRemoteError",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,11 @@ class Ranks:
     rank: int
     world: int
     device: torch.device
+
+    @property
+    def neighbours(self) -> int:
+        """How many of the processes share this machine, this one included."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.world)) if self.world > 1 else 1
 
     @property
     def main(self) -> bool:
@@ -77,26 +88,37 @@ def joined(config: TrainConfig) -> Iterator[Ranks]:
     if world == 1:
         if wanted > 1:
             raise UsageError(f"device={config.device}: several devices need torchrun: {command(config, wanted)}")
-        yield Ranks(0, 1, choose_device(config.device))
+        device = choose_device(config.device)
+        with _current(device):
+            yield Ranks(0, 1, device)
         return
     device = _device(config)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     level = log.level
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-        if rank:
-            log.setLevel(logging.ERROR)  # one voice is enough
-        yield Ranks(rank, world, device)
+        with _current(device):
+            dist.init_process_group(_backend(device), timeout=PATIENCE)
+            if rank:
+                log.setLevel(logging.ERROR)  # one voice is enough
+            yield Ranks(rank, world, device)
     except (dist.DistError, RuntimeError) as error:
         if not _is_lost(error):
             raise
-        reason = str(error).splitlines()[0]
-        raise PoseError(f"rank {rank} of {world}: another rank is gone, so the run ends here ({reason})") from None
+        reason = one_line(str(error).splitlines()[0])
+        raise PoseError(f"rank {rank} of {world}: another rank is gone, so the run ends here ({reason})") from error
     finally:
         log.setLevel(level)
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _current(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes a GPU the current one: what names no device (page-locked memory, streams, ranks) then uses no other."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def _backend(device: torch.device) -> str:
+    """What carries tensors between ranks; NCCL takes one rank per GPU and is not part of torch on Windows."""
+    return "nccl" if device.type == "cuda" and dist.is_nccl_available() else "gloo"
 
 
 def _several(device: str | None) -> int:
@@ -121,9 +143,8 @@ def _device(config: TrainConfig) -> torch.device:
 
 
 def _is_lost(error: Exception) -> bool:
-    """Whether an error means that the other ranks cannot be reached."""
-    words = ("connection", "peer", "timed out", "timeout", "socket", "nccl", "gloo", "store")
-    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)
+    """Whether an error means that the other ranks cannot be reached: torch has a type for some such errors only."""
+    return isinstance(error, dist.DistError) or LOST.search(str(error)) is not None
 
 
 def command(config: TrainConfig, processes: int) -> str:

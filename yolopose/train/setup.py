@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
@@ -26,7 +27,9 @@ from yolopose.nn.network import PoseNet, transfer
 from yolopose.train.ranks import Ranks
 
 DEFAULT_BATCH = 16
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"
 MEMORY_SHARE = 0.6  # of a GPU, for batch=-1
+TRIALS = (2, 3, 4, 8, 16)  # images; a single one has no batch statistics where a map has a single place
 AMP_TOLERANCE = 0.02  # of the input's side: boxes in mixed precision may be off by that much on average
 
 
@@ -121,11 +124,12 @@ def _is_sound(network: nn.Module, device: torch.device, dtype: torch.dtype) -> b
     return bool(rounded.isfinite().all() and (rounded - exact).abs().mean() < AMP_TOLERANCE * side)
 
 
-def batch_size(config: TrainConfig, network: nn.Module, ranks: Ranks, dtype: torch.dtype | None) -> int:
-    """Images per iteration over all ranks; -1 or a share measures the GPU.
+def batch_size(config: TrainConfig, network: nn.Module, ranks: Ranks, dtype: torch.dtype | None, *, images: int) -> int:
+    """Images per iteration over all ranks, of a data set of so many `images`; -1 or a share measures the GPU.
 
     Raises:
         UsageError: a fraction of an image, or a number that the ranks cannot share.
+        PoseError: the GPU holds too few images to measure.
     """
     if config.batch >= 1:
         if config.batch % 1:
@@ -141,43 +145,58 @@ def batch_size(config: TrainConfig, network: nn.Module, ranks: Ranks, dtype: tor
         log.info(f"batch={config.batch:g}: measured on GPUs only, using {DEFAULT_BATCH}")
         return DEFAULT_BATCH
     share = config.batch if config.batch > 0 else MEMORY_SHARE
-    return _fitting_batch(network, config.side, ranks.device, dtype, share)
+    total = torch.cuda.get_device_properties(ranks.device).total_memory
+    peaks = _peaks(network, config, ranks.device, dtype)
+    if len(peaks) < 2:
+        raise PoseError(f"batch={config.batch:g}: the GPU's {total / 1e9:.1f} GB hold less than {TRIALS[1]} images")
+    free = torch.cuda.mem_get_info(ranks.device)[0] + torch.cuda.memory_reserved(ranks.device)
+    return fitting_batch(peaks, min(share * total, free), images)
 
 
-def _fitting_batch(
-    network: nn.Module, imgsz: int, device: torch.device, dtype: torch.dtype | None, share: float
-) -> int:
-    """The images whose forward and backward pass fill `share` of the GPU: extrapolated from a few small batches."""
-    total = torch.cuda.get_device_properties(device).total_memory
-    network = copy.deepcopy(network).train()  # whose batch statistics may be spoilt
-    counts, peaks = [], []
-    for count in (1, 2, 4, 8, 16):
-        torch.cuda.reset_peak_memory_stats(device)
-        try:
-            with torch.autocast("cuda", dtype=dtype or torch.float16, enabled=dtype is not None):
-                images = torch.zeros(count, 3, imgsz, imgsz, device=device).to(memory_format=torch.channels_last)
-                maps = network(images)
-            sum(level.float().sum() for level in (*maps.levels, maps.keypoints)).backward()
-        except torch.cuda.OutOfMemoryError:
-            break
-        finally:
-            network.zero_grad(set_to_none=True)
-        counts.append(count)
-        peaks.append(torch.cuda.max_memory_allocated(device))
-        torch.cuda.empty_cache()
-    if len(counts) < 2:
-        raise PoseError(f"batch=-1: the GPU's {total / 1e9:.1f} GB hold less than two images of imgsz={imgsz}")
-    slope, base = np.polyfit(counts, peaks, 1)
-    free = min(share * total, torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device))
-    fitting = max(int((free - base) / slope), 1)
-    log.info(f"batch={fitting}: {slope / 1e6:.0f} MB per image, {share:.0%} of {total / 1e9:.1f} GB")
+def fitting_batch(peaks: Mapping[int, int], room: float, images: int) -> int:
+    """The batch whose passes take `room` bytes, extrapolated from those measured (`peaks` by batch); at most `images`.
+
+    DEFAULT_BATCH with a warning where larger batches did not take more.
+    """
+    slope, base = np.polyfit(list(peaks), list(peaks.values()), 1)
+    if slope <= 0:
+        log.warning(f"batch: the memory of {len(peaks)} trials does not grow with the batch, using {DEFAULT_BATCH}")
+        return DEFAULT_BATCH
+    fitting = max(min(int((room - base) / slope), images), 1)
+    log.info(f"batch={fitting}: {slope / 1e6:.0f} MB per image, {room / 1e9:.1f} GB for {images} images at most")
     return fitting
+
+
+def _peaks(network: nn.Module, config: TrainConfig, device: torch.device, dtype: torch.dtype | None) -> dict[int, int]:
+    """Bytes at the peak of a forward and backward pass of a few small batches, as far as they fit."""
+    network = copy.deepcopy(network).train()  # whose batch statistics may be spoilt
+    cudnn, peaks = torch.backends.cudnn, {}
+    benchmark, cudnn.benchmark = cudnn.benchmark, False  # its trials take memory of their own
+    try:
+        for count in TRIALS:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+            images = torch.zeros(count, 3, config.side, config.side, device=device)
+            with torch.autocast("cuda", dtype=dtype or torch.float16, enabled=dtype is not None):
+                maps = network(images.contiguous(memory_format=memory_format(config)))
+            sum(level.float().sum() for level in (*maps.levels, maps.keypoints)).backward()
+            network.zero_grad(set_to_none=True)
+            peaks[count] = torch.cuda.max_memory_allocated(device)
+            del images, maps
+    except torch.cuda.OutOfMemoryError:
+        pass
+    finally:
+        cudnn.benchmark = benchmark
+        del network
+        torch.cuda.empty_cache()
+    return peaks
 
 
 @contextmanager
 def kernels(deterministic: bool) -> Iterator[None]:
     """Reproducible kernels for the time of a run, or the fastest ones; torch's settings are then as before."""
     cudnn, fill = torch.backends.cudnn, cast(Any, torch.utils.deterministic)
+    workspace = os.environ.get(CUBLAS)
     before = (
         torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled(),
         cudnn.deterministic, cudnn.benchmark, fill.fill_uninitialized_memory,
@@ -186,13 +205,17 @@ def kernels(deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(deterministic, warn_only=True)
         cudnn.deterministic, cudnn.benchmark = deterministic, not deterministic
         fill.fill_uninitialized_memory = False  # costs time, and nothing here reads it
+        if deterministic and workspace is None:
+            os.environ[CUBLAS] = ":4096:8"  # read when a GPU first multiplies matrices
         with warnings.catch_warnings():
-            # some operations have no reproducible kernel, and cuBLAS wants an environment variable: best effort
+            # some operations have no reproducible kernel on a GPU (the gradient of max pooling): best effort
             warnings.filterwarnings("ignore", message=".*(deterministic|CUBLAS_WORKSPACE_CONFIG).*")
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         cudnn.deterministic, cudnn.benchmark, fill.fill_uninitialized_memory = before[2:]
+        if workspace is None:
+            os.environ.pop(CUBLAS, None)
 
 
 def describe_sigmas(sigmas: tuple[float, ...], given: bool, compat: bool) -> str:
