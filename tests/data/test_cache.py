@@ -1,4 +1,7 @@
 import os
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +9,8 @@ import pytest
 from builders import make_dataset
 
 from yolopose.data import cache as cache_module
-from yolopose.data.cache import RECENT, ImageCache, Reader, open_cache
+from yolopose.data.cache import HEADER, RECENT, ImageCache, Reader, open_cache
+from yolopose.data.folders import cache_folder
 from yolopose.data.labels import Item, Scan, load_data, no_labels, scan
 from yolopose.errors import PoseError
 
@@ -48,9 +52,9 @@ def test_what_is_put_comes_back_and_the_rest_is_absent() -> None:
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_only_as_many_images_as_the_budget_holds(count: int) -> None:
     sizes = [h * w * 3 for h, w in SHAPES]
-    cache = ImageCache(SHAPES, 32 + 8 * count + sum(sizes[:count]), b"")
+    cache = ImageCache(SHAPES, HEADER + 8 * count + sum(sizes[:count]), b"")
     assert cache.count == count
-    assert cache.bytes <= 32 + 8 * count + sum(sizes[:count])
+    assert cache.bytes <= HEADER + 8 * count + sum(sizes[:count])
     for index in range(3):
         cache.put(index, image(index))
         assert (cache.get(index) is not None) == (index < count)
@@ -123,7 +127,7 @@ def test_a_disk_cache_lasts_until_an_image_changes(found: Scan, decoded: list[st
     stat = found.items[0].path.stat()
     os.utime(found.items[0].path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     assert [all_read(), all_read()] == [6, 0]
-    assert len(list((found.spec.path / ".yolopose").glob("images-*"))) == 1  # the old one is gone
+    assert len(list(cache_folder(found.spec.path).glob("images-*"))) == 1  # the old one is gone
 
 
 def test_little_memory_caches_little_and_says_so(
@@ -148,3 +152,83 @@ def test_a_full_disk_is_named(found: Scan, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(PoseError, match=r"cache=disk: .*No space left"):
         open_cache("disk", found, found.items, 40, False)
     assert not list(tmp_path.rglob("images-*"))
+
+
+def test_a_file_is_used_as_it_is_whatever_the_budget(tmp_path: Path) -> None:
+    file, key = tmp_path / "images.cache", bytes(range(32))
+    first = ImageCache(SHAPES, 10**6, key, file)
+    second = ImageCache(SHAPES, HEADER + 8 + 72, key, file)  # there is less room now, for one image
+    assert second.count == first.count == 3
+    first.put(2, image(2))
+    np.testing.assert_array_equal(second.get(2), image(2))
+
+
+@pytest.mark.parametrize("damage", ["short", "count", "long", "header"])
+def test_a_file_of_another_size_than_its_header_says_is_made_anew(tmp_path: Path, damage: str) -> None:
+    file, key = tmp_path / "images.cache", bytes(range(32))
+    ImageCache(SHAPES, 10**6, key, file).put(1, image(1))
+    data = file.read_bytes()
+    if damage == "count":
+        data = data[:32] + (2**63).to_bytes(8, "little") + data[40:]
+    file.write_bytes({"short": data[:-1], "long": data + b"x", "header": data[:20]}.get(damage, data))
+    cache = ImageCache(SHAPES, 10**6, key, file)
+    assert cache.get(1) is None
+    cache.put(1, image(1))
+    np.testing.assert_array_equal(ImageCache(SHAPES, 10**6, key, file).get(1), image(1))
+
+
+def test_a_file_replaced_by_another_run_holds_nothing(tmp_path: Path) -> None:
+    """In a worker that is started, not forked: it maps the file anew."""
+    file = tmp_path / "images.cache"
+    cache = ImageCache(SHAPES, 10**6, bytes(range(32)), file)
+    cache.put(1, image(1))
+    travelling = pickle.dumps(cache)
+    assert pickle.loads(travelling).get(1) is not None
+    ImageCache(SHAPES, 10**6, bytes(32), file)
+    assert pickle.loads(travelling).get(1) is None
+
+
+def test_processes_that_begin_at_once_share_one_file(tmp_path: Path) -> None:
+    """Each sees another free space, and so would plan for another number of images."""
+    script = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from yolopose.data.cache import ImageCache
+folder, budget = Path(sys.argv[1]), int(sys.argv[2])
+shapes = [(20 + i, 30) for i in range(40)]
+(folder / f"ready-{budget}").touch()
+while len(list(folder.glob("ready-*"))) < 3:
+    time.sleep(0.001)
+cache = ImageCache(shapes, budget, bytes(range(32)), folder / "images.cache")
+pictures = [np.full((*shape, 3), i, np.uint8) for i, shape in enumerate(shapes)]
+for _ in range(20):
+    for i, picture in enumerate(pictures):
+        cache.put(i, picture)
+        found = cache.get(i)
+        assert found is None or np.array_equal(found, picture), i
+print(cache.count)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    running = [
+        subprocess.Popen([*command, budget], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for budget in ("60000", "90000", "900000")
+    ]
+    answers = [process.communicate(timeout=60) for process in running]
+    assert len({out for out, _ in answers}) == 1, answers
+    assert int(answers[0][0]) > 10
+
+
+def test_the_cache_lies_where_the_user_says(found: Scan, tmp_path: Path) -> None:
+    open_cache("disk", found, found.items, 40, False, str(tmp_path / "big"))
+    (file,) = (tmp_path / "big").rglob("images-*.cache")
+    assert (file.parent / "dataset.txt").read_text() == f"{found.spec.path}\n"
+
+
+def test_a_reader_keeps_no_more_bytes_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "read_working", lambda *_: np.zeros((10, 10, 3), np.uint8))
+    read = Reader([Item(Path(str(i)), (10, 10), no_labels(1)) for i in range(20)], 64, False)
+    read.room = 1000
+    for i in range(20):
+        read(i)
+    assert list(read.recent) == [17, 18, 19]

@@ -2,21 +2,33 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.data.folders import PACKAGE, cache_folders, free_memory
-from yolopose.download import cache_dir
+from yolopose.data.folders import cache_folder, free_memory, tell_owner
 
 
-def test_caches_lie_beside_the_data_set_or_in_the_users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caches_lie_in_the_users_folder_or_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    beside, elsewhere = cache_folders(tmp_path / "set")
-    assert beside == tmp_path / "set" / ".yolopose"
-    assert elsewhere.is_relative_to(tmp_path / "cache" / "yolopose")
-    assert cache_folders(tmp_path / "other" / "set")[1] != elsewhere
+    usual = cache_folder(tmp_path / "set")
+    assert usual.parent == tmp_path / "cache" / "yolopose" / "datasets"
+    assert usual.name.startswith("set-")
+    assert cache_folder(tmp_path / "other" / "set") != usual
+    assert cache_folder(tmp_path / "set", tmp_path / "big").parent == tmp_path / "big"
+    (tmp_path / "link").symlink_to("set")
+    (tmp_path / "set").mkdir()
+    assert cache_folder(tmp_path / "link").name[-16:] == usual.name[-16:]  # one data set, whatever leads to it
 
 
-def test_nothing_is_written_into_the_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    (only,) = cache_folders(PACKAGE / "assets" / "samples")
-    assert only.is_relative_to(cache_dir())
+def test_names_of_folders_are_plain(tmp_path: Path) -> None:
+    for name in ("..", "a b\x1b", "x" * 250, "\udce9", ""):
+        folder = cache_folder(Path("/data") / name, tmp_path)
+        assert folder.parent == tmp_path
+        assert folder.name.isascii()
+        assert folder.name.isprintable()
+        assert len(folder.name) < 60
+
+
+def test_the_owner_of_a_folder_is_told(tmp_path: Path) -> None:
+    tell_owner(tmp_path, Path("/data/set"))
+    assert (tmp_path / "dataset.txt").read_text() == "/data/set\n"
 
 
 def test_free_memory_is_plausible() -> None:

@@ -2,13 +2,17 @@ import logging
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from builders import make_dataset
 
 from yolopose.data import labels as labels_module
+from yolopose.data import rows as rows_module
+from yolopose.data.folders import cache_folder
 from yolopose.data.labels import Labels, label_path, load_data, read_labels, scan, select
 from yolopose.errors import PoseError
+from yolopose.images import files as files_module
 
 
 @pytest.fixture
@@ -144,7 +148,7 @@ def test_other_keypoints_or_rules_make_the_cache_useless(tmp_path: Path, looks: 
 def test_a_damaged_cache_is_no_cache(tmp_path: Path, looks: list[Path], damage: bytes | None) -> None:
     spec = load_data(make_dataset(tmp_path))
     scan(spec, "train")
-    (file,) = (tmp_path / ".yolopose").iterdir()
+    (file,) = cache_folder(tmp_path).glob("*.npz")
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 0xFF
     file.write_bytes(bytes(data) if damage is None else damage)
@@ -153,16 +157,113 @@ def test_a_damaged_cache_is_no_cache(tmp_path: Path, looks: list[Path], damage: 
     assert found.counts.instances == 12
 
 
-def test_a_read_only_data_set_is_cached_elsewhere(
-    tmp_path: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_data_set_is_never_written_to(tmp_path: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     spec = load_data(make_dataset(tmp_path / "set"))
+    before = {path: path.stat() for path in (tmp_path / "set").rglob("*")}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "set" / ".yolopose").write_text("a file where the folder would be")  # root may write anywhere
     scan(spec, "train")
     scan(spec, "train")
     assert len(looks) == 6
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 1
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "set").rglob("*")} == {
+        path: stat.st_mtime_ns for path, stat in before.items()
+    }
+    (owner,) = (tmp_path / "cache").rglob("dataset.txt")
+    assert owner.read_text() == f"{tmp_path / 'set'}\n"
+
+
+def test_without_a_cache_folder_there_is_no_cache(
+    tmp_path: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_data(make_dataset(tmp_path / "set"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    for _ in range(2):
+        scan(spec, "train")
+    assert len(looks) == 12
+
+
+def test_a_passing_read_error_is_not_remembered(
+    tmp_path: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = load_data(make_dataset(tmp_path))
+
+    real = files_module.open_regular
+
+    def fail(path: Path) -> object:
+        if path.stem == "002":
+            raise OSError(5, "Input/output error")
+        return real(path)
+
+    for module in (files_module, rows_module):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "open_regular", fail)
+            found = scan(spec, "train")
+        assert (found.counts.corrupt, found.counts.instances) == (1, 10)
+        assert "Input/output error" in caplog.text
+        caplog.clear()
+        looks.clear()
+        found = scan(spec, "train")
+        assert (found.counts.corrupt, found.counts.instances) == (0, 12)
+        assert [path.stem for path in looks] == ["002"]
+        for file in cache_folder(tmp_path).glob("*.npz"):
+            file.unlink()
+
+
+def test_a_file_replaced_by_one_of_the_same_size_and_date_is_seen(tmp_path: Path, looks: list[Path]) -> None:
+    spec = load_data(make_dataset(tmp_path))
+    scan(spec, "train")
+    looks.clear()
+    label = tmp_path / "labels" / "002.txt"
+    before = label.stat()
+    label.write_text(label.read_text().replace("0 ", "9 ", 1))
+    os.utime(label, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert scan(spec, "train").counts.bad_rows == 1
+    assert [path.stem for path in looks] == ["002"]
+
+
+def test_an_image_whose_pixels_are_damaged_is_set_aside_by_the_scan(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Header and end are well; only decoding tells."""
+    spec = load_data(make_dataset(tmp_path))
+    picture = cv2.imread(str(tmp_path / "images" / "000.jpg"))
+    data = bytearray(cv2.imencode(".png", picture)[1])
+    data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
+    (tmp_path / "images" / "000.png").write_bytes(data)
+    jpeg = bytearray((tmp_path / "images" / "001.jpg").read_bytes())
+    tables = jpeg.index(b"\xff\xc4")
+    jpeg[tables + 4 : tables + 20] = b"\xff" * 16
+    (tmp_path / "images" / "001.jpg").write_bytes(jpeg)
+    for _ in range(2):
+        found = scan(spec, "train")
+        assert found.counts.corrupt == 2
+        assert sorted(Path(row.file).name for row in found.bad) == ["000.png", "001.jpg"]
+    assert "000.png: not readable: damaged PNG" in caplog.text
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_set_without_any_label_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture, empty: bool) -> None:
+    spec = load_data(make_dataset(tmp_path))
+    for label in (tmp_path / "labels").iterdir():
+        label.write_text("") if empty else label.unlink()
+    scan(spec, "train")
+    (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert f"train: no labels found for 6 images; they are looked for in {tmp_path / 'labels'}" in warning.message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_pipes_and_devices_are_set_aside_at_once(tmp_path: Path) -> None:
+    spec = load_data(make_dataset(tmp_path))
+    os.mkfifo(tmp_path / "images" / "pipe.jpg")
+    (tmp_path / "images" / "zero.jpg").symlink_to("/dev/zero")
+    (tmp_path / "images" / "loop.jpg").symlink_to("loop.jpg")
+    for name, make in {"000": os.mkfifo, "001": lambda path: os.symlink("/dev/zero", path)}.items():
+        (tmp_path / "labels" / f"{name}.txt").unlink()
+        make(tmp_path / "labels" / f"{name}.txt")
+    found = scan(spec, "train")
+    assert [item.path.stem for item in found.items] == ["002", "003", "004", "005"]
+    assert sum("not a regular file" in row.reason for row in found.bad) == 4
 
 
 def test_select() -> None:

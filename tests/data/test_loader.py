@@ -5,6 +5,7 @@ import torch
 from builders import make_dataset
 
 from yolopose.config import TrainConfig
+from yolopose.data import loader as loader_module
 from yolopose.data.batch import Batch
 from yolopose.data.dataset import PoseDataset
 from yolopose.data.labels import Scan, load_data, scan
@@ -104,3 +105,37 @@ def test_the_global_random_state_is_left_alone(found: Scan) -> None:
     before = torch.get_rng_state()
     epoch(Loader(dataset(found), 4, workers=1), 0)
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("free", [10**12, 30 * 2**20, 2 * 2**20, 1])
+def test_little_memory_changes_no_batch(found: Scan, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    wanted = epoch(Loader(dataset(found), 4), 1)
+    monkeypatch.setattr(loader_module, "free_memory", lambda: free)
+    loader = Loader(dataset(found), 4, workers=2)
+    assert all(same(a, b) for a, b in zip(epoch(loader, 1), wanted, strict=True))
+
+
+def test_slots_stay_within_their_share_of_the_free_memory(found: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "_processors", lambda: 16)
+    monkeypatch.setattr(Loader, "_start", lambda *_: None)
+    data = dataset(found)
+    data.items = data.items * 200
+    data.epoch = -1
+    data.set_epoch(0)
+    seen = set()
+    for free in (10**12, 10**9, 10**8, 10**7, 10**6, 10**5, 0):
+        monkeypatch.setattr(loader_module, "free_memory", lambda free=free: free)
+        loader = Loader(data, 4, workers=8)
+        plan = (loader.workers, loader._plan.group, loader._ahead)
+        size = (loader._ahead * loader.workers + 2) * loader._plan.group * 4 * 64 * 64 * 3
+        assert not free or not loader.workers or size <= free / 8
+        seen.add(plan)
+    assert (8, 16, 2) in seen
+    assert len(seen) > 3
+    plans = []
+    for free, ranks in ((10**7, 1), (4 * 10**7, 4)):  # the ranks of a machine share its memory
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", f"{ranks}")
+        monkeypatch.setattr(loader_module, "free_memory", lambda free=free: free)
+        loader = Loader(data, 4, workers=8)
+        plans.append((loader.workers, loader._plan.group, loader._ahead, data.read.room))
+    assert plans[0] == plans[1]

@@ -49,10 +49,18 @@ def test_a_photo_is_read_at_its_working_size(tmp_path: Path, hw, suffix: str, co
 def test_large_jpegs_are_decoded_small(tmp_path: Path, monkeypatch, longest: int, divisor: int) -> None:
     path, _ = photo(tmp_path, (longest // 2, longest))
     decoded = []
-    real = cv2.imdecode
-    monkeypatch.setattr(reading.cv2, "imdecode", lambda *a: decoded.append(real(*a)) or decoded[-1])
+    real = reading.read_image
+    monkeypatch.setattr(reading, "read_image", lambda *a, **b: decoded.append(real(*a, **b)) or decoded[-1])
     read_working(path, (longest // 2, longest), 100)
     assert decoded[0].shape[1] == -(-longest // divisor)
+
+
+@pytest.mark.parametrize("hw", [(683, 1024), (667, 1000), (2111, 533), (1001, 999), (321, 647)])
+def test_a_jpeg_decoded_small_has_the_size_that_caches_expect(tmp_path: Path, hw: tuple[int, int]) -> None:
+    """Rounded from the file's size, not from the reduced one, which may differ by a pixel."""
+    path, _ = photo(tmp_path, hw)
+    for imgsz in (100, 160, 320):
+        assert read_working(path, hw, imgsz).shape[:2] == working_size(hw, imgsz)
 
 
 def test_turned_photos_are_turned_at_any_size(tmp_path: Path) -> None:

@@ -41,6 +41,11 @@ def test_an_empty_or_absent_file_is_a_background(tmp_path: Path, text: str | Non
         (GOOD.replace("0.4 ", "wide "), "not a number"),
         (GOOD.replace("0.4 ", "nan "), "not finite"),
         (GOOD.replace("0.4 ", "inf "), "not finite"),
+        (GOOD.replace("0.45 ", "1e308 "), "beyond ±1e+06"),
+        (GOOD.replace("0.45 ", "-1e39 "), "beyond ±1e+06"),
+        (GOOD.replace("0.4 ", "1_0 "), "not a number: '1_0'"),
+        (GOOD.replace("0.4 ", "\u0663 "), "not a number: '\u0663'"),
+        (GOOD.replace("0.4 ", "\x1b[31m "), r"not a number: '\x1b[31m'"),
         ("2" + GOOD[1:], "class is not one of 0..1"),
         ("-1" + GOOD[1:], "class"),
         ("0.5" + GOOD[1:], "class"),
@@ -123,3 +128,18 @@ def test_whatever_stands_there_each_line_is_a_label_or_named(tmp_path_factory, l
     lost = sum(not b.kept for b in bad)
     assert len(labels) + duplicates + lost == sum(bool(line.strip()) for line in lines)
     assert np.isfinite(labels.boxes).all()
+
+
+def test_a_file_of_bad_rows_names_some_and_counts_the_rest(tmp_path: Path) -> None:
+    _, bad, _ = parse(tmp_path, "x\n" * 5000)
+    assert len(bad) == 1001
+    assert bad[-1].reason == "4000 more bad rows"
+
+
+def test_a_file_larger_than_labels_are_is_not_read_whole(tmp_path: Path) -> None:
+    with (tmp_path / "a.txt").open("wb") as file:
+        file.truncate(1 << 40)  # a hole
+    labels, (bad,), _ = parse_rows(tmp_path / "a.txt", (2, 3), 1)
+    assert len(labels) == 0
+    assert "more than 16 MB" in bad.reason
+    assert not bad.passing

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+import yolopose
 from yolopose.config import TrainConfig
 from yolopose.data.dataset import PoseDataset
-from yolopose.data.folders import PACKAGE
 from yolopose.data.labels import load_data, scan
 
-SAMPLES = PACKAGE / "assets" / "samples"
+SAMPLES = Path(yolopose.__file__).parent / "assets" / "samples"
 
 
 def files() -> dict[Path, int]:

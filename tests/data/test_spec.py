@@ -1,6 +1,8 @@
+import os
 from pathlib import Path
 
 import pytest
+import yaml as yaml_module
 
 from yolopose.data import spec as spec_module
 from yolopose.data.fetch import Download
@@ -157,3 +159,89 @@ def test_code_under_download_is_never_run(folder: Path, code: str, monkeypatch: 
     with pytest.raises(PoseError, match="code, which is never run"):
         load_data(absent)
     assert not (folder / "harm").exists()
+
+
+BASE = {"path": ".", "train": "images", "kpt_shape": [3, 2], "names": ["cat"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("nc", 99999999, "nc must be from 1 to 100000"),
+        ("nc", "many", "nc must be a whole number"),
+        ("kpt_shape", [100000000, 3], "kpt_shape"),
+        ("path", "~nosuchuser", "no user of that name"),
+        ("path", ["a"], "path must be text"),
+        ("path", "a\0b", "path is no usable text"),
+        ("path", "x" * 5000, "does not exist"),
+        ("train", "x" * 5000, "does not exist"),
+        ("train", "a\0b", "train is no usable text"),
+        ("train", {"a": 1}, "train must be a folder"),
+        ("train", [1, 2], "train must be a folder"),
+        ("names", "cat", "names must list"),
+        ("names", {"a": "cat"}, "names must list"),
+        ("names", [["cat"]], "which is no name"),
+        ("names", [], "names must list"),
+        ("names", {0: "cat", "0": "dog"}, "names must list"),
+        ("flip_idx", 3, "flip_idx"),
+        ("flip_idx", ["a", "b", "c"], "flip_idx"),
+        ("skeleton", [[0]], "skeleton"),
+        ("skeleton", 5, "skeleton"),
+        ("kpt_oks_sigmas", 0.1, "kpt_oks_sigmas"),
+        ("kpt_names", 5, "kpt_names"),
+        ("annotations", [1], "annotations must map"),
+        ("annotations", {"val": {}}, "annotations must be text"),
+        ("download", [{"url": "http://h/x.zip", "into": "/etc"}], "outside the data set's folder"),
+        ("download", [{"url": "http://h/x.zip", "into": ["a"]}], "download: into must be text"),
+        ("download", [{"url": "http://h/x.zip", 5: 1}], "unknown key 5"),
+    ],
+)
+def test_entries_of_a_wrong_form_are_one_line(folder: Path, key: str, value: object, words: str) -> None:
+    file = write(folder, yaml_module.safe_dump(BASE | {key: value}))
+    with pytest.raises(PoseError, match=words) as caught:
+        load_data(file).split("train")
+    assert str(file) in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000 or "x" * 5000 in value
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "a\0b", "x" * 5000, "~"])
+def test_odd_names_of_a_yaml_are_no_files(name: str) -> None:
+    with pytest.raises(PoseError, match="no such file"):
+        load_data(name)
+
+
+def test_links_in_a_circle_are_followed_once(folder: Path) -> None:
+    (folder / "images" / "a" / "up").symlink_to("..")
+    (folder / "images" / "b" / "up").symlink_to("..")
+    (folder / "images" / "elsewhere").symlink_to("b")
+    found = load_data(write(folder, COMPLETE)).split("train")
+    assert names(found) == ["y.PNG", "x.jpg", "z.jpeg"]
+
+
+def test_many_ways_to_one_folder_are_one(tmp_path: Path) -> None:
+    """2^24 ways."""
+    for i in range(24):
+        (tmp_path / f"{i}").mkdir()
+        for way in "ab":
+            (tmp_path / f"{i}" / way).symlink_to(f"../{i + 1}")
+    (tmp_path / "24").mkdir()
+    (tmp_path / "24" / "x.jpg").write_bytes(b"")
+    found = load_data(write(tmp_path, COMPLETE.replace("images", "'0'"))).split("train")
+    assert found == [tmp_path / ("0/" + "a/" * 24) / "x.jpg"]
+
+
+@pytest.mark.parametrize("text", [b"\xff\xfe", b"images/a/x.jpg\0\n"])
+def test_lists_that_are_no_text_are_named(folder: Path, text: bytes) -> None:
+    (folder / "list.txt").write_bytes(text)
+    with pytest.raises(PoseError, match=r"list\.txt: not a "):
+        load_data(write(folder, COMPLETE.replace("images", "list.txt"))).split("train")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_pipes_and_devices_in_the_place_of_lists(folder: Path) -> None:
+    os.mkfifo(folder / "list.txt")
+    (folder / "zero.txt").symlink_to("/dev/zero")
+    for name in ("list.txt", "zero.txt"):
+        with pytest.raises(PoseError, match="neither a file nor a folder"):
+            load_data(write(folder, COMPLETE.replace("images", name))).split("train")

@@ -129,6 +129,7 @@ class TrainConfig(RunArgs):
     save: bool = arg(True, "write checkpoints")
     save_period: int = arg(-1, "also keep a checkpoint every n epochs", low=-1)
     cache: bool | str = arg(False, "keep decoded images: ram or disk", choices=(False, True, "ram", "disk"))
+    cache_dir: str | None = arg(None, "folder of cache=disk; None is the user's cache folder")
     workers: int = arg(8, "processes that load images", low=0)
     pretrained: bool | str = arg(True, "start from the model's weights, or from those of the file named")
     optimizer: str = arg(

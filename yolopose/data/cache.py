@@ -2,50 +2,78 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.console import log
-from yolopose.data.folders import cache_folders, free_memory
+from yolopose.data.folders import cache_folder, free_memory, local_ranks, tell_owner
 from yolopose.data.labels import Item, Scan
 from yolopose.data.reading import Image, read_working, working_size
 from yolopose.data.shared import SharedBytes
 from yolopose.errors import PoseError
+from yolopose.files import open_regular
+from yolopose.locks import alone
 
 SHARE = 0.5  # of the free memory or disk that a cache may take
+HEADER = 40  # bytes: a key of 32, and the number of images
 RECENT = 128  # decoded images that a process keeps at hand: two blocks of the epoch's order
-VERSION = 1  # raise when working images or the layout of the file change
+VERSION = 2  # raise when working images or the layout of the file change
 FILLED = 1 << 32  # set in an image's mark beside its checksum: a mark of 0 is an empty place
 
 
 class ImageCache:
     """The first images of a data set that fit into `budget` bytes, filled by whoever decodes one first.
 
-    The memory holds a key (32 bytes), a mark for every image (uint64: 0, or FILLED and the CRC-32 of its pixels)
-    and the pixels. An image is written before its mark, and two processes that fill the same place write the same
-    bytes, so there are no locks. A process checks an image's CRC when it first reads it.
+    The memory holds a key (32 bytes), the number of images (uint64), a mark for every image (uint64: 0, or FILLED and
+    the CRC-32 of its pixels) and the pixels. A file that is there already for the same key is used as it is, whatever
+    the budget. An image is written before its mark, and two processes that fill the same place write the same bytes,
+    so there are no locks. A process checks an image's CRC when it first reads it.
     """
 
     def __init__(self, shapes: Sequence[tuple[int, int]], budget: int, key: bytes, file: Path | None = None) -> None:
         ends = np.cumsum([0, *(h * w * 3 for h, w in shapes)])
-        totals = 32 + 8 * np.arange(len(ends)) + ends  # with 0, 1, 2, … images
+        totals = HEADER + 8 * np.arange(len(ends)) + ends  # with 0, 1, 2, … images
         self.count = int(np.searchsorted(totals[1:], budget, side="right"))
+        self.key = key
+        if file is None:
+            self.memory = SharedBytes(int(totals[self.count]))
+        else:
+            with alone(file.with_name(f".{file.name}.lock")):
+                kept = _kept(file, key, totals)
+                if kept is None:
+                    _create(file, int(totals[self.count]), self._header())
+                else:
+                    self.count = kept
+                self.memory = SharedBytes(int(totals[self.count]), file)
+            if not self._is_mine():  # where locks do not work
+                raise OSError(errno.EBUSY, "another process is making it, run again")
         self.shapes = list(shapes[: self.count])
-        self.starts = ends[: self.count + 1] + 32 + 8 * self.count
-        size = int(totals[self.count])
-        if file is not None and not _made_for(file, key):
-            _create(file, size, key)
-        self.memory = SharedBytes(size, file)
+        self.starts = ends[: self.count + 1] + HEADER + 8 * self.count
         self.checked = np.zeros(self.count, bool)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In a process that maps the memory anew: a file replaced meanwhile holds nothing for us."""
+        self.__dict__.update(state)
+        if self.key and not self._is_mine():
+            self.count = 0
+
+    def _header(self) -> bytes:
+        return self.key + self.count.to_bytes(8, sys.byteorder)
+
+    def _is_mine(self) -> bool:
+        return self.memory.array[:HEADER].tobytes() == self._header()
 
     @property
     def bytes(self) -> int:
@@ -55,7 +83,7 @@ class ImageCache:
     @property
     def marks(self) -> NDArray[np.uint64]:
         """(count,) view of the marks."""
-        return self.memory.array[32 : 32 + 8 * self.count].view(np.uint64)
+        return self.memory.array[HEADER : HEADER + 8 * self.count].view(np.uint64)
 
     def get(self, index: int) -> Image | None:
         """The image, to be read only, or None while it is not there."""
@@ -79,11 +107,16 @@ class ImageCache:
 
 
 class Reader:
-    """Working images by index: from the cache, from those decoded lately, or decoded."""
+    """Working images by index: from the cache, from those decoded lately, or decoded.
+
+    Of those decoded lately at most RECENT are kept, and at most `room` bytes; None is no bound.
+    """
 
     def __init__(self, items: Sequence[Item], imgsz: int, compat: bool, cache: ImageCache | None = None) -> None:
         self.items, self.imgsz, self.compat, self.cache = items, imgsz, compat, cache
         self.recent: OrderedDict[int, Image] = OrderedDict()
+        self.room: int | None = None
+        self._taken = 0
 
     def __call__(self, index: int) -> Image:
         """(H, W, 3) BGR, to be read only."""
@@ -96,38 +129,43 @@ class Reader:
         if self.cache is not None:
             self.cache.put(index, image)
         self.recent[index] = image
-        if len(self.recent) > RECENT:
-            self.recent.popitem(last=False)
+        self._taken += image.nbytes
+        while len(self.recent) > RECENT or (self.room is not None and self._taken > self.room and len(self.recent) > 1):
+            self._taken -= self.recent.popitem(last=False)[1].nbytes
         return image
 
 
-def open_cache(kind: str, scan: Scan, items: Sequence[Item], imgsz: int, compat: bool) -> ImageCache:
-    """A cache in "ram" or on "disk" for the working images of `items`; says how many of them find room."""
+def open_cache(
+    kind: str, scan: Scan, items: Sequence[Item], imgsz: int, compat: bool, cache_dir: str | None = None
+) -> ImageCache:
+    """A cache in "ram" or on "disk" for the working images of `items`; says how many of them find room.
+
+    On disk it lies in `cache_dir`, or in the user's cache folder.
+    """
     shapes = [working_size(item.hw, imgsz, compat) for item in items]
     if kind == "disk":
-        cache, place = _on_disk(scan, items, shapes, imgsz, compat)
+        cache, place = _on_disk(scan, items, shapes, imgsz, compat, cache_dir)
     else:
-        ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # set by torchrun: each of them keeps its own
-        cache, place = ImageCache(shapes, int(free_memory() * SHARE) // ranks, b""), "memory"
+        cache, place = ImageCache(shapes, int(free_memory() * SHARE) // local_ranks(), b""), "memory"
     fit = "all" if cache.count == len(shapes) else f"{cache.count} of {len(shapes)}"
     log.info(f"{scan.split}: cache={kind}: {fit} images, {cache.bytes / 1e9:.2f} GB of at most half the free {place}")
     return cache
 
 
 def _on_disk(
-    scan: Scan, items: Sequence[Item], shapes: Sequence[tuple[int, int]], imgsz: int, compat: bool
+    scan: Scan, items: Sequence[Item], shapes: Sequence[tuple[int, int]], imgsz: int, compat: bool, base: str | None
 ) -> tuple[ImageCache, str]:
-    name = f"images-{scan.spec.yaml.stem}-{scan.split}-{imgsz}{'-compat' * compat}.cache"
-    key = _key(items, imgsz, compat)
-    for folder in cache_folders(scan.spec.path):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = folder / name
-            budget = file.stat().st_size if _made_for(file, key) else int(shutil.disk_usage(folder).free * SHARE)
-            return ImageCache(shapes, budget, key, file), f"disk, in {folder}"
-        except OSError as e:
-            error = e
-    raise PoseError(f"cache=disk: cannot write {folder / name}: {error.strerror}; use cache=ram or cache=False")
+    folder = cache_folder(scan.spec.path, base)
+    file = folder / f"images-{scan.spec.yaml.stem}-{scan.split}-{imgsz}{'-compat' * compat}.cache"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tell_owner(folder, scan.spec.path)
+        budget = int(shutil.disk_usage(folder).free * SHARE)
+        return ImageCache(shapes, budget, _key(items, imgsz, compat), file), f"disk, in {folder}"
+    except OSError as e:
+        raise PoseError(
+            f"cache=disk: cannot write {file}: {e.strerror or e}; use cache_dir=FOLDER, cache=ram or cache=False"
+        ) from None
 
 
 def _key(items: Sequence[Item], imgsz: int, compat: bool) -> bytes:
@@ -135,24 +173,30 @@ def _key(items: Sequence[Item], imgsz: int, compat: bool) -> bytes:
     digest = hashlib.sha256(repr((VERSION, imgsz, compat)).encode())
     for item in items:
         stat = item.path.stat()
-        digest.update(f"{item.path}\0{item.hw}\0{stat.st_mtime_ns}\0{stat.st_size}\n".encode())
+        line = f"{item.path}\0{item.hw}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_size}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.digest()
 
 
-def _made_for(file: Path, key: bytes) -> bool:
-    """Whether a cache file begins with `key`."""
-    if not file.exists():
-        return False
-    with file.open("rb") as old:
-        return old.read(32) == key
+def _kept(file: Path, key: bytes, totals: NDArray[np.int64]) -> int | None:
+    """The number of images of a cache file made for `key`, or None when there is none, or not a whole one."""
+    try:
+        with open_regular(file) as old:
+            header = old.read(HEADER)
+            size = os.fstat(old.fileno()).st_size
+    except OSError:
+        return None
+    count = int.from_bytes(header[32:], sys.byteorder)
+    whole = len(header) == HEADER and header[:32] == key and count < len(totals) and size == totals[count]
+    return count if whole else None
 
 
-def _create(file: Path, size: int, key: bytes) -> None:
+def _create(file: Path, size: int, header: bytes) -> None:
     """Put an empty cache file of `size` bytes in the place of an older one."""
     handle, temporary = tempfile.mkstemp(dir=file.parent)
     try:
         with os.fdopen(handle, "wb") as out:
-            out.write(key)
+            out.write(header)
             out.truncate(size)
             if hasattr(os, "posix_fallocate"):  # a disk that fills up later would end the process on a write
                 os.posix_fallocate(out.fileno(), 0, size)

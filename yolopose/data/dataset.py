@@ -39,7 +39,7 @@ class PoseDataset:
         self.imgsz = config.side
         self.items = _chosen(scan.items, config)
         kind = "disk" if config.cache == "disk" else "ram" if config.cache else None
-        cache = open_cache(kind, scan, self.items, self.imgsz, config.compat) if kind else None
+        cache = open_cache(kind, scan, self.items, self.imgsz, config.compat, config.cache_dir) if kind else None
         self.read = Reader(self.items, self.imgsz, config.compat, cache)
         self._moves = any(getattr(config, name) for name in _AFFINE)
         self.epoch = -1

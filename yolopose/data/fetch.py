@@ -15,7 +15,7 @@ from pathlib import Path
 from yolopose.console import log
 from yolopose.data.archives import BadArchive, safe_parts, unpack
 from yolopose.download import Unreachable, cache_dir, download, sum_of
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 from yolopose.files import write_text
 from yolopose.locks import alone
 from yolopose.web import masked
@@ -54,8 +54,9 @@ def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> 
     if not any(_may_hold(folder.resolve(), place / root.name) for folder in within):
         inside = Path("datasets") / root.name
         raise PoseError(
-            f"{root} does not exist, and data sets are downloaded only below the YAML's folder and the working folder, "
-            f"and to no hidden folder: data_dir=datasets downloads it to {inside}, data_dir={root.parent} to {root}"
+            f"{one_line(root)} does not exist, and data sets are downloaded only below the YAML's folder and the "
+            f"working folder, and to no hidden folder: data_dir=datasets downloads it to {one_line(inside)}, "
+            f"data_dir={one_line(root.parent)} to {one_line(root)}"
         )
     if root.is_symlink():
         raise PoseError(f"{root} is a link to a place that does not exist; remove it to download the data set")

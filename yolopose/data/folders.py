@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 from yolopose.download import cache_dir
+from yolopose.files import write_text
 
-PACKAGE = Path(__file__).resolve().parents[1]
 
+def cache_folder(root: Path, base: str | Path | None = None) -> Path:
+    """Where caches of the data set in `root` are kept: a folder of its own below `base`, or the user's cache folder.
 
-def cache_folders(root: Path) -> list[Path]:
-    """Where to look for caches of the data set in `root`, and to put them: the first one that can be written.
-
-    Beside the data set comes first, except for one inside the installed package, which stays as it was installed.
+    Data sets themselves are never written to. Raises PoseError when there is no base and no home.
     """
-    place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
-    elsewhere = cache_dir() / "datasets" / f"{root.name}-{place}"
-    return [elsewhere] if root.resolve().is_relative_to(PACKAGE) else [root / ".yolopose", elsewhere]
+    place = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
+    name = re.sub(r"[^\w.-]", "_", root.name, flags=re.ASCII).lstrip(".")[:40]
+    return (cache_dir() / "datasets" if base is None else Path(base)) / f"{name}-{place}"
+
+
+def tell_owner(folder: Path, root: Path) -> None:
+    """Name the data set that a folder of caches belongs to, for whoever wants to clear it."""
+    note = folder / "dataset.txt"
+    if not note.exists():
+        write_text(note, f"{root.resolve()}\n", errors="backslashreplace")
 
 
 def free_memory() -> int:
@@ -38,3 +45,9 @@ def free_memory() -> int:
     except (OSError, ValueError):  # no such group, or no limit: "max"
         pass
     return max(min(limits), 0)
+
+
+def local_ranks() -> int:
+    """Training processes on this machine, which share its memory and processors: torchrun says how many."""
+    ranks = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return max(int(ranks), 1) if ranks.isascii() and ranks.isdecimal() else 1

@@ -1,8 +1,8 @@
 """A split of a data set: its images and their labels, checked once and remembered in a label cache.
 
-The cache is a plain `.npz` file (no pickle), `.yolopose/labels-<yaml>-<split>.npz` in the data set's folder or,
-where that cannot be written, in the user's cache folder. Each image's entry holds the size and modification time of
-the image and of its label file: an entry that no longer fits is read afresh, the others are reused.
+The cache is a plain `.npz` file (no pickle), `labels-<yaml>-<split>.npz`, in the user's cache folder. Each image's
+entry holds the size and times of the image and of its label file: an entry that no longer fits is read afresh, the
+others are reused. What could not be read is read again next time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +24,7 @@ from yolopose.data.labelcache import Entry, Stat
 from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
 from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
-from yolopose.images import check_image
+from yolopose.images import ImageError, ImageReadError, check_image, read_image
 
 __all__ = [
     "BadRow",
@@ -40,6 +42,8 @@ __all__ = [
     "select",
 ]
 
+LARGE = 1 << 25  # pixels
+_large = Lock()
 SHOWN = 5  # bad rows named one by one; the doctor lists them all
 
 
@@ -134,14 +138,23 @@ def examine(image: Path, label: Path, stat: Stat, spec: DataSpec, compat: bool) 
     nothing = no_labels(spec.layout.shape[0])
     try:
         hw = check_image(image)
-    except PoseError as e:
-        reason = str(e).removeprefix(f"{image}: ")
-        return Entry(stat, (0, 0), nothing, [BadRow(str(image), 0, reason)])
+        _decode(image, hw)
+    except ImageError as e:
+        return Entry(stat, (0, 0), nothing, [BadRow(str(image), 0, e.reason, passing=isinstance(e, ImageReadError))])
     labels, bad, duplicates = parse_rows(label, spec.layout.shape, len(spec.names), compat=compat)
     lost = [row for row in bad if not row.kept]
     if lost and (compat or not len(labels)):
         return Entry(stat, (0, 0), nothing, bad, duplicates)
     return Entry(stat, hw, labels, bad, duplicates)
+
+
+def _decode(image: Path, hw: tuple[int, int]) -> None:
+    """Raise ImageError where the damage is in the pixels: at an eighth of its size, a JPEG tells that soonest.
+
+    Only one thread at a time decodes an image so large that several of them would fill the memory.
+    """
+    with _large if hw[0] * hw[1] > LARGE else nullcontext():
+        read_image(image, reduce=8)
 
 
 def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
@@ -173,5 +186,10 @@ def _report(scan: Scan, cached: bool) -> None:
         log.warning(f"{scan.split}: {row}")
     if len(scan.bad) > SHOWN:
         log.warning(f"{scan.split}: {len(scan.bad) - SHOWN} more; `yolo doctor data={scan.spec.yaml}` lists them")
+    if not n.instances:
+        log.warning(
+            f"{scan.split}: no labels found for {n.images} images; they are looked for in {folder}, "
+            "a .txt file of the image's name each"
+        )
     if n.duplicates:
         log.info(f"{scan.split}: {n.duplicates} duplicate rows left out")

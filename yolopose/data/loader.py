@@ -21,11 +21,13 @@ from torch.utils.data import DataLoader
 
 from yolopose.data.batch import Batch, collate
 from yolopose.data.dataset import PoseDataset
+from yolopose.data.folders import free_memory, local_ranks
 from yolopose.data.order import BLOCK, global_batches, rect_canvas, shuffled
 from yolopose.data.shared import SharedBytes
 from yolopose.errors import PoseError
 
 AHEAD = 2  # tasks that each worker has waiting
+MEMORY_SHARE = 1 / 8  # of the free memory that slots may take, and as much again for images that workers have at hand
 
 
 class BatchPlan(NamedTuple):
@@ -62,11 +64,7 @@ class Plan:
     rank: int
     world: int
     slots: int = 1
-
-    @property
-    def group(self) -> int:
-        """Batches per task."""
-        return max(BLOCK // self.batch, 1)
+    group: int = 1  # batches per task
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -105,11 +103,12 @@ class Loader:
         self, dataset: PoseDataset, batch: int, *, workers: int = 0, rank: int = 0, world: int = 1, pin: bool = False
     ) -> None:
         self.dataset, self.batch, self.pin = dataset, batch, pin
-        self._plan = Plan(dataset, batch, rank, world)
-        self.workers = workers = min(workers, os.cpu_count() or 1, -(-len(self) // self._plan.group))
+        self._plan = Plan(dataset, batch, rank, world, group=max(BLOCK // batch, 1))
+        workers = min(workers, _processors(), -(-len(self) // self._plan.group))
+        self.workers, self._plan.group, self._ahead = self._fitting(workers)
         self._loader: DataLoader[Any] | None = None
-        if workers:
-            self._start(workers)
+        if self.workers:
+            self._start(self.workers)
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -140,12 +139,35 @@ class Loader:
         """
         self._loader = None
 
+    def _fitting(self, workers: int) -> tuple[int, int, int]:
+        """Workers, batches per task and tasks per worker for which there is memory; the batches are the same for all.
+
+        Slots, and images at hand, may each take a share of what is free, divided among the ranks of this machine.
+        """
+        group, ahead = self._plan.group, AHEAD
+        free = free_memory()
+        if not free:  # nobody tells
+            return workers, group, ahead
+        share = int(free * MEMORY_SHARE) // local_ranks()
+        while workers and (ahead * workers + 2) * group * self._batch_bytes() > share:
+            if group > 1:  # images of a block may then be decoded by several workers
+                group -= 1
+            elif ahead > 1:
+                ahead -= 1
+            else:
+                workers -= 1
+        self.dataset.read.room = share // max(workers, 1)
+        return workers, group, ahead
+
+    def _batch_bytes(self) -> int:
+        """Bytes of the largest batch."""
+        side = -(-self.dataset.imgsz // self.dataset.stride) * self.dataset.stride
+        return self.batch * side * side * 3
+
     def _start(self, workers: int) -> None:
         """Set up the worker processes; they begin with the first epoch and stay."""
-        stride = self.dataset.stride
-        side = -(-self.dataset.imgsz // stride) * stride
-        slot_bytes = self._plan.group * self.batch * side * side * 3
-        self._plan.slots = AHEAD * workers + 2  # those waiting, the one being copied out, and one to spare
+        slot_bytes = self._plan.group * self._batch_bytes()
+        self._plan.slots = self._ahead * workers + 2  # those waiting, the one being copied out, and one to spare
         self._memory = SharedBytes(self._plan.slots * slot_bytes)
         self._loader = DataLoader(
             _Work(self.dataset, self._memory, slot_bytes),  # type: ignore[arg-type]  # it only needs __getitem__
@@ -154,7 +176,7 @@ class Loader:
             num_workers=workers,
             collate_fn=_unchanged,
             worker_init_fn=_prepare_worker,
-            prefetch_factor=AHEAD,
+            prefetch_factor=self._ahead,
             persistent_workers=True,
             generator=torch.Generator(),  # leaves the global one alone
         )
@@ -191,6 +213,11 @@ class _Work:
         except PoseError as e:
             return e
         return parcels
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unchanged(parcels: Any) -> Any:

@@ -18,8 +18,6 @@ from yolopose.images import read_image
 
 Image = NDArray[np.uint8]
 
-REDUCED = {8: cv2.IMREAD_REDUCED_COLOR_8, 4: cv2.IMREAD_REDUCED_COLOR_4, 2: cv2.IMREAD_REDUCED_COLOR_2}
-
 
 def working_size(hw: tuple[int, int], imgsz: int, compat: bool = False) -> tuple[int, int]:
     """(H, W) at which training keeps an image: its long side is at most `imgsz`; in compat mode exactly that."""
@@ -36,26 +34,12 @@ def read_working(path: Path, hw: tuple[int, int], imgsz: int, compat: bool = Fal
     but never below the working size; compat mode decodes every pixel. Raises PoseError for a file that cannot be
     read.
     """
-    image = None if compat else _reduced(path, max(hw) // imgsz)
-    if image is None:
-        image = read_image(path)
-    h, w = working_size((image.shape[0], image.shape[1]), imgsz, compat)
+    times = 1 if compat else max(hw) // imgsz
+    image = read_image(path, reduce=next((divisor for divisor in (8, 4, 2) if divisor <= times), 1))
+    h, w = working_size(hw, imgsz, compat)
     if image.shape[:2] != (h, w):
         image = np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
     return image
-
-
-def _reduced(path: Path, times: int) -> Image | None:
-    """A whole JPEG decoded at the smallest size that is at least 1/`times`; None where that is not to be had."""
-    flag = next((flag for divisor, flag in REDUCED.items() if divisor <= times), None)
-    if flag is None or path.suffix.lower() not in (".jpg", ".jpeg"):
-        return None
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError:
-        return None
-    whole = data[:2].tobytes() == b"\xff\xd8" and data[-2:].tobytes() == b"\xff\xd9"
-    return cv2.imdecode(data, flag) if whole else None
 
 
 def prefetch(items: Iterable[Item], threads: int = 8) -> Iterator[tuple[Item, Image]]:

@@ -2,8 +2,8 @@
 
 A bad row is set aside with its line and reason; the other rows stay. The rules:
 
-- A row needs 5 + K·D finite numbers and a class that `names` knows; otherwise it is bad (a polygon of a segmentation
-  data set, for one, has another length).
+- A row needs 5 + K·D finite numbers of at most `LARGEST` and a class that `names` knows; otherwise it is bad (a polygon
+  of a segmentation data set, for one, has another length).
 - A box needs a positive width and height, and all four numbers within 0..1 (`ROUNDING` is forgiven). A box that
   reaches over the image's edge is cut at the edge.
 - A keypoint with v ≤ 0 is unlabelled and may stand anywhere. A labelled one outside the image becomes unlabelled;
@@ -18,14 +18,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.errors import shown
+from yolopose.files import open_regular
 from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
+from yolopose.limits import MAX_BAD_ROWS, MAX_LABEL_BYTES
 
+LARGEST = 1e6  # no coordinate is as far out, in normalised units or pixels; beyond 1e38 float32 overflows
 ROUNDING = 1e-3  # a box may miss the image's edge by as much: writers round to as few as three decimals
 
 
@@ -53,13 +58,15 @@ class Labels:
 class BadRow:
     """What is wrong in a label file or image: `line` counts from 1, 0 is the whole file.
 
-    `kept` is True where the row stays and only some of its keypoints became unlabelled.
+    `kept` is True where the row stays and only some of its keypoints became unlabelled. `passing` is True where the
+    file's bytes could not be had, which may be well the next time.
     """
 
     file: str
     line: int
     reason: str
     kept: bool = False
+    passing: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}" if self.line else f"{self.file}: {self.reason}"
@@ -76,10 +83,12 @@ def parse_rows(
     """The good rows of a label file, the bad ones, and the number of duplicates left out; no file means no rows."""
     k, d = kpt_shape
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = _text(file)
     except (FileNotFoundError, NotADirectoryError):
         return no_labels(k), [], 0
-    except (OSError, UnicodeDecodeError) as e:
+    except OSError as e:
+        return no_labels(k), [BadRow(str(file), 0, f"cannot be read: {e.strerror or e}", passing=True)], 0
+    except ValueError as e:
         return no_labels(k), [BadRow(str(file), 0, f"not readable as text: {e}")], 0
     columns = 5 + k * d
     table, lines, bad = _numbers(text, columns)
@@ -94,12 +103,23 @@ def parse_rows(
     else:
         duplicates = 0
     labels, strayed = _labels(table, k, d, compat)
-    rows = [BadRow(str(file), line, reason) for line, reason in sorted(bad)]
+    rows = [BadRow(str(file), line, reason) for line, reason in sorted(bad)[:MAX_BAD_ROWS]]
+    if len(bad) > MAX_BAD_ROWS:
+        rows.append(BadRow(str(file), 0, f"{len(bad) - MAX_BAD_ROWS} more bad rows"))
     rows += [
         BadRow(str(file), lines[row], f"keypoint {point} lies outside the image: now unlabelled", kept=True)
-        for row, point in strayed
+        for row, point in islice(strayed, MAX_BAD_ROWS)
     ]
     return labels, rows, duplicates
+
+
+def _text(file: Path) -> str:
+    """The text of a label file. Raises OSError, or ValueError when it is none."""
+    with open_regular(file) as opened:
+        data = opened.read(MAX_LABEL_BYTES + 1)
+    if len(data) > MAX_LABEL_BYTES:
+        raise ValueError(f"more than {MAX_LABEL_BYTES >> 20} MB")
+    return data.decode("utf-8-sig")
 
 
 def _numbers(text: str, columns: int) -> tuple[NDArray[np.float64], list[int], list[tuple[int, str]]]:
@@ -116,18 +136,28 @@ def _numbers(text: str, columns: int) -> tuple[NDArray[np.float64], list[int], l
             polygon = "; a segmentation polygon?" if len(parts) > 6 and len(parts) % 2 else ""
             bad.append((number, f"{len(parts)} columns, expected {columns}{polygon}"))
     try:
-        return np.array(tokens, np.float64).reshape(-1, columns), lines, bad
+        if text.isascii() and "_" not in text:  # Python reads 1_0 and digits of other scripts as numbers, others do not
+            return np.array(tokens, np.float64).reshape(-1, columns), lines, bad
     except ValueError:
         pass
     good: list[list[float]] = []
     kept: list[int] = []
     for number, parts in zip(lines, tokens, strict=True):
-        try:
+        wrong = next((part for part in parts if not _is_number(part)), None)
+        if wrong is None:
             good.append([float(part) for part in parts])
             kept.append(number)
-        except ValueError as e:
-            bad.append((number, f"not a number: {str(e).rpartition(': ')[2]}"))
+        else:
+            bad.append((number, f"not a number: {shown(wrong)}"))
     return np.array(good, np.float64).reshape(-1, columns), kept, bad
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and "_" not in text
 
 
 def _faults(table: NDArray[np.float64], classes: int, d: int, compat: bool) -> dict[int, str]:
@@ -137,6 +167,7 @@ def _faults(table: NDArray[np.float64], classes: int, d: int, compat: bool) -> d
     with np.errstate(invalid="ignore"):
         checks = [
             (~np.isfinite(table).all(1), "a value is not finite"),
+            ((np.abs(table) > LARGEST).any(1), f"a value is beyond ±{LARGEST:g}"),
             ((cls < 0) | (cls >= classes) | (cls % 1 != 0), f"class is not one of 0..{classes - 1}"),
         ]
         if compat:

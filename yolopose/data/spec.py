@@ -97,13 +97,13 @@ def _obtain(spec: DataSpec, values: Mapping[str, Any], data_dir: str | Path | No
         fetch(spec.path, spec.downloads, [Path(data_dir)] if data_dir is not None else within)
     elif values.get("download"):
         raise PoseError(
-            f"{spec.path} does not exist, and download: holds code, which is never run; "
+            f"{one_line(spec.path)} does not exist, and download: holds code, which is never run; "
             "list addresses of .zip files there, or fetch the data by hand"
         )
     elif packaged:
-        raise PoseError(f"{spec.path} does not exist; the first lines of {spec.yaml} say how to make it")
+        raise PoseError(f"{one_line(spec.path)} does not exist; the first lines of {spec.yaml} say how to make it")
     else:
-        raise PoseError(f"path {spec.path} does not exist (it is relative to the YAML file)")
+        raise PoseError(f"path {one_line(spec.path)} does not exist (it is relative to the YAML file)")
 
 
 def _find(file: Path) -> Path:

@@ -21,8 +21,8 @@ from yolopose.train.run import Run
 COUNTERS = ("epochs", "iteration", "waiting", "elapsed", "best_fitness", "best_epoch", "stop")
 # What may change when a run is resumed. All else decides the weights, or where the run is, and stays as it was.
 CHANGEABLE = frozenset(
-    ("cache", "data", "device", "epochs", "loggers", "patience", "plots", "save_period", "time", "val", "verbose",
-     "workers")
+    ("cache", "cache_dir", "data", "data_dir", "device", "epochs", "loggers", "patience", "plots", "save_period",
+     "time", "val", "verbose", "workers")
 )  # fmt: skip
 FINDING = frozenset({"model", "resume", "project", "name", "exist_ok"})  # how the run to resume is named
 
