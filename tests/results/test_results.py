@@ -2,9 +2,12 @@ import csv
 import io
 import json
 import pickle
+import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -133,6 +136,29 @@ def test_json_csv_and_table_tell_the_summary():
     pytest.importorskip("pandas")
     assert r.to_df().to_dict("records") == r.summary()
     assert list(r.new().to_df().columns) == r.new().to_csv().strip().split(",")
+
+
+def test_xml_and_sqlite_tell_the_summary(tmp_path, monkeypatch):
+    pytest.importorskip("pandas")
+    r = make_results(2, 5, names={0: "a<\x1b>", 1: "b"})
+    rows = ElementTree.fromstring(r.to_xml(decimals=2)).findall("row")
+    assert [row.findtext("name") for row in rows] == [r"a<\x1b>", "b"]
+    assert rows[1].findtext("box") == str(r.summary(decimals=2)[1]["box"])
+    assert len(ElementTree.fromstring(r.new().to_xml())) == 0
+    monkeypatch.chdir(tmp_path)
+    r.new().to_sql()
+    r.to_sql(decimals=3)
+    r.to_sql("faces'; drop table results", db_path=tmp_path / "results.db")
+    with closing(sqlite3.connect("results.db")) as database:
+        found = database.execute("select name, class, confidence, box, keypoints from results").fetchall()
+    assert [(*row[:3], *map(json.loads, row[3:])) for row in found] == [
+        tuple(row.values()) for row in r.summary(decimals=3)
+    ]
+    with pytest.raises(PoseError, match=r"'results': .*track_id"):
+        make_results(1, 5, tracked=True).to_sql()
+    (tmp_path / "no.db").write_text("no database" * 100)
+    with pytest.raises(PoseError, match="not a database"):
+        r.to_sql(db_path=tmp_path / "no.db")
 
 
 def test_to_df_without_pandas_names_the_remedy(monkeypatch):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +16,12 @@ from yolopose.errors import PoseError
 from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
 from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.pictures import aligned, as_pil, picture_path, reopen, show_picture, write_picture
-from yolopose.results.serialise import columns, crops, csv_text, label_lines, summary_rows, write_numbered
-
-if TYPE_CHECKING:
-    import pandas as pd
+from yolopose.results.serialise import Exports, crops, label_lines, summary_rows, write_numbered
 
 Image = NDArray[np.uint8]
 
 
-class Results:
+class Results(Exports):
     """The instances found in one image (H, W, 3) BGR: `boxes` (N, 6 or 7) and `keypoints` (N, K, D), empty when N is 0.
 
     Coordinates are pixels of the original image. `orig_img` is None when the image was not kept; pictures and crops
@@ -142,25 +138,6 @@ class Results:
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """One dict of JSON types per instance: name, class, confidence, box, track_id when tracked, keypoints."""
         return summary_rows(self.boxes, self.keypoints, self.names, normalize=normalize, decimals=decimals)
-
-    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """`summary` as indented JSON."""
-        return json.dumps(self.summary(normalize, decimals), indent=2)
-
-    tojson = to_json
-
-    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """`summary` as CSV with a header; box and keypoints are Python literals in their cells."""
-        return csv_text(self.summary(normalize, decimals))
-
-    def to_df(self, normalize: bool = False, decimals: int = 5) -> pd.DataFrame:
-        """`summary` as a pandas table; PoseError when pandas is not installed."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise PoseError("to_df needs pandas: pip install pandas (to_csv and to_json work without it)") from None
-        rows = self.summary(normalize, decimals)
-        return pd.DataFrame(rows, columns=columns(rows))
 
     def save_txt(self, txt_file: str | Path, save_conf: bool = False) -> str:
         """Write one label row per instance, `cls cx cy w h [px py [v]]… [conf] [id]`, normalised; return the path.

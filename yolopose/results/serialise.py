@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import sqlite3
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.errors import PoseError, one_line, printable, shown
 from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.host import Array
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+SQL_TYPES = {"class": "INTEGER", "confidence": "REAL", "track_id": "INTEGER"}
 COLUMNS = ("name", "class", "confidence", "box", "track_id", "keypoints")
 
 
@@ -49,19 +57,70 @@ def rounded(values: Array, decimals: int) -> list[float]:
     return [round(value, decimals) for value in values.tolist()]
 
 
+class Exports:
+    """`summary` in other forms; what needs pandas says so when it is not installed."""
+
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
+        """One dict of JSON types per instance."""
+        raise NotImplementedError
+
+    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`summary` as indented JSON."""
+        return json.dumps(self.summary(normalize, decimals), indent=2)
+
+    tojson = to_json
+
+    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`summary` as CSV with a header; box and keypoints are Python literals in their cells."""
+        rows = self.summary(normalize, decimals)
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns(rows), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue()
+
+    def to_df(self, normalize: bool = False, decimals: int = 5) -> pd.DataFrame:
+        """`summary` as a pandas table; PoseError when pandas is not installed."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise PoseError("this needs pandas: pip install pandas (to_csv and to_json work without it)") from None
+        rows = self.summary(normalize, decimals)
+        return pd.DataFrame(rows, columns=columns(rows))
+
+    def to_xml(self, normalize: bool = False, decimals: int = 5) -> str:
+        """`to_df` as XML, a `row` per instance; box and keypoints are Python literals in their elements."""
+        table = self.to_df(normalize, decimals)
+        return str(table.assign(name=table["name"].map(printable)).to_xml(index=False, parser="etree"))
+
+    def to_sql(
+        self,
+        table_name: str = "results",
+        normalize: bool = False,
+        decimals: int = 5,
+        db_path: str | Path = "results.db",
+    ) -> None:
+        """Append `to_df` to a table of an SQLite file, made when missing; box and keypoints are JSON in their cells.
+
+        Raises:
+            PoseError: pandas is not installed, the file is no database, or the table has other columns.
+        """
+        table = self.to_df(normalize, decimals)
+        table = table.assign(**{name: table[name].map(json.dumps) for name in ("box", "keypoints") if name in table})
+        try:
+            with closing(sqlite3.connect(db_path)) as database:
+                kinds = {name: SQL_TYPES.get(name, "TEXT") for name in table}  # pandas cannot tell those of no rows
+                table.to_sql(table_name, database, if_exists="append", index=False, dtype=kinds)
+        except (sqlite3.Error, OSError, ValueError) as error:
+            raise PoseError(
+                f"{db_path}: cannot write table {shown(table_name)}: {one_line(error.__cause__ or error)}"
+            ) from None
+
+
 def columns(summary: list[dict[str, Any]]) -> list[str]:
     """The keys of the rows of `summary_rows`, in order; of no rows, those that any instance has."""
     keys = {key for row in summary for key in row} or set(COLUMNS) - {"track_id"}
     return [key for key in COLUMNS if key in keys]
-
-
-def csv_text(summary: list[dict[str, Any]]) -> str:
-    """The rows of `summary_rows` as CSV with a header; boxes and keypoints are Python literals in their cells."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns(summary), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(summary)
-    return text.getvalue()
 
 
 def label_lines(boxes: Boxes, keypoints: Keypoints, *, save_conf: bool) -> list[str]:
