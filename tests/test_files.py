@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.files import beside, intended, read_yaml, write_text
+from yolopose.files import beside, read_yaml, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -15,9 +15,35 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     with beside(target) as part:
         part.write_text("half")
         assert (part.parent, part.suffix) == (target.parent, target.suffix)
-        assert (intended(part), intended(target)) == (target, target)
         assert not target.exists()
     assert [f.name for f in target.parent.iterdir()] == ["page.html"]
+
+
+def test_an_older_folder_comes_back_when_it_cannot_be_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old.txt").write_text("older")
+    rename = os.rename
+
+    def fail(source: Path, to: Path) -> None:
+        if to == target and (source / "new.txt").exists():
+            raise PermissionError(13, "Permission denied")
+        rename(source, to)
+
+    def replace() -> None:
+        with beside(target) as part:
+            part.mkdir()
+            (part / "new.txt").write_text("newer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", fail)
+        with pytest.raises(PermissionError):
+            replace()
+    assert [f.relative_to(tmp_path).as_posix() for f in tmp_path.rglob("*.txt")] == ["model/old.txt"]
+    assert [f.name for f in tmp_path.iterdir()] == ["model"]
+    replace()
+    assert [f.relative_to(tmp_path).as_posix() for f in tmp_path.rglob("*.txt")] == ["model/new.txt"]
+    assert [f.name for f in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_failure_leaves_the_older_file(tmp_path: Path) -> None:

@@ -28,9 +28,10 @@ def beside(path: Path) -> Iterator[Path]:
     about = Path(f"{part}.yaml")
     try:
         yield part
-        if path.is_dir() and part.is_dir():  # no system call puts one folder in the place of another
-            shutil.rmtree(path)
-        os.replace(part, path)
+        if path.is_dir() and part.is_dir():
+            _swap(part, path)
+        else:
+            os.replace(part, path)
         if about.is_file():
             os.replace(about, f"{path}.yaml")
     finally:
@@ -40,9 +41,16 @@ def beside(path: Path) -> Iterator[Path]:
         about.unlink(missing_ok=True)
 
 
-def intended(part: Path) -> Path:
-    """What a name given by `beside` stands for; another name as it is."""
-    return part.with_name(part.name.removeprefix(_mark()))
+def _swap(part: Path, path: Path) -> None:
+    """Put a folder in the place of an older one, which comes back when that fails; no system call does it at once."""
+    old = path.with_name(f"{_mark()}old-{path.name}")
+    os.rename(path, old)
+    try:
+        os.rename(part, path)
+    except OSError:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old)
 
 
 def _mark() -> str:

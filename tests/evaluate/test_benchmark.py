@@ -26,23 +26,29 @@ def model(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def two_formats(monkeypatch: Any) -> None:
-    """PyTorch, which runs, and a format whose export fails."""
+def three_formats(monkeypatch: Any) -> None:
+    """PyTorch, which runs, and formats whose exports fail: in our words, and in a toolchain's own."""
 
     def fail(*_: Any) -> None:
         raise PoseError("the converter is broken")
 
+    def die(*_: Any) -> None:
+        raise RuntimeError("an assertion\nof theirs")
+
     pytorch, onnx = (next(row for row in FORMATS if row.argument == name) for name in ("pytorch", "onnx"))
-    rows = (pytorch, replace(onnx, export=fail, title="Broken"))
+    rows = (
+        replace(onnx, export=die, title="Dead", argument="dead"), pytorch, replace(onnx, export=fail, title="Broken")
+    )  # fmt: skip
     monkeypatch.setattr(module, "FORMATS", rows)
     monkeypatch.setattr("yolopose.formats.table.FORMATS", rows)
 
 
-@pytest.mark.usefixtures("two_formats")
+@pytest.mark.usefixtures("three_formats")
 def test_what_runs_is_measured_and_what_fails_is_named(model: str, tmp_path: Path, caplog: Any) -> None:
     with caplog.at_level("INFO", "yolopose"):
         rows = benchmark(BenchmarkConfig(model=model, imgsz=64, project=str(tmp_path / "runs")))
-    good, bad = rows
+    dead, good, bad = rows
+    assert dead.failure == "RuntimeError: an assertion of theirs"
     assert (good.verified, good.difference_px, good.failure, good.precision) == ("yes", 0.0, "", "float32")
     assert good.latency_ms > 0
     assert good.fps == pytest.approx(1000 / good.latency_ms, rel=0.1)
@@ -52,7 +58,7 @@ def test_what_runs_is_measured_and_what_fails_is_named(model: str, tmp_path: Pat
     assert "failed: the converter is broken" in caplog.text
     folder = tmp_path / "runs" / "benchmark"
     read = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
-    assert [row["format"] for row in read] == ["PyTorch", "Broken"]
+    assert [row["format"] for row in read] == ["Dead", "PyTorch", "Broken"]
     assert (folder / "formats.png").stat().st_size > 1000
 
 

@@ -132,7 +132,7 @@ def test_a_damaged_export_leaves_nothing_and_keeps_the_older_file(tmp_path: Path
     network, other = make_network(), make_network(seed=1)
     config = ExportConfig(imgsz=64, opset=17, out=str(target))
 
-    def check(_: Any, made: Path, name: Path) -> None:
+    def check(_: Any, made: Path, name: Path, device: str | None) -> None:
         check_export(other, made, name)  # as if the file were wrong
 
     with pytest.raises(PoseError, match="differs from the model it was made from"):

@@ -189,6 +189,29 @@ def test_a_gpu_that_is_not_there(static: Path, monkeypatch: pytest.MonkeyPatch) 
     assert open_backend(static).device == "cpu"
 
 
+@pytest.mark.parametrize("device", ["banana", "0,1", "cuda:x", "mps"])
+def test_what_is_no_device(static: Path, device: str) -> None:
+    with pytest.raises(UsageError, match=f"device={device}: ONNX Runtime runs on one device") as error:
+        open_backend(static, device=device)
+    assert "\n" not in str(error.value)
+
+
+def test_a_gpu_that_onnx_runtime_cannot_load(
+    static: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says that it has CUDA, and takes the CPU all the same, as where CUDA's libraries are not found."""
+    import onnxruntime as ort
+
+    whole = ort.InferenceSession
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
+    monkeypatch.setattr(ort, "InferenceSession", lambda *a, **_: whole(*a, providers=["CPUExecutionProvider"]))
+    with pytest.raises(PoseError, match=r"device=0: this ONNX Runtime cannot load CUDA .*device=cpu runs on the CPU"):
+        open_backend(static, device="0")
+    assert not caplog.records
+    assert open_backend(static).device == "cpu"
+    assert "cannot load CUDA" in caplog.text
+
+
 def test_options_a_file_cannot_follow_are_told(static: Path, caplog: pytest.LogCaptureFixture) -> None:
     open_backend(static, half=True)
     assert "float32" in caplog.text

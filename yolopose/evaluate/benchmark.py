@@ -14,7 +14,7 @@ import numpy as np
 from yolopose.config import BenchmarkConfig, ExportConfig, PredictConfig, ValConfig
 from yolopose.console import log
 from yolopose.data.labels import Scan, load_data, scan
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, one_line
 from yolopose.evaluate.validate import validate
 from yolopose.evaluate.verify import compare, fault
 from yolopose.files import write_text
@@ -104,9 +104,9 @@ def _measure(row: Format, reference: Backend, data: Scan | None, config: Benchma
             found |= {"box_map": round(metrics.box.map, 4), "pose_map": round(metrics.pose.map, 4)}
         milliseconds = latency(backend, config)
         found |= {"latency_ms": round(milliseconds, 2), "fps": round(1000 / milliseconds, 1)}
-    except PoseError as e:
-        found["failure"] = str(e)
-        log.warning(f"{row.title}: {e}")
+    except Exception as e:  # toolchains raise what they like, and the other formats are still to be measured
+        found["failure"] = one_line(e) if isinstance(e, PoseError) else f"{type(e).__name__}: {one_line(e)}"
+        log.warning(f"{row.title}: {found['failure']}")
     return Row(row.title, row.argument, **found)  # type: ignore[arg-type]
 
 

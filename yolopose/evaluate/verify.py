@@ -186,15 +186,17 @@ def fault(result: Comparison, precision: str, tolerance: float) -> str | None:
     return f"{result.worst:.2g} px off at worst, {allowed:g} allowed" if result.worst > allowed else None
 
 
-def check_export(network: PoseNet, made: Path, target: Path) -> None:
+def check_export(network: PoseNet, made: Path, target: Path, device: str | None = None) -> None:
     """Open the file `made`, which is about to be called `target`, compare it and write the report beside it.
+
+    It runs on `device`; an engine was built for that one.
 
     Raises:
         PoseError: the difference from `network` is larger than the format's tolerance.
     """
     reference = TorchBackend(network, OpenOptions(device="cpu"))
     row = format_of(made)
-    other = open_backend(made)
+    other = open_backend(made, device=device)
     result = compare(reference, other, [letterboxed(path, other.info) for path in sample_photographs()])
     wrong = fault(result, other.precision, row.tolerance)
     if wrong:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import re
-import shutil
 import sys
 import tempfile
 import threading
@@ -25,8 +24,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError
-from yolopose.files import intended
+from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -38,6 +36,7 @@ from yolopose.formats.base import (
     to_nhwc,
 )
 from yolopose.formats.calibration import calibration_images
+from yolopose.formats.checks import tool
 from yolopose.formats.describe import describe
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Raw, decode_cells, logit_threshold
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
 COMPILED, WHOLE = "_edgetpu.tflite", "_full_integer.tflite"
+COMPILER = "edgetpu_compiler"
 SOURCE = "uncompiled.tflite"  # an entry of the archive behind a compiled file
 CUSTOM = b"edgetpu-custom-op"  # the operator that stands for everything compiled
 DRIVERS = {"linux": "libedgetpu.so.1", "darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
@@ -216,37 +216,38 @@ def _uncompiled(path: Path, options: OpenOptions) -> Any:
         return open_interpreter(inner, options)
 
 
-def export_edgetpu(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
-    """Write `network` to `target`, compiled for the Edge TPU.
+def check_edgetpu(config: ExportConfig) -> None:
+    """Raise PoseError where the file is to be compiled and Google's compiler is not on this machine."""
+    if not str(config.out or "").endswith(WHOLE) and tool(COMPILER) is None:
+        raise PoseError(
+            f"format=edgetpu: {COMPILER} is not on this machine (https://coral.ai/docs/edgetpu/compiler); "
+            f"out=NAME{WHOLE} writes the 8-bit file that it takes, which also runs on CPUs"
+        )
 
-    In a zip archive behind it are its metadata and the 8-bit model it was compiled from, for machines without the chip.
+
+def export_edgetpu(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+    """Write `network` to `target`, compiled for the Edge TPU, or not compiled where that name ends in `WHOLE`.
+
+    In a zip archive behind a compiled file are its metadata and the 8-bit model it was compiled from, for machines
+    without the chip.
 
     Raises:
-        PoseError: Google's compiler is not on this machine, or failed; the 8-bit file it takes is left where it says.
+        PoseError: Google's compiler failed.
     """
     info = replace(info, extra=info.extra | {"precision": "int8"})
     model = full_integer(network, config, info)
-    compiler = shutil.which("edgetpu_compiler")
-    try:
-        if compiler is None:
-            raise PoseError("edgetpu_compiler is not on this machine (https://coral.ai/docs/edgetpu/compiler)")
-        target.write_bytes(_compiled(compiler, model))
-        write_metadata(target, info)
+    whole = target.name.endswith(WHOLE)
+    target.write_bytes(model if whole else _compiled(model))
+    write_metadata(target, info)
+    if not whole:
         with zipfile.ZipFile(target, "a") as archive:
             archive.writestr(SOURCE, model)
-    except PoseError as e:
-        name = intended(target)
-        kept = name.with_name(name.name.removesuffix(COMPILED) + WHOLE)
-        kept.write_bytes(model)
-        write_metadata(kept, info)
-        raise PoseError(
-            f"format=edgetpu: {e}; the 8-bit file it takes is {kept}, which runs on CPUs; "
-            f"where the compiler is: edgetpu_compiler -s {kept.name}"
-        ) from None
 
 
-def _compiled(compiler: str, model: bytes) -> bytes:
+def _compiled(model: bytes) -> bytes:
     """What the compiler makes of a file. Raises PoseError with the end of what it says when it fails."""
+    compiler = tool(COMPILER)
+    assert compiler is not None  # `check_edgetpu` has looked
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
@@ -254,7 +255,10 @@ def _compiled(compiler: str, model: bytes) -> bytes:
             said = process.communicate()[0].decode(errors="replace").strip().splitlines()
         made = path.with_name(path.stem + COMPILED)
         if process.returncode != 0 or not made.is_file():
-            raise PoseError(f"edgetpu_compiler failed: {said[-1] if said else 'it said nothing'}")
+            raise PoseError(
+                f"format=edgetpu: {COMPILER} failed: {one_line(said[-1]) if said else 'it said nothing'}; "
+                f"out=NAME{WHOLE} writes the 8-bit file that it takes"
+            )
         return made.read_bytes()
 
 

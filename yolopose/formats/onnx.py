@@ -83,6 +83,7 @@ def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
         session = ort.InferenceSession(str(path), settings, providers=providers)
     except Exception as e:  # ONNX Runtime's own exception types share no base but this one
         raise PoseError(f"{path}: ONNX Runtime cannot load it: {_first_line(e)}") from None
+    _check_fallback(options.device, providers, session.get_providers())
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 3:
         shapes = f"{[i.shape for i in inputs]} → {[o.shape for o in outputs]}"
@@ -96,16 +97,32 @@ def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
 
 def _providers(device: str | None, available: list[str]) -> list[Any]:
     """ONNX Runtime's execution providers for a device as users name it: None, cpu, cuda, cuda:1, 1."""
-    name = str(device or "auto").lower().removeprefix("cuda").removeprefix(":")
+    name = str(device or "auto").strip().lower().removeprefix("cuda").removeprefix(":") or "0"
+    if not name.isdecimal() and name not in ("auto", "none", "cpu", "-1"):
+        raise UsageError(f"device={device}: ONNX Runtime runs on one device: cpu, 0 or another GPU's number, or -1")
     gpu = "CUDAExecutionProvider" in available
     if name == "-1" and not gpu:
         log.info("device=-1: this ONNX Runtime has no CUDA; running on the CPU")
-    if name == "cpu" or (name in ("auto", "-1") and not gpu):
+    if name == "cpu" or (name in ("auto", "none", "-1") and not gpu):
         return ["CPUExecutionProvider"]
     if not gpu:
         raise PoseError(f"device={device}: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or device=cpu")
     index = int(name) if name.isdecimal() else 0
     return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+
+
+def _check_fallback(device: str | None, wanted: list[Any], given: list[str]) -> None:
+    """ONNX Runtime takes the CPU where the libraries of CUDA are not found: is a GPU wanted?
+
+    Raises:
+        PoseError: a GPU was asked for; where it was only taken as the default, a warning says so.
+    """
+    if len(wanted) == 1 or given[0] == "CUDAExecutionProvider":
+        return
+    told = "this ONNX Runtime cannot load CUDA (is the CUDA and cuDNN that it was built for installed?)"
+    if str(device or "auto").lower() not in ("auto", "none", "-1"):
+        raise PoseError(f"device={device}: {told}; device=cpu runs on the CPU")
+    log.warning(f"{told}; running on the CPU")
 
 
 def _first_line(error: Exception) -> str:

@@ -65,7 +65,8 @@ class Session:
             request = self._idle.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
-        request.set_input_tensor(ov.Tensor(np.ascontiguousarray(images), shared_memory=True))
+        images = np.ascontiguousarray(images)  # held by this name as long as OpenVINO reads its memory
+        request.set_input_tensor(ov.Tensor(images, shared_memory=True))
         request.infer(share_outputs=True)
         yield [request.get_output_tensor(i).data for i in range(len(self._compiled.outputs))]
         self._idle.append(request)
@@ -224,7 +225,7 @@ def _cut(model: Any) -> Any:
     model = model.clone()
     head = _head(model)
     levels = range(len(head) // 9)
-    outputs = [_bias(head[f"head.class.{i}.2"]).output(0) for i in levels]
+    outputs = [_end(head[f"head.class.{i}.2"]).output(0) for i in levels]
     outputs += [_input(head[f"head.box.{i}.0"]) for i in levels]
     return ov.Model(outputs, model.get_parameters(), "cut")
 
@@ -242,9 +243,10 @@ def _input(conv: Any) -> Any:
     return node.input_value(0) if node.get_type_name() == "FakeQuantize" else value
 
 
-def _bias(conv: Any) -> Any:
-    """The addition after a convolution."""
-    return next(iter(conv.output(0).get_target_inputs())).get_node()
+def _end(conv: Any) -> Any:
+    """The addition of a convolution's bias; the convolution itself where the bias was zero, and left out."""
+    user = next(iter(conv.output(0).get_target_inputs())).get_node()
+    return user if user.get_type_name() == "Add" else conv
 
 
 def _sparse_head(model: Any, info: ModelInfo) -> SparseHead | None:
@@ -262,7 +264,9 @@ def _sparse_head(model: Any, info: ModelInfo) -> SparseHead | None:
 
 def _layer(conv: Any) -> Layer:
     """A convolution's weight and bias."""
-    return layer(_constant(conv.input_value(1)), _constant(_bias(conv).input_value(1)))
+    weight, end = _constant(conv.input_value(1)), _end(conv)
+    has_bias = end.get_type_name() == "Add"
+    return layer(weight, _constant(end.input_value(1)) if has_bias else np.zeros(len(weight), np.float32))
 
 
 def _constant(value: Any) -> Float:
@@ -289,7 +293,7 @@ def export_openvino(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
             import nncf  # noqa: F401  (its absence is told before work begins)
     model = _convert(network, config, info)
     if config.int8:
-        last = [_bias(op) for name, op in _head(model).items() if name.endswith(".2")]
+        last = [_end(op) for name, op in _head(model).items() if name.endswith(".2")]
         model = quantised_openvino(model, batches(calibration_images(info, config.data), info.batch), last)
     target.mkdir(parents=True)
     ov.save_model(model, target / XML, compress_to_fp16=config.half)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,19 +11,21 @@ from typing import TYPE_CHECKING
 from yolopose import __version__
 from yolopose.config import ExportConfig, arguments
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, did_you_mean, shown
+from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.files import beside
 from yolopose.formats.base import Backend, OpenOptions
+from yolopose.formats.checks import check_calibration, check_packages, check_place
 from yolopose.formats.coreml import export_coreml, open_coreml
-from yolopose.formats.edgetpu import WHOLE, export_edgetpu, open_edgetpu
+from yolopose.formats.describe import METADATA
+from yolopose.formats.edgetpu import WHOLE, check_edgetpu, export_edgetpu, open_edgetpu
 from yolopose.formats.ncnn import export_ncnn, open_ncnn
 from yolopose.formats.onnx import export_onnx, open_onnx
 from yolopose.formats.openvino import export_openvino, open_openvino
 from yolopose.formats.paddle import export_paddle, open_paddle
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
 from yolopose.formats.tensorflow import export_graphdef, export_saved_model, open_graphdef, open_saved_model
-from yolopose.formats.tensorrt import export_tensorrt, open_tensorrt
-from yolopose.formats.tfjs import export_tfjs, open_tfjs
+from yolopose.formats.tensorrt import check_tensorrt, export_tensorrt, open_tensorrt
+from yolopose.formats.tfjs import check_tfjs, export_tfjs, open_tfjs
 from yolopose.formats.tflite import export_tflite, open_tflite
 from yolopose.formats.torchscript import export_torchscript, open_torchscript
 from yolopose.metadata import SUPPRESSED, ModelInfo
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
 Export = Callable[["PoseNet", ExportConfig, ModelInfo, Path], None]
-Check = Callable[["PoseNet", Path, Path], None]
+Check = Callable[["PoseNet", Path, Path, str | None], None]
 Open = Callable[[Path, OpenOptions], Backend]
 
 COMMON = frozenset(
@@ -48,6 +51,9 @@ class Format:
     `runtime` and `exporter` are what pip installs to run and to make a file, `options` the export arguments beyond
     `COMMON` that the format takes, `tolerance` the largest difference in pixels from float32 torch, on equal input
     tensors, that a float32 export may show.
+
+    The rest is what an export checks before it works: `packages` are modules it imports, as for `check_packages`,
+    `files` the names in the folder that it writes, and `check` looks for anything else that it needs.
     """
 
     title: str
@@ -59,9 +65,14 @@ class Format:
     exporter: str
     options: frozenset[str]
     tolerance: float
-    also: str = ""  # another suffix, of files that are opened in the same way
+    packages: str = ""
+    files: tuple[str, ...] = ()
+    check: Callable[[ExportConfig], None] | None = None
+    also: str = ""  # another suffix, of files that are opened, and may be made, in the same way
 
 
+ONNX = "onnx onnxscript simplify:onnxslim"
+KERAS = "tensorflow keras onnx onnxscript onnxslim"  # by way of ONNX
 FORMATS = (
     Format("PyTorch", "pytorch", ".pt", open_pytorch, "yolopose[train]", None, "", frozenset(), 0.0),
     Format(
@@ -71,46 +82,54 @@ FORMATS = (
     Format(
         "ONNX", "onnx", ".onnx", open_onnx, "onnxruntime", export_onnx, "yolopose[train]",
         frozenset({"batch", "dynamic", "half", "int8", "nms", "opset", "simplify"}), 1e-2,
+        packages=f"{ONNX} int8:onnxruntime verify:onnxruntime",
     ),
     Format(
         "OpenVINO", "openvino", "_openvino_model", open_openvino, "openvino", export_openvino,
         "yolopose[train,openvino]", frozenset({"batch", "dynamic", "half", "int8", "nms"}), 1e-2,
+        packages="openvino int8:nncf", files=("model.xml", "model.bin", METADATA),
     ),
     Format(
         "TensorRT", "engine", ".engine", open_tensorrt, "yolopose[tensorrt]", export_tensorrt,
         "yolopose[train,tensorrt]", frozenset({"batch", "dynamic", "half", "int8", "simplify", "workspace"}), 1e-2,
+        packages=f"{ONNX} int8:onnxruntime tensorrt", check=check_tensorrt,
     ),
     Format(
         "CoreML", "coreml", ".mlpackage", open_coreml, "yolopose[coreml]", export_coreml, "yolopose[train,coreml]",
-        frozenset({"half", "int8", "nms"}), 1e-2,
+        frozenset({"half", "int8", "nms"}), 1e-2, packages="coremltools", files=("Manifest.json", "Data"),
     ),
     Format(
         "TF SavedModel", "saved_model", "_saved_model", open_saved_model, "yolopose[tensorflow]",
-        export_saved_model, "yolopose[train,tensorflow]", frozenset({"int8", "keras", "nms"}), 1e-2,
+        export_saved_model, "yolopose[train,tensorflow]", frozenset({"int8", "keras", "nms"}), 1e-2, packages=KERAS,
+        files=("saved_model.pb", "fingerprint.pb", "variables", "assets", "model.keras", METADATA),
     ),
     Format(
         "TF GraphDef", "pb", ".pb", open_graphdef, "yolopose[tensorflow]",
-        export_graphdef, "yolopose[train,tensorflow]", frozenset(), 1e-2,
+        export_graphdef, "yolopose[train,tensorflow]", frozenset(), 1e-2, packages=KERAS,
     ),
     Format(
         "TF Lite", "tflite", ".tflite", open_tflite, "ai-edge-litert", export_tflite, "yolopose[train,tflite]",
         frozenset({"half", "int8", "nms"}), 1e-2,
+        packages="litert_torch half:ai_edge_quantizer int8:ai_edge_quantizer verify:ai_edge_litert",
     ),
     Format(
         "TF Edge TPU", "edgetpu", "_edgetpu.tflite", open_edgetpu, "ai-edge-litert", export_edgetpu,
-        "yolopose[train,tensorflow]", frozenset(), 1e-2, also=WHOLE,
+        "yolopose[train,tensorflow,tflite]", frozenset(), 1e-2,
+        packages=f"{KERAS} verify:ai_edge_litert", check=check_edgetpu, also=WHOLE,
     ),
     Format(
         "TF.js", "tfjs", "_web_model", open_tfjs, "yolopose", export_tfjs, "yolopose[train,tensorflow]",
-        frozenset({"half", "int8"}), 1e-2,
+        frozenset({"half", "int8"}), 1e-2, packages=KERAS, check=check_tfjs,
+        files=("model.json", "group*-shard*of*.bin", METADATA),
     ),
     Format(
         "PaddlePaddle", "paddle", "_paddle_model", open_paddle, "yolopose[paddle]", export_paddle,
         "yolopose[train,paddle]", frozenset(), 1e-2,
+        packages="paddle", files=("model.json", "model.pdiparams", METADATA),
     ),
     Format(
         "ncnn", "ncnn", "_ncnn_model", open_ncnn, "yolopose[ncnn]", export_ncnn, "yolopose[train,ncnn]",
-        frozenset({"half"}), 5e-2,
+        frozenset({"half"}), 5e-2, packages="pnnx verify:ncnn", files=("model.ncnn.param", "model.ncnn.bin", METADATA),
     ),
 )  # fmt: skip
 
@@ -150,13 +169,17 @@ def open_backend(
         return row.open(Path(path), OpenOptions(device, half, bf16, threads, kpt_shape))
     except ModuleNotFoundError as e:
         raise PoseError(f"{path}: needs {e.name}: pip install '{row.runtime}'") from None
+    except ImportError as e:  # a package that is there, and a library of the system's that it needs is not
+        raise PoseError(f"{path}: the runtime of {row.title} cannot be loaded: {one_line(e)}") from None
+    except OSError as e:
+        raise PoseError(f"{path}: cannot be opened: {one_line(e.strerror or e)}") from None
 
 
 def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | None = None) -> Path:
     """Write a checkpoint or a network in another format and return the new file, beside the model unless `out` is set.
 
     The file appears under its name when it is complete and `check`, which gets the network, the file under its
-    temporary name and the final name, has raised nothing. The network itself stays as it is.
+    temporary name, the final name and the device to run it on, has raised nothing. The network itself stays as it is.
 
     Raises:
         UsageError: an unknown format, or an argument that the format does not take.
@@ -169,19 +192,41 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
     if isinstance(model, (str, Path)) and not needs_torch(model):
         raise UsageError(f"{model}: an export starts from a .pt checkpoint, not from another export")
     require_torch(f"format={row.argument}")
+    target = _target(model, row, config)
+    _check(row, replace(config, verify=check is not None), target)
     network = load_network(Path(model)) if isinstance(model, (str, Path)) else model
     info = _info(network, config)
-    target = _target(model, row, config)
     try:
-        with beside(target) as part:
+        with beside(target) as part, _named(part, target):
             write(network, config, info, part)
             if check is not None:
-                check(network, part, target)
+                check(network, part, target, config.device if row.argument == "engine" else None)
     except ModuleNotFoundError as e:
         raise PoseError(f"format={row.argument}: needs {e.name}: pip install '{row.exporter}'") from None
+    except ImportError as e:
+        raise PoseError(f"format={row.argument}: {row.exporter} cannot be loaded: {one_line(e)}") from None
     except OSError as e:
         raise PoseError(f"{target}: cannot be written: {e.strerror or e}") from None
     return target
+
+
+def _check(row: Format, config: ExportConfig, target: Path) -> None:
+    """Raise PoseError for what would stop an export, before it begins."""
+    if row.check:
+        row.check(config)
+    check_packages(config, row.packages, row.exporter)
+    if config.int8 or row.argument == "edgetpu":
+        check_calibration(config)
+    check_place(target, row.files)
+
+
+@contextmanager
+def _named(part: Path, target: Path) -> Iterator[None]:
+    """Errors of the user's within the block name the file as it will be called, not as it is while unfinished."""
+    try:
+        yield
+    except PoseError as e:
+        raise type(e)(str(e).replace(str(part), str(target)).replace(part.name, target.name)) from None
 
 
 def _row(config: ExportConfig) -> Format:
@@ -228,8 +273,11 @@ def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> P
     """
     if config.out:
         target = Path(config.out)
-        if not target.name.endswith(row.suffix):
-            raise UsageError(f"out={config.out}: format={row.argument} needs a name that ends in {row.suffix}")
+        suffixes = tuple(filter(None, (row.suffix, row.also)))
+        if not target.name.endswith(suffixes):
+            raise UsageError(
+                f"out={config.out}: format={row.argument} needs a name that ends in {' or '.join(suffixes)}"
+            )
         return target
     source = model if isinstance(model, (str, Path)) else config.model or "model.pt"
     path, places = Path(source), Places()

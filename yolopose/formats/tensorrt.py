@@ -71,11 +71,12 @@ class TensorRtBackend(Backend):
         """One run of the engine on a batch it accepts."""
         import torch
 
-        pixels = torch.from_numpy(to_rgb(images)).to(self._device).permute(0, 3, 1, 2)
-        floats = pixels.to(self._tensors.type, memory_format=torch.contiguous_format)
-        floats = floats.div_(255) if pixels.dtype == torch.uint8 else floats
-        with self._lock:
-            output = self._execute(floats).float().cpu().numpy()
+        with torch.cuda.device(self._device):  # TensorRT works on the thread's current one, not on the tensors'
+            pixels = torch.from_numpy(to_rgb(images)).to(self._device).permute(0, 3, 1, 2)
+            floats = pixels.to(self._tensors.type, memory_format=torch.contiguous_format)
+            floats = floats.div_(255) if pixels.dtype == torch.uint8 else floats
+            with self._lock:
+                output = self._execute(floats).float().cpu().numpy()
         return decoded(output, len(self.info.names)) if self._end_to_end else np.asarray(output)
 
     def _execute(self, floats: torch.Tensor) -> torch.Tensor:
@@ -172,6 +173,11 @@ def read_engine(path: Path) -> tuple[dict[str, Any], bytes]:
     except ValueError:
         return {}, data
     return (values, data[4 + length :]) if isinstance(values, dict) else ({}, data)
+
+
+def check_tensorrt(config: ExportConfig) -> None:
+    """Raise PoseError without a GPU, UsageError for one that is not there."""
+    _gpu("format=engine", config.device)
 
 
 def export_tensorrt(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:

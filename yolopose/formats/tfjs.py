@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import tempfile
 import weakref
@@ -21,7 +20,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from yolopose.config import ExportConfig
-from yolopose.errors import PoseError
+from yolopose.download import cache_dir
+from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -32,6 +32,7 @@ from yolopose.formats.base import (
     refuse_other_shape,
     to_nhwc,
 )
+from yolopose.formats.checks import tool
 from yolopose.formats.describe import METADATA, channels_last, describe, load_metadata, save_metadata, stated_precision
 from yolopose.formats.quiet import planted, quiet
 from yolopose.formats.tensorflow import keras_model, write_saved_model
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 MODEL = "model.json"
 RUNNER = Path(__file__).with_name("tfjs_run.cjs")
-INSTALL = "npm install @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0"
+MODULES = ("@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm")
 CONVERTER = "pip install --no-deps tensorflowjs==4.22.0"  # what it asks for beside is old, and not needed here
 STUBS = ("tensorflow_decision_forests", "tensorflow_hub", "tf_keras", "tensorflowjs.converters.jax_conversion")
 KERNELS = "*/ReadVariableOp"  # how the converter names the weights of convolutions, and nothing else
@@ -75,14 +76,11 @@ class Node:
 
     def __init__(self, path: Path, threads: int) -> None:
         """Start it with the model in the folder `path`. Raises PoseError when Node or a module is missing."""
-        node = shutil.which("node")
-        if node is None:
-            raise PoseError(f"{path}: TF.js files run in Node: install Node.js (https://nodejs.org), then {INSTALL}")
-        places = [path.resolve(), Path.cwd(), *filter(None, os.environ.get("NODE_PATH", "").split(os.pathsep))]
+        node, modules = _tools(str(path))
         self._name = str(path)
         self._lock = Lock()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        command = [node, str(RUNNER), str(path.resolve()), str(threads), *map(str, places)]
+        command = [node, str(RUNNER), str(path.resolve()), str(threads), str(modules)]
         self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=self._errors)
         self.stop = weakref.finalize(self, _stop, self._process, self._errors)
         assert self._process.stdin is not None
@@ -96,11 +94,7 @@ class Node:
         hello: dict[str, Any] = json.loads(line) if line else {"error": self._last_words()}
         if "error" in hello:
             self.stop()
-            reason = str(hello["error"]).strip().splitlines()[0]
-            if hello.get("code") == "MODULE_NOT_FOUND":
-                raise PoseError(
-                    f"{self._name}: Node finds no TensorFlow.js beside the model, here or in NODE_PATH: {INSTALL}"
-                )
+            reason = one_line(str(hello["error"]).strip().splitlines()[0])
             raise PoseError(f"{self._name}: TensorFlow.js cannot load it: {reason}")
         return hello
 
@@ -156,8 +150,29 @@ def _stop(process: Popen[bytes], errors: IO[bytes]) -> None:
     errors.close()
 
 
+def _tools(what: str) -> tuple[str, Path]:
+    """Node, and the folder that holds TensorFlow.js: our own, or one of NODE_PATH.
+
+    Modules are programs. Those beside a model belong to whoever made the model, those of the current folder to whoever
+    made that: neither is ever looked at, nor the folders above.
+
+    Raises:
+        PoseError: one of them is not there; the line says how to install it.
+    """
+    own = cache_dir() / "tfjs"
+    install = f"npm install --prefix {own} @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0"
+    node = tool("node")
+    if node is None:
+        raise PoseError(f"{what}: TF.js files run in Node: install Node.js (https://nodejs.org), then {install}")
+    named = [Path(text) for text in os.environ.get("NODE_PATH", "").split(os.pathsep) if text]
+    for folder in (own / "node_modules", *(path for path in named if path.is_absolute())):
+        if all((folder / module).is_dir() for module in MODULES):
+            return node, folder
+    raise PoseError(f"{what}: TensorFlow.js is neither in {own} nor in a folder of NODE_PATH: {install}")
+
+
 def open_tfjs(path: Path, options: OpenOptions) -> TfjsBackend:
-    """Open the folder of a graph model; the Node modules are looked for in it, here, and in NODE_PATH.
+    """Open the folder of a graph model, which holds data only; what runs it lies elsewhere, see `_tools`.
 
     Raises:
         PoseError: a folder that TensorFlow.js cannot load, no pose network, or Node or a module of it is missing.
@@ -181,17 +196,21 @@ def open_tfjs(path: Path, options: OpenOptions) -> TfjsBackend:
     return TfjsBackend(path, node, info, b)
 
 
+def check_tfjs(config: ExportConfig) -> None:
+    """Raise PoseError where the converter, or what runs its file to verify it, is not installed."""
+    if find_spec("tensorflowjs") is None:
+        raise PoseError(f"format=tfjs: needs tensorflowjs: {CONVERTER}")
+    if config.verify:
+        _tools("format=tfjs, to verify what it writes (verify=False does not)")
+
+
 def export_tfjs(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
     """Write `network` to the folder `target`; the weights of convolutions in 16 bit with `half`, in 8 with `int8`.
 
     TensorFlow.js makes float32 of them when it loads the model, and has one scale for all channels of a weight:
     `rescaled` gives them equal ranges.
 
-    Raises:
-        PoseError: tensorflowjs is not installed.
     """
-    if find_spec("tensorflowjs") is None:
-        raise PoseError(f"format=tfjs: needs tensorflowjs: {CONVERTER}")
     model = keras_model(network, config, info, rescaled=config.int8)
     kinds = {"uint8": KERNELS} if config.int8 else {"float16": KERNELS} if config.half else {}
     with tempfile.TemporaryDirectory() as folder:

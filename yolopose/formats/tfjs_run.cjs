@@ -1,8 +1,10 @@
 // Runs a TensorFlow.js graph model in Node for yolopose/formats/tfjs.py, by WebAssembly.
 //
-//   node tfjs_run.cjs MODEL_FOLDER THREADS MODULE_FOLDER...
+//   node tfjs_run.cjs MODEL_FOLDER THREADS MODULES
 //
-// It first writes one line of JSON: {input, output}, the shapes with null where open; or {error, code}.
+// Code comes from the folder MODULES alone, which holds @tensorflow; nothing is looked for beside the model.
+//
+// It first writes one line of JSON: {input, output}, the shapes with null where open; or {error}.
 // Then, again and again, it reads three uint32 B H W and B*H*W*3 float32 from standard input, and writes a uint32 rank,
 // as many sizes, and the float32 of the output; rank 0, a uint32 length and as many bytes of text are an error.
 // All numbers are little-endian. It ends with its standard input.
@@ -11,18 +13,14 @@
 const fs = require("fs");
 const path = require("path");
 
-const [folder, threads, ...places] = process.argv.slice(2);
+const [folder, threads, modules] = process.argv.slice(2);
 console.log = console.info = console.warn = console.debug = console.error; // standard output is for answers
 
-function find(name) {
-  return require.resolve(name, { paths: places });
-}
-
 async function start() {
-  const tf = require(find("@tensorflow/tfjs"));
-  const home = path.dirname(find("@tensorflow/tfjs-backend-wasm"));
-  const wasm = require(find("@tensorflow/tfjs-backend-wasm"));
-  wasm.setWasmPaths(home + path.sep);
+  const tf = require(path.join(modules, "@tensorflow", "tfjs"));
+  const backend = require.resolve(path.join(modules, "@tensorflow", "tfjs-backend-wasm"));
+  const wasm = require(backend);
+  wasm.setWasmPaths(path.dirname(backend) + path.sep);
   if (Number(threads)) wasm.setThreadsCount(Number(threads));
   await tf.setBackend("wasm");
   await tf.ready();
@@ -76,7 +74,7 @@ async function main() {
     ({ tf, model, shapes } = await start());
     process.stdout.write(JSON.stringify(shapes) + "\n");
   } catch (error) {
-    process.stdout.write(JSON.stringify({ error: String(error.message || error), code: error.code }) + "\n");
+    process.stdout.write(JSON.stringify({ error: String(error.message || error) }) + "\n");
     return;
   }
   const input = blocks(process.stdin);

@@ -1,0 +1,54 @@
+"""What can stop an export, asked before it works for minutes: packages, tools, calibration data, the output place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from importlib.util import find_spec
+from pathlib import Path
+
+from yolopose.config import ExportConfig
+from yolopose.errors import PoseError, shown
+
+
+def check_packages(config: ExportConfig, packages: str, extra: str) -> None:
+    """Raise PoseError for the first of `packages` that is not installed; `extra` is what pip installs for them all.
+
+    `packages` is module names separated by blanks; one such as `int8:nncf` is asked for with that argument only.
+    """
+    for word in packages.split():
+        option, _, package = word.rpartition(":")
+        if (not option or getattr(config, option)) and find_spec(package) is None:
+            raise PoseError(f"format={config.format}: needs {package}: pip install '{extra}'")
+
+
+def check_calibration(config: ExportConfig) -> None:
+    """Raise PoseError where the data set that measures the ranges of 8 bits cannot be read, or has no train images."""
+    from yolopose.data.spec import load_data
+
+    if config.data and not load_data(config.data).split("train"):
+        raise PoseError(f"data={config.data}: its train split has no images")
+
+
+def check_place(target: Path, files: Sequence[str]) -> None:
+    """Raise PoseError where `target` cannot be written, or something else of the user's is in its place.
+
+    `files` are the names, as patterns, of what an export writes into a folder; empty when it writes a file.
+    """
+    if files and target.is_dir():
+        foreign = sorted(path.name for path in target.iterdir() if not any(fnmatch(path.name, name) for name in files))
+        if foreign:
+            raise PoseError(f"{target}: holds what no export wrote: {shown(foreign)}; move that, or give another out=")
+    elif target.exists() and target.is_dir() != bool(files):
+        raise PoseError(f"{target}: is a {'folder' if target.is_dir() else 'file'} already; move it, or give out=")
+    place = next(folder for folder in (target.absolute().parent, *target.absolute().parents) if folder.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise PoseError(f"{target}: cannot be written: {place} is {'not writable' if place.is_dir() else 'no folder'}")
+
+
+def tool(name: str) -> str | None:
+    """The program `name` on the PATH, in its absolute folders only: what lies in the current folder is never run."""
+    found = shutil.which(name)
+    return found if found and os.path.isabs(found) else None
