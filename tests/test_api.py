@@ -12,6 +12,7 @@ import yaml
 from builders import make_dataset, make_network, make_photo, tiny_onnx
 
 from yolopose import YOLO, PoseError, Results
+from yolopose.checkpoint import Checkpoint, save
 from yolopose.errors import UsageError
 
 
@@ -314,3 +315,16 @@ def test_after_a_training_the_outcome_is_at_hand(small: Path, tmp_path: Path) ->
     model.train(data=data, epochs=1, workers=0, plots=False, project=tmp_path, val=False, imgsz=64)
     assert (model.trainer.save_dir, model.trainer.best) == (tmp_path / "train", model.ckpt_path)
     assert model.trainer.args.imgsz == 64
+
+
+def test_a_data_set_that_only_the_checkpoint_names(tmp_path: Path) -> None:
+    file = tmp_path / "best.pt"
+    network = make_network()
+    save(file, Checkpoint(network.state_dict(), network.spec, network.info, {"data": "gone/data.yaml"}))
+    with pytest.raises(
+        PoseError, match=r"gone/data\.yaml.*\(the name comes from .*best\.pt; give data=… for another\)"
+    ):
+        YOLO(file).val()
+    with pytest.raises(PoseError, match=r"here\.yaml: no such file") as error:
+        YOLO(file).val(data="here.yaml")
+    assert "best.pt" not in str(error.value)

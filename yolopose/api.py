@@ -27,6 +27,7 @@ from yolopose.predict import Run, predict
 from yolopose.results import Results
 
 if TYPE_CHECKING:
+    from yolopose.data.spec import DataSpec
     from yolopose.evaluate.benchmark import Row
     from yolopose.evaluate.metrics import Metrics
     from yolopose.nn.network import PoseNet
@@ -108,7 +109,6 @@ class YOLO(Model):
 
     def _val(self, config: ValConfig) -> Metrics:
         """`val` with arguments that are checked."""
-        from yolopose.data.labels import load_data
         from yolopose.evaluate.validate import validate
 
         config = self._remembering(config)
@@ -117,11 +117,22 @@ class YOLO(Model):
             raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
         self.metrics = validate(
             self._backend(_options(config)),
-            load_data(data, data_dir=config.data_dir),
+            self._data(data, config),
             config,
             hooks=Hooks(self.callbacks),
         )
         return self.metrics
+
+    def _data(self, name: str, config: ValConfig) -> DataSpec:
+        """The data set to measure on; an error says when its name comes from the checkpoint."""
+        from yolopose.data.labels import load_data
+
+        try:
+            return load_data(name, data_dir=config.data_dir)
+        except PoseError as error:
+            if "data" in config.given:
+                raise
+            raise PoseError(f"{error} (the name comes from {self.ckpt_path}; give data=… for another)") from None
 
     def train(self, **arguments: Any) -> Metrics | None:
         """Train on a data set; afterwards this object holds the best weights. Returns their metrics.

@@ -305,8 +305,9 @@ class Run(Iterator[Results]):
             labels = self._saver.labels
             if self._config.save_txt:
                 log.info(f"{labels} label{'s' * (labels != 1)} saved to {self.save_dir / 'labels'}")
-            log.info(f"Results saved to {self.save_dir}")
-        if self.failed:
+            if self.done:
+                log.info(f"Results saved to {self.save_dir}")
+        if self.failed and self.failed + self.done > 1:
             log.warning(f"{self.failed} of {self.failed + self.done} could not be read, see above")
 
 

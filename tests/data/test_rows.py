@@ -143,3 +143,17 @@ def test_a_file_larger_than_labels_are_is_not_read_whole(tmp_path: Path) -> None
     assert len(labels) == 0
     assert "more than 16 MB" in bad.reason
     assert not bad.passing
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        (56, "56 columns, expected 20; kpt_shape: [17, 3] would fit"),
+        (9, "9 columns, expected 20; a segmentation polygon?"),
+        (7, "7 columns, expected 20; a segmentation polygon?"),
+        (4, "4 columns, expected 20"),
+    ],
+)
+def test_a_row_of_another_length_says_what_it_may_be(tmp_path: Path, columns: int, says: str) -> None:
+    bad = parse(tmp_path, " ".join(["0"] * columns), kpt_shape=(5, 3))[1]
+    assert [row.reason for row in bad] == [says]

@@ -109,3 +109,11 @@ def test_the_idlest_gpu_is_the_cpu_where_there_is_none(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda i: ((5, 9, 7)[i], 10))
     assert choose_device("-1") == torch.device("cuda:1")
+
+
+@pytest.mark.parametrize(("what", "remedy"), [("best.pt", "export it to ONNX"), ("train", None), ("format=onnx", None)])
+def test_what_needs_torch_says_what_helps(what: str, remedy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(PoseError, match=r"needs torch: pip install 'yolopose\[train\]'") as error:
+        pytorch.require_torch(what)
+    assert ("export" in str(error.value)) is (remedy is not None)

@@ -133,8 +133,7 @@ def _numbers(text: str, columns: int) -> tuple[NDArray[np.float64], list[int], l
             tokens.append(parts)
             lines.append(number)
         elif parts:
-            polygon = "; a segmentation polygon?" if len(parts) > 6 and len(parts) % 2 else ""
-            bad.append((number, f"{len(parts)} columns, expected {columns}{polygon}"))
+            bad.append((number, f"{len(parts)} columns, expected {columns}{_hint(len(parts))}"))
     try:
         if text.isascii() and "_" not in text:  # Python reads 1_0 and digits of other scripts as numbers, others do not
             return np.array(tokens, np.float64).reshape(-1, columns), lines, bad
@@ -158,6 +157,14 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return text.isascii() and "_" not in text
+
+
+def _hint(columns: int) -> str:
+    """What a row of another length may be."""
+    points, rest = divmod(columns - 5, 3)
+    if points > 0 and not rest:
+        return f"; kpt_shape: [{points}, 3] would fit"
+    return "; a segmentation polygon?" if columns > 6 and columns % 2 else ""
 
 
 def _faults(table: NDArray[np.float64], classes: int, d: int, compat: bool) -> dict[int, str]:

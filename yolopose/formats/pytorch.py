@@ -118,14 +118,12 @@ def load_network(path: Path) -> PoseNet:
 
 
 def require_torch(what: str) -> None:
-    """Raise PoseError with the remedy when torch is not installed."""
+    """Raise PoseError with the remedy when torch is not installed; `what` needs it, a model file or a mode."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise PoseError(
-            f"{what}: needs torch: pip install 'yolopose[train]', "
-            "or export it to ONNX on a machine that has torch (yolo export format=onnx)"
-        )
+        export = ", or export it to ONNX on a machine that has torch (yolo export format=onnx)"
+        raise PoseError(f"{what}: needs torch: pip install 'yolopose[train]'{export if what.endswith('.pt') else ''}")
 
 
 def choose_device(name: str | None) -> torch.device:
