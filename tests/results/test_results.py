@@ -7,6 +7,7 @@ import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,7 +16,7 @@ from builders import make_results
 
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import COCO_17, FACE_5, KeypointLayout
-from yolopose.images import encode_jpeg, read_image
+from yolopose.images import decode, encode_jpeg, read_image
 from yolopose.results import Results
 
 IMAGE = np.zeros((240, 320, 3), np.uint8)
@@ -325,6 +326,17 @@ def test_show_opens_a_window_where_there_is_one(monkeypatch):
     make_results(1).show(labels=False)
     make_results(1, path="clip.mp4").show()
     assert seen == [("folder/photo.jpg", (240, 320, 3)), 0, ("clip.mp4", (240, 320, 3)), 1]
+
+
+def test_show_in_a_notebook_puts_the_picture_into_the_page(monkeypatch):
+    pages = []
+    display = SimpleNamespace(display=pages.append, Image=lambda data: decode(data, "page"))
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=display))
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    r = make_results(1)
+    r.show(labels=False)
+    np.testing.assert_array_equal(pages[0], r.plot(labels=False))
 
 
 def test_without_the_image_the_file_is_read_again(tmp_path):

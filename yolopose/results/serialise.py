@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sqlite3
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -57,12 +58,12 @@ def rounded(values: Array, decimals: int) -> list[float]:
     return [round(value, decimals) for value in values.tolist()]
 
 
-class Exports:
+class Exports(ABC):
     """`summary` in other forms; what needs pandas says so when it is not installed."""
 
+    @abstractmethod
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """One dict of JSON types per instance."""
-        raise NotImplementedError
 
     def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
         """`summary` as indented JSON."""
