@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ MEMORY = 1 << 30
 MAX_MESSAGE = 2_000  # characters
 CODE = (sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), str(Path(__file__).resolve().parents[2]))
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen",
-        "pickle.find_class", "marshal.loads", "socket.connect", "socket.getaddrinfo", "socket.bind",
+        "pickle.find_class", "socket.connect", "socket.getaddrinfo", "socket.bind",
         "urllib.Request", "webbrowser.open", "os.startfile")  # fmt: skip
 CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod",
            "os.chown", "os.utime", "os.setxattr", "shutil.rmtree", "shutil.move", "shutil.unpack_archive")  # fmt: skip
@@ -206,19 +207,37 @@ def _fault(out: bytearray, rng: random.Random, others: Sequence[bytes]) -> None:
 
 def odd_value(rng: random.Random) -> Any:
     """A value of a wrong type or size."""
-    doubling: list[Any] = ["x" * 1000]
-    for _ in range(40):  # 2^40 references to one text
-        doubling = [doubling, doubling]
-    deep: list[Any] = []
-    for _ in range(500):
-        deep = [deep]
-    choices = (
-        None, True, False, 0, -1, 1, 3, 2**31, 2**63, 2**70, -(2**70), 10**400, 0.5, -0.0, 1e-320, 1e308, float("inf"),
-        float("nan"), "", "0", "nan", "x" * 100_000, "a\nb\x1b[31m\u202e\udce9", "nn.SiLU()", b"bytes", [], [[]], {},
-        {0: 0}, {"": None}, [None], [0, 0], [-1, -1], [1e400, 3], [10**9, 3], [3_000_000, 2], ["a", "b"],
-        list(range(20_000)), {i: "c" for i in range(20_000)}, {"a": {"b": {"c": []}}}, doubling, deep,
-    )  # fmt: skip
-    return rng.choice(choices)
+    return rng.choice(LARGE)() if rng.random() < 0.2 else rng.choice(SMALL)()
+
+
+def _doubling() -> list[Any]:
+    """2^40 references to one text."""
+    value: list[Any] = ["x" * 1000]
+    for _ in range(40):
+        value = [value, value]
+    return value
+
+
+def _deep() -> list[Any]:
+    value: list[Any] = []
+    for _ in range(150):
+        value = [value]
+    return value
+
+
+LARGE: tuple[Callable[[], Any], ...] = (
+    _doubling, _deep, lambda: "x" * 100_000, lambda: list(range(20_000)), lambda: dict.fromkeys(range(20_000), "c"),
+    lambda: 10**400,
+)  # fmt: skip
+PLAIN = (
+    None, True, False, 0, -1, 1, 3, 2**31, 2**63, 2**70, -(2**70), 0.5, -0.0, 1e-320, 1e308, float("inf"),
+    float("nan"), "", "0", "nan", "a\nb\x1b[31m\u202e\udce9", "nn.SiLU()", b"bytes",
+)  # fmt: skip
+SMALL: tuple[Callable[[], Any], ...] = (
+    *(partial(copy.copy, value) for value in PLAIN), list, lambda: [[]], dict, lambda: {0: 0}, lambda: {"": None},
+    lambda: [None], lambda: [0, 0], lambda: [-1, -1], lambda: [1e400, 3], lambda: [10**9, 3], lambda: [3_000_000, 2],
+    lambda: ["a", "b"], lambda: {"a": {"b": {"c": []}}},
+)  # fmt: skip
 
 
 def confuse(tree: Any, rng: random.Random, odd: Callable[[random.Random], Any] = odd_value) -> Any:

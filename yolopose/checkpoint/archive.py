@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +20,13 @@ from torch import Tensor
 
 from yolopose.checkpoint import unpickle
 from yolopose.checkpoint.inert import NUMPY_ARRAY, Name, Storage, TensorView, Thing
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line, shown
 
 MAX_READ = 4 << 20  # bytes in one call; zipfile reads an archive's whole directory in one
 MAX_DEPTH = 64
 MAX_NODES = 1_000_000
+MAX_TEXT = 1 << 20
+DAMAGED = (zipfile.BadZipFile, struct.error, EOFError, NotImplementedError, UnicodeDecodeError, OverflowError)
 OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how files of torch before 1.6 begin
 
 
@@ -37,6 +40,7 @@ class Archive:
         self._storages: dict[str, Tensor] = {}
         self._bytes_left = 4 * size + 4096  # what tensors may take in all, should many share one storage
         self._nodes_left = MAX_NODES
+        self._text_left = max(4 * size, MAX_TEXT)  # characters, should many places share one text
         entry = zipped.getinfo(f"{self._folder}/data.pkl")
         if entry.file_size > unpickle.MAX_BYTES:
             raise PoseError(f"{path}: refused: its pickle has {entry.file_size} bytes")
@@ -53,7 +57,7 @@ class Archive:
     def plain(self, value: Any, depth: int = 0) -> Any:
         """`value` as dicts, lists, tuples, numbers, text and tensors; what else the file names becomes that name."""
         self._nodes_left -= 1
-        if depth > MAX_DEPTH or self._nodes_left < 0:
+        if depth > MAX_DEPTH or self._nodes_left < 0 or self._text_left < 0:
             raise PoseError(f"{self.path}: refused: its data are nested without end")
         if isinstance(value, dict):
             return {key: self.plain(item, depth + 1) for key, item in value.items()}
@@ -65,6 +69,8 @@ class Archive:
             return self.tensor(value)
         if isinstance(value, Thing):
             return self._plain_thing(value, depth)
+        if isinstance(value, str | bytes):
+            self._text_left -= len(value)
         return str(value) if isinstance(value, Name | Storage) else value
 
     def _plain_thing(self, thing: Thing, depth: int) -> Any:
@@ -80,17 +86,17 @@ class Archive:
             try:
                 entry = self._zip.getinfo(f"{self._folder}/data/{storage.key}")
             except KeyError:
-                raise PoseError(f"{self.path}: damaged: tensor data {storage.key!r} is missing") from None
+                raise PoseError(f"{self.path}: damaged: tensor data {shown(storage.key)} is missing") from None
             if entry.file_size != storage.numel * dtype.itemsize:
                 raise PoseError(
-                    f"{self.path}: damaged: tensor data {storage.key!r} has {entry.file_size} bytes, "
+                    f"{self.path}: damaged: tensor data {shown(storage.key)} has {entry.file_size} bytes, "
                     f"{storage.numel} numbers of {storage.dtype} need {storage.numel * dtype.itemsize}"
                 )
             data = self._read(entry)
             self._storages[storage.key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
         found = self._storages[storage.key]
         if found.dtype != getattr(torch, storage.dtype) or found.numel() != storage.numel:
-            raise PoseError(f"{self.path}: damaged: tensor data {storage.key!r} has two types or sizes")
+            raise PoseError(f"{self.path}: damaged: tensor data {shown(storage.key)} has two types or sizes")
         return found
 
     def _read(self, entry: zipfile.ZipInfo) -> bytearray:
@@ -118,6 +124,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
         PoseError: no such file, no PyTorch file, a damaged one, or one that asks for more than data.
     """
     try:
+        if path.is_fifo() or path.is_char_device():
+            raise PoseError(f"{path}: a pipe or device, not a file")
         with _Patient(path) as file:
             start = file.read(512)
             _check_start(start, path)
@@ -125,8 +133,15 @@ def open_archive(path: Path) -> Iterator[Archive]:
                 yield Archive(zipped, path, path.stat().st_size)
     except FileNotFoundError:
         raise PoseError(f"{path}: no such file") from None
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, OverflowError) as error:
-        raise PoseError(f"{path}: damaged or cut off ({error})") from None
+    except (
+        zipfile.BadZipFile,
+        struct.error,
+        EOFError,
+        NotImplementedError,
+        UnicodeDecodeError,
+        OverflowError,
+    ) as error:
+        raise PoseError(f"{path}: damaged or cut off ({one_line(error)})") from None
     except OSError as error:
         raise PoseError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -141,7 +156,7 @@ def _check_start(start: bytes, path: Path) -> None:
         )
     if start.startswith(b"version https://git-lfs"):
         raise PoseError(f"{path}: a Git LFS pointer, not the model itself; run `git lfs pull`")
-    what = "an empty file" if not start else f"begins with {start[:16]!r}"
+    what = "an empty file" if not start else f"begins with {shown(start[:16])}"
     raise PoseError(f"{path}: not a PyTorch checkpoint ({what})")
 
 
@@ -153,10 +168,10 @@ def _check(zipped: zipfile.ZipFile, path: Path, size: int) -> str:
         raise PoseError(f"{path}: refused: an entry of the archive is there twice")
     for entry in entries:
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise PoseError(f"{path}: refused: entry {entry.filename[:80]!r} is compressed or encrypted")
+            raise PoseError(f"{path}: refused: entry {shown(entry.filename)} is compressed or encrypted")
         parts = entry.filename.split("/")
         if "\\" in entry.filename or ":" in entry.filename or not {"", ".", ".."}.isdisjoint(parts):
-            raise PoseError(f"{path}: refused: entry {entry.filename[:80]!r} points outside the archive")
+            raise PoseError(f"{path}: refused: entry {shown(entry.filename)} points outside the archive")
     if sum(entry.file_size for entry in entries) > size:
         raise PoseError(f"{path}: refused: its entries claim more bytes than the file has")
     folders = sorted(name.split("/")[0] for name in names if name.count("/") == 1 and name.endswith("/data.pkl"))

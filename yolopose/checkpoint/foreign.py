@@ -8,14 +8,15 @@ from typing import Any
 from torch import Tensor
 
 from yolopose.checkpoint.archive import Archive
-from yolopose.checkpoint.inert import TensorView, Thing
+from yolopose.checkpoint.inert import MAX_NAME, TensorView, Thing
 from yolopose.errors import PoseError
+from yolopose.limits import MAX_CLASSES, whole
 
 # What the last layer of a network of another task is called.
 TASKS = {"Detect": "detection", "Segment": "segmentation", "Classify": "classification", "OBB": "oriented-box"}
 KEPT = ("epoch", "best_fitness", "train_metrics", "train_results", "docs")
 UNSTATED = "not stated in the file; weights by Ultralytics are AGPL-3.0"
-MAX_MODULES, MAX_DEPTH = 10_000, 32
+MAX_ENTRIES, MAX_DEPTH = 100_000, 32  # layers, parameters and buffers in all, one in the other
 
 
 def module(root: Any) -> Thing | None:
@@ -26,7 +27,7 @@ def module(root: Any) -> Thing | None:
 
 def state(archive: Archive, network: Thing) -> dict[str, Tensor]:
     """The state dict of `network`, in torch's order, every tensor in the type it is stored in."""
-    views = _walk(archive, _layers(archive, network), "model.", iter(range(MAX_MODULES)))
+    views = _walk(archive, _layers(archive, network), "model.", iter(range(MAX_ENTRIES)))
     return {key: archive.tensor(view) for key, view in views}
 
 
@@ -40,16 +41,18 @@ def _layers(archive: Archive, network: Thing) -> Thing:
 
 def _walk(archive: Archive, node: Thing, prefix: str, budget: Iterator[int]) -> Iterator[tuple[str, TensorView]]:
     """Parameters and buffers of a module and its children; `budget` ends a tree that contains itself."""
-    if next(budget, None) is None or prefix.count(".") > MAX_DEPTH:
+    if prefix.count(".") > MAX_DEPTH:
         raise PoseError(f"{archive.path}: refused: its network has layers without end")
-    transient = node.state.get("_non_persistent_buffers_set", ())
-    for group in ("_parameters", "_buffers"):
-        for name, view in _children(archive, node, group):
-            if isinstance(view, TensorView) and name not in transient:
-                yield f"{prefix}{name}", view
-    for name, child in _children(archive, node, "_modules"):
-        if isinstance(child, Thing):
-            yield from _walk(archive, child, f"{prefix}{name}.", budget)
+    found = node.state.get("_non_persistent_buffers_set")
+    transient = found if isinstance(found, set) else set()
+    for group in ("_parameters", "_buffers", "_modules"):
+        for name, child in _children(archive, node, group):
+            if next(budget, None) is None or len(str(name)) > MAX_NAME:
+                raise PoseError(f"{archive.path}: refused: its network has layers without end")
+            if group == "_modules" and isinstance(child, Thing):
+                yield from _walk(archive, child, f"{prefix}{name}.", budget)
+            elif group != "_modules" and isinstance(child, TensorView) and name not in transient:
+                yield f"{prefix}{name}", child
 
 
 def _children(archive: Archive, node: Thing, group: str) -> list[tuple[Any, Any]]:
@@ -73,11 +76,17 @@ def describe(archive: Archive, network: Thing) -> dict[str, Any]:
     for key in ("nc", "kpt_shape"):  # the layer knows better than the YAML, which the data set may have overruled
         value = archive.plain(head.state.get(key, spec.get(key)))
         spec[key] = list(value) if isinstance(value, tuple) else value
+    try:
+        classes = whole(spec["nc"], "nc", 1, MAX_CLASSES)
+    except PoseError as error:
+        raise PoseError(f"{archive.path}: {error}") from None
     train_args = archive.plain(root.get("train_args") or network.state.get("args"))
     train_args = train_args if isinstance(train_args, dict) else {}
     return {
         "spec": spec,
-        "info": _about(archive, root) | _input(archive, network, spec, train_args),
+        "info": _about(archive, root)
+        | _input(archive, network, spec, train_args)
+        | {"names": _or_else(archive.plain(network.state.get("names")), {i: f"class{i}" for i in range(classes)})},
         "train_args": train_args,
         "extra": {key: archive.plain(root[key]) for key in KEPT if root.get(key) is not None},
     }
@@ -98,20 +107,30 @@ def _head(archive: Archive, network: Thing) -> Thing:
 
 def _about(archive: Archive, root: dict[Any, Any]) -> dict[str, Any]:
     """Where the weights come from and whose licence they carry."""
-    date, version, licence = (archive.plain(root.get(key)) for key in ("date", "version", "license"))
+    date, version, licence = (_words(archive.plain(root.get(key))) for key in ("date", "version", "license"))
     origin = f"Ultralytics {version}" if version else "Ultralytics"
     about = {"origin": origin, "license": licence or UNSTATED, "date": date}
     return {key: value for key, value in about.items() if value is not None}
 
 
+def _words(value: Any) -> str | None:
+    """A short text, or None."""
+    return value if isinstance(value, str) and len(value) < MAX_NAME else None
+
+
+def _or_else(value: Any, default: Any) -> Any:
+    """`value`, or `default` where nothing is stored."""
+    return default if value is None or (isinstance(value, dict | list | tuple | str) and not value) else value
+
+
 def _input(archive: Archive, network: Thing, spec: dict[str, Any], train_args: dict[str, Any]) -> dict[str, Any]:
     stride = network.state.get("stride")
+    steps = archive.tensor(stride) if isinstance(stride, TensorView) else None
     return {
-        "names": archive.plain(network.state.get("names")) or {i: f"class{i}" for i in range(spec["nc"])},
         "kpt_shape": spec["kpt_shape"],
         "kpt_names": archive.plain(network.state.get("kpt_names")),
         "flip_idx": archive.plain(network.state.get("flip_idx")),
-        "stride": int(archive.tensor(stride).max()) if isinstance(stride, TensorView) and any(stride.shape) else 32,
-        "imgsz": train_args.get("imgsz") or 640,
+        "stride": 32 if steps is None or not steps.numel() or not steps.ndim else float(steps.max()),
+        "imgsz": _or_else(train_args.get("imgsz"), 640),
         "dynamic": True,
     }

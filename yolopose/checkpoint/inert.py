@@ -15,6 +15,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from yolopose.errors import shown
+
+MAX_NAME = 200  # characters of a global's module and name
+MAX_SIZE = 1 << 40  # of a tensor along one axis
 STAND_INS = ("ultralytics.", "torch.nn.")  # the classes of these packages become a `Thing`
 STORAGES = {"HalfStorage": "float16", "FloatStorage": "float32", "DoubleStorage": "float64",
             "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
@@ -76,10 +80,12 @@ def name(module: Any, word: Any) -> Name:
     """The record of a global, if it is on the list."""
     if not (isinstance(module, str) and isinstance(word, str)):
         refuse("a global whose name is not text")
+    if len(module) + len(word) > MAX_NAME:
+        refuse(f"a global whose name has {len(module) + len(word)} characters")
     found = Name(module, word)
     listed = found in CONSTRUCTORS or found in BARE
     if not listed and not (module.startswith(STAND_INS) and _is_plain(module, word)):
-        refuse(f"it asks for {str(found)[:120]!r}, which is not on the list of harmless names")
+        refuse(f"it asks for {shown(str(found))}, which is not on the list of harmless names")
     return found
 
 
@@ -127,13 +133,18 @@ def storage(pid: Any) -> Storage:
 def _tensor(store: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> TensorView:
     if not (isinstance(store, Storage) and isinstance(shape, tuple) and isinstance(stride, tuple)):
         refuse("a tensor without a storage, shape or stride")
-    numbers = (offset, *shape, *stride)
-    if len(shape) != len(stride) or len(shape) > 8 or any(type(n) is not int or n < 0 for n in numbers):
+    if len(shape) != len(stride) or len(shape) > 8:
+        refuse("a tensor with an impossible shape or stride")
+    if any(type(n) is not int or not 0 <= n <= MAX_SIZE for n in (offset, *shape, *stride)):
         refuse("a tensor with an impossible shape or stride")
     numel = math.prod(shape)
+    if not numel:
+        if math.prod(max(n, 1) for n in shape) > MAX_SIZE:  # torch multiplies the other sizes out all the same
+            refuse("a tensor with an impossible shape or stride")
+        return TensorView(store, 0, shape, (1,) * len(shape))
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     # The second bound refuses strides that repeat elements: one number must not become a terabyte.
-    if numel and (last >= store.numel or numel > store.numel):
+    if last >= store.numel or numel > store.numel:
         refuse(f"a tensor of {numel} numbers outside its storage of {store.numel}")
     return TensorView(store, offset, shape, stride)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from yolopose.checkpoint import foreign
 from yolopose.checkpoint.archive import Archive, open_archive
 from yolopose.checkpoint.inert import STORAGES, TensorView
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line, shown
 from yolopose.files import beside
 from yolopose.metadata import ModelInfo
 from yolopose.nn.network import PoseNet
@@ -111,7 +111,7 @@ def save(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch's writer raises the latter
-        raise PoseError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from None
+        raise PoseError(f"{path}: cannot be written ({one_line(error)})") from None
 
 
 def build(checkpoint: Checkpoint) -> PoseNet:
@@ -125,17 +125,24 @@ def build(checkpoint: Checkpoint) -> PoseNet:
         network = _empty_network(checkpoint)
     except (PoseError, TypeError, ValueError, OverflowError) as error:
         raise PoseError(f"{where}: its architecture cannot be built: {error}") from None
-    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    given = {key: tuple(value.shape) for key, value in checkpoint.state.items()}
+    wanted, given = _shapes(network.state_dict()), _shapes(checkpoint.state)
     if wanted != given:
         wrong = sorted(key for key in wanted.keys() | given.keys() if wanted.get(key) != given.get(key))
         raise PoseError(
             f"{where}: weights and architecture differ in {len(wrong)} entries, first "
-            f"{wrong[0]!r}: {given.get(wrong[0], 'absent')} stored, {wanted.get(wrong[0], 'none')} expected"
+            f"{shown(wrong[0])}: {given.get(wrong[0], 'absent')} stored, {wanted.get(wrong[0], 'none')} expected"
         )
     network.load_state_dict({key: value.clone() for key, value in checkpoint.state.items()}, assign=True)
     network.info, network.args = checkpoint.info, checkpoint.train_args
     return network.eval()
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int | str, ...]]:
+    """The shape of every entry, with a word at those that hold whole numbers."""
+    return {
+        key: tuple(value.shape) if value.is_floating_point() else (*value.shape, "whole numbers")
+        for key, value in state.items()
+    }
 
 
 def _empty_network(checkpoint: Checkpoint) -> PoseNet:
@@ -171,11 +178,13 @@ def _own(archive: Archive) -> Checkpoint:
     root = archive.root
     version = root.get("format_version")
     if version != VERSION:
-        raise PoseError(f"{archive.path}: written by another yolopose (format {version}, this one reads {VERSION})")
+        raise PoseError(
+            f"{archive.path}: written by another yolopose (format {shown(version)}, this one reads {VERSION})"
+        )
     content = {key: archive.plain(root.get(key)) for key in ("state", "spec", "info", "train_args", "extra")}
     wrong = next((key for key, value in content.items() if not isinstance(value, dict)), None)
-    if wrong or not all(isinstance(value, Tensor) for value in content["state"].values()):
-        raise PoseError(f"{archive.path}: damaged: {wrong or 'state'!r} is not what it should be")
+    if wrong or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content["state"].items()):
+        raise PoseError(f"{archive.path}: damaged: '{wrong or 'state'}' is not what it should be")
     return Checkpoint(
         state=_floats(content["state"]),
         spec=content["spec"],
@@ -191,8 +200,6 @@ def _info(archive: Archive, values: Mapping[str, Any]) -> ModelInfo:
         return ModelInfo.from_dict(values)
     except PoseError as error:
         raise PoseError(f"{archive.path}: {error}") from None
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise PoseError(f"{archive.path}: damaged: its names or keypoints cannot be read ({error})") from None
 
 
 def _storable(value: Any, place: str) -> Any:
@@ -213,5 +220,5 @@ def _storable(value: Any, place: str) -> Any:
         return os.fspath(value)
     raise TypeError(
         f"a checkpoint holds tensors, numbers and text in lists, tuples and dicts (keys: text or whole numbers); "
-        f"{place[1:]} is {type(value).__name__} {str(value)[:40]!r}"
+        f"{place[1:]} is {type(value).__name__} {shown(value, 40)}"
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from yolopose.checkpoint import inert
 from yolopose.checkpoint.inert import refuse
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 
 MAX_BYTES = 32 << 20  # a training checkpoint of the largest network has about 0.4 MB
 MAX_OPCODES = 1_000_000  # and about 150,000 opcodes
@@ -33,7 +33,7 @@ def load(data: bytes, source: str) -> Any:
     except inert.Refused as reason:
         raise PoseError(f"{source}: refused, and nothing in it was run: {reason}") from None
     except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise PoseError(f"{source}: damaged pickle ({type(error).__name__}: {str(error)[:80]!r})") from None
+        raise PoseError(f"{source}: damaged pickle ({type(error).__name__}: {one_line(error, 80)})") from None
 
 
 def _run(data: bytes) -> Any:
@@ -91,6 +91,7 @@ class _Machine:
     def charge(self, args: Any) -> None:
         """Account for the elements of `args` that a constructor may copy."""
         if isinstance(args, tuple):
+            self.copied += len(args)
             self.copied += sum(len(arg) for arg in args if isinstance(arg, str | bytes | list | tuple))
         if self.copied > MAX_COPIES:
             refuse(f"its pickle copies more than {MAX_COPIES} elements")
