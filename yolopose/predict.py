@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from yolopose.callbacks import Hooks
 from yolopose.config import PredictConfig, ValConfig
 from yolopose.console import log
-from yolopose.errors import UsageError
+from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import clip_boxes
 from yolopose.geometry.letterbox import Letterbox, fit
@@ -172,8 +174,10 @@ def predict(backend: Backend, source: Any, config: PredictConfig, hooks: Hooks |
 class Run(Iterator[Results]):
     """An iterator over the results of one source, in its order, which counts on the way.
 
-    `done` images went through the network, `failed` could not be read: each of those was warned of, by name. `save_dir`
-    is the folder written to, or None. At most one batch of images is held at a time.
+    `done` images went through the network, `failed` could not be read and were warned of, by name. What the user named,
+    alone or in a Python list, raises PoseError in its turn instead, or with missing="skip" has None in its place.
+    `save_dir` is the folder written to, made with the first result, or None. At most one batch of images is held at a
+    time.
 
     Callbacks get the run under Ultralytics' names: `args` (the arguments), `model`, `dataset` (the source), `seen`,
     `batch` (paths, images (H, W, 3) BGR, None, titles) and `results`, those of the batch. From the event
@@ -195,14 +199,20 @@ class Run(Iterator[Results]):
         self._shape: tuple[int, ...] = ()
         check_size(backend, config)
         check_classes(backend, config)
-        self.dataset = self._source = open_source(source, SourceOptions(config.vid_stride, config.stream_buffer))
+        self.dataset = self._source = open_source(
+            source, SourceOptions(config.vid_stride, config.stream_buffer, config.max_pixels, config.missing == "skip")
+        )
         self._batch = len(source) if config.compat and isinstance(source, (list, tuple)) else config.batch
         self._saver = Saver(config)
-        self.save_dir = self._saver.folder
         self._results = self._run()
 
     def __next__(self) -> Results:
         return next(self._results)
+
+    @property
+    def save_dir(self) -> Path | None:
+        """The folder of the results, once there is one."""
+        return self._saver.folder
 
     @property
     def seen(self) -> int:
@@ -220,23 +230,35 @@ class Run(Iterator[Results]):
         with self._source as source, self._saver, progress(self._config.verbose, lines=False) as bar:
             self._hooks("on_predict_start", self)
             for frames in self._batches(source):
-                self._process(frames)
+                readable = [frame for frame in frames if frame.error is None]
+                self.results = []
+                if readable:
+                    self._process(readable)
                 bar(*_position(frames[-1], source))
-                yield from self.results
+                yield from _placed(self.results, frames)
         self.batch = ([], [], None, [])
         if self._config.verbose:
             self._summarise()
         self._hooks("on_predict_end", self)
 
     def _batches(self, source: Source) -> Iterator[list[Frame]]:
-        """Readable frames in batches: `batch` of them, or one of each live stream."""
+        """Frames in batches: `batch` of them, or one of each live stream.
+
+        Unreadable ones are among them only where a result is to have None in their place.
+        """
         size = source.streams or self._batch
         batch: list[Frame] = []
         for frame in source:
+            if frame.error is not None and frame.named and self._config.missing == "error" and not _lost(frame):
+                if batch:
+                    yield batch
+                raise PoseError(frame.error)
             if frame.error is not None:
                 log.warning(frame.error)
                 self.failed += 1
                 size -= frame.kind == "stream"  # this stream has ended: the others need not wait for it
+                if frame.named and frame.kind != "stream":
+                    batch.append(frame)
             elif batch and frame.kind == "stream" and frame.stream <= batch[-1].stream:
                 yield batch
                 batch = [frame]
@@ -251,7 +273,7 @@ class Run(Iterator[Results]):
     def _process(self, frames: list[Frame]) -> None:
         """Detect in a batch of frames; tell and save each result, and leave them in `results`."""
         images = [frame.image for frame in frames if frame.image is not None]
-        self.results = []
+        self._saver.begin()
         self.batch = ([frame.path for frame in frames], images, None, [_title(frame) for frame in frames])
         self._hooks("on_predict_batch_start", self)
         found = detect(self._backend, images, self._config, letterboxes=self._letterboxes(frames, images))
@@ -305,10 +327,25 @@ class Run(Iterator[Results]):
             labels = self._saver.labels
             if self._config.save_txt:
                 log.info(f"{labels} label{'s' * (labels != 1)} saved to {self.save_dir / 'labels'}")
-            if self.done:
-                log.info(f"Results saved to {self.save_dir}")
+            log.info(f"Results saved to {self.save_dir}")
         if self.failed and self.failed + self.done > 1:
             log.warning(f"{self.failed} of {self.failed + self.done} could not be read, see above")
+
+
+def _lost(frame: Frame) -> bool:
+    """Whether an error is the end of a stream that has given frames."""
+    return frame.kind == "stream" and frame.index > 0
+
+
+def _placed(results: Iterable[Results], frames: list[Frame]) -> Iterator[Results]:
+    """The results of the readable frames in order, and None in the place of each other."""
+    given = iter(results)
+    for frame in frames:
+        if frame.error is not None:
+            yield None  # type: ignore[misc]  # with missing="skip" alone
+        else:
+            yield from islice(given, 1)
+    yield from given  # a callback may have put more there
 
 
 def _title(frame: Frame) -> str:

@@ -54,8 +54,6 @@ class Saver:
         self.config = config
         self.folder: Path | None = None
         self.labels = 0  # label files written
-        if config.save or config.save_txt or config.save_crop or config.save_frames:
-            self.folder = run_folder(config.project, config.name, "predict", exist_ok=config.exist_ok)
         self._stems: set[str] = set()
         self._current: dict[int, tuple[int, str]] = {}  # per stream: the video or stream under way and its stem
         self._videos: dict[int, VideoFile] = {}
@@ -69,6 +67,15 @@ class Saver:
         for video in self._videos.values():
             video.close()
 
+    def begin(self) -> None:
+        """Make the folder, where something is to be written; with the first result, so that no failure leaves it empty.
+
+        Raises PoseError when it cannot be made.
+        """
+        config = self.config
+        if self.folder is None and (config.save or config.save_txt or config.save_crop or config.save_frames):
+            self.folder = run_folder(config.project, config.name, "predict", exist_ok=config.exist_ok)
+
     def add(self, result: Results, frame: Frame) -> None:
         """Write and show what is wanted of one result; its image must still be there.
 
@@ -76,6 +83,7 @@ class Saver:
             PoseError: something cannot be written, or shown.
         """
         config = self.config
+        self.begin()
         if self.folder is None and not config.show:
             return
         drawn = self._draw(result) if config.save or config.save_frames or config.show else None

@@ -1,5 +1,6 @@
 """A small web server on the loopback interface: files, and cameras that send MJPEG and break off."""
 
+import base64
 import http.server
 import threading
 import time
@@ -24,6 +25,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages, self.cameras, self.asked, self.over = {}, {}, [], threading.Event()
+        self.guarded = {}  # path → user:password
         self.url = f"http://127.0.0.1:{self.server_port}"
 
 
@@ -34,6 +36,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         path = self.path.partition("?")[0]
         self.server.asked.append(self.path)
+        if guard := self.server.guarded.get(path):
+            wanted = "Basic " + base64.b64encode(guard.encode()).decode()
+            if self.headers.get("Authorization") != wanted:
+                return self.send_error(401)
         if path in self.server.cameras:
             return self.camera(self.server.cameras[path])
         status, kind, body = self.server.pages.get(path, (404, "text/plain", b"no such page"))

@@ -1,6 +1,11 @@
+import io
+import os
+import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import bombs
 import numpy as np
 import pytest
 
@@ -66,7 +71,9 @@ def test_mixed_list(photos):
         str(photos / "*.jpg"),
         opened,
     ]
-    source = open_source(tuple(members))
+    with pytest.raises(PoseError, match=r"gone\.jpg: no such file"):
+        open_source(tuple(members))
+    source = open_source(tuple(members), SourceOptions(skip_missing=True))
     assert source.len_hint == 12
     frames = list(source)
     names = [Path(frame.path).name for frame in frames]
@@ -75,6 +82,7 @@ def test_mixed_list(photos):
     assert names == ["image0.jpg", "a.jpg", *memory, *pictures, "c.jpg"]
     assert [frame.index for frame in frames] == list(range(12))
     assert [frame.index for frame in frames if frame.error] == [5, 7]
+    assert [frame.named for frame in frames] == [False, True, False, False, False, True, True, True, *[False] * 4]
     assert all(np.abs(frame.image.astype(int) - PICTURE).max() <= 3 for frame in frames if not frame.error)
 
 
@@ -144,10 +152,80 @@ def test_addresses_are_downloaded_and_cleaned_up(server, make_video, tmp_path, m
     assert list(temporary.iterdir()) == []
 
 
-def test_a_password_is_in_no_message():
-    (frame,) = open_source("http://bob:secret@127.0.0.1:9/a.jpg")
+@pytest.mark.parametrize("url", ["http://bob:secret@{}/a.jpg", "rtsp://bob:secret@{}/a", "http://bob:secret@{}/a.m3u8"])
+def test_a_password_is_in_no_message(url, capfd, caplog):
+    (frame,) = open_source(url.format("127.0.0.1:9"), SourceOptions(timeout=2, reconnect=0))
     assert frame.error
-    assert "secret" not in f"{frame.error} {frame.path}"
+    assert frame.named
+    assert "secret" not in f"{frame.error} {frame.path} {caplog.text} {capfd.readouterr()}"
+
+
+def test_a_password_opens_the_image_it_guards(server):
+    server.guarded["/a.jpg"] = "bob:s cret"
+    server.pages["/a.jpg"] = (200, "image/jpeg", encode_jpeg(PICTURE))
+    (frame,) = open_source(server.url.replace("//", "//bob:s%20cret@") + "/a.jpg")
+    assert frame.error is None
+    assert frame.image.shape == PICTURE.shape
+    (frame,) = open_source(server.url.replace("//", "//bob:wrong@") + "/a.jpg")
+    assert "401" in frame.error
+    assert "wrong" not in frame.error
+
+
+def test_pipes_devices_and_loops_are_one_line_each(tmp_path):
+    pipe, loop, device = tmp_path / "pipe.jpg", tmp_path / "loop.jpg", tmp_path / "zero.jpg"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    device.symlink_to("/dev/zero")
+    for path, message in ((pipe, "a pipe or device"), (device, "a pipe or device"), (loop, "no such file")):
+        with pytest.raises(PoseError, match=message):
+            open_source(path)
+    with pytest.raises(PoseError, match="cannot be read: File name too long"):
+        open_source("x" * 5000)
+    with pytest.raises(PoseError, match="no images"):  # a folder of such things has none
+        open_source(tmp_path)
+
+
+def test_patterns_go_through_loops_of_links_once(photos):
+    (photos / "sub").mkdir()
+    for name in ("one", "two"):
+        (photos / "sub" / name).symlink_to(photos)
+    (photos / "sub" / "d.jpg").write_bytes(encode_jpeg(PICTURE))
+    found = [os.path.relpath(frame.path, photos) for frame in open_source(f"{photos}/**/*.jpg")]
+    assert found == ["a.jpg", "b ü.jpg", "c.jpg", "sub/d.jpg"]
+    found = [os.path.relpath(frame.path, photos) for frame in open_source(f"{photos}/**/s*/**/*.jpg")]
+    assert "sub/d.jpg" in found
+    assert len(found) < 10
+
+
+def test_names_that_begin_like_a_home_folder(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "~photo.jpg").write_bytes(encode_jpeg(PICTURE))
+    (photos / "list.txt").write_text("a.jpg\n~photo.jpg\n~nobody/x.jpg\n")
+    assert [frame.error for frame in open_source("~photo.jpg")] == [None]
+    assert [frame.path for frame in open_source("~ph*.jpg")] == ["~photo.jpg"]
+    assert [frame.error is None for frame in open_source("list.txt")] == [True, True, False]
+
+
+def test_too_many_pixels_are_an_error_of_each_kind_of_source(photos, make_video, server, monkeypatch):
+    small = SourceOptions(max_pixels=30 * 40 - 1)
+    server.pages["/a.jpg"] = (200, "image/jpeg", encode_jpeg(PICTURE))
+    (photos / "b.gif").write_bytes(bombs.gif())
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(encode_jpeg(PICTURE)), isatty=lambda: False))
+    streams = photos / "x.streams"
+    streams.write_text(str(make_video("c.avi")))
+    sources = [
+        photos / "a.jpg",
+        encode_jpeg(PICTURE),
+        f"{server.url}/a.jpg",
+        make_video(),
+        photos / "b.gif",
+        "-",
+        streams,
+    ]
+    for source in sources:
+        (frame,) = open_source(source, small)
+        assert "more than max_pixels=1199" in frame.error
+        assert frame.image is None
 
 
 def test_a_stream_among_files_is_refused(server):

@@ -63,6 +63,26 @@ def test_frames_of_standard_input(monkeypatch):
     assert "stdin1.jpg: truncated" in second.error
 
 
+class Endless:
+    """A pipe that never ends."""
+
+    def __init__(self, start, then):
+        self.start, self.then = start, then
+
+    def read(self, size):
+        data, self.start = self.start, b""
+        return data or self.then * (size // len(self.then))
+
+
+@pytest.mark.parametrize("start", [b"", b"no image", encoded(".jpg")[:3000], b"\x89PNG\r\n\x1a\n\xff\xff\xff\xf0IDAT"])
+@pytest.mark.parametrize("then", [b"\0", b"y\n", b"\xff"])
+def test_a_pipe_that_never_ends_is_given_up(start, then, monkeypatch):
+    monkeypatch.setattr("yolopose.sources.stdin.MAX_PIPED", 1 << 20)
+    with pytest.raises(PoseError, match="standard input holds no images"):
+        for _ in split_images(Endless(start, then)):
+            pass
+
+
 def test_nothing_on_standard_input(monkeypatch):
     pipe(monkeypatch, b"")
     (frame,) = open_source("-")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from yolopose.config.schema import arg
+from yolopose.limits import MAX_PIXELS
 
 ImageSize = int | tuple[int, int]
 Indices = tuple[int, ...] | None
@@ -43,6 +44,7 @@ class DetectArgs:
     classes: Indices = arg(None, "class indices to keep; None keeps all", low=0)
     multi_label = False  # an anchor may become a detection of one class only; no argument: a rule of the mode
     bf16: bool = arg(False, "bfloat16 on CPUs that compute it (AVX512-BF16, AMX); decoding stays 32-bit")
+    max_pixels: int = arg(MAX_PIXELS, "larger images are not decoded but count as unreadable", low=1)
     threads: int | None = arg(None, "CPU threads of the runtime; None is the runtime's own choice", low=1)
     kpt_shape: tuple[int, int] | None = arg(None, "K,D of an ONNX file that carries no metadata", low=2)
 
@@ -60,6 +62,9 @@ class PredictConfig(RunArgs, DetectArgs):
     batch: int = arg(1, "images per run of the network", low=1)
     vid_stride: int = arg(1, "take every n-th frame of a video", low=1)
     stream_buffer: bool = arg(False, "keep a stream's waiting frames instead of only the newest")
+    missing: str = arg(
+        "error", "a missing or unreadable file that you name: an error, or None in its place", choices=("error", "skip")
+    )
     stream: bool = arg(False, "give results one by one (Python)")
     keep_image: bool = arg(True, "keep each image in its result; False saves memory")
     save: bool = arg(False, "write annotated images and videos (the command line does by default)")

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError, one_line
+from yolopose.errors import PoseError, one_line, printable
 from yolopose.files import open_regular
 from yolopose.images.headers import Header, plugins, read_header
 from yolopose.limits import MAX_IMAGE_BYTES, MAX_PIXELS
@@ -31,7 +31,7 @@ class ImageError(PoseError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"{one_line(self.args[0])}: {self.reason}"
+        return f"{printable(self.args[0])}: {self.reason}"
 
 
 class ImageReadError(ImageError):
@@ -110,6 +110,19 @@ def check_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
     if min(height, width) < MIN_SIDE:
         raise ImageError(str(path), f"{width}x{height} pixels, but a side needs at least {MIN_SIDE}; leave it out")
     return height, width
+
+
+def check_header(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> None:
+    """Raise ImageError for an image of more than `max_pixels` pixels; a file of any other kind passes."""
+    try:
+        with open_regular(path) as file:
+            header = read_header(file)
+    except OSError as error:
+        raise ImageReadError(str(path), _cause(error)) from None
+    except (EOFError, ValueError):
+        return
+    if header is not None:
+        _check_pixels(header.height, header.width, str(path), max_pixels)
 
 
 def _header(file: BinaryIO, name: str, max_pixels: int) -> Header:

@@ -15,7 +15,7 @@ from typing import Any
 
 from yolopose.errors import PoseError, UsageError
 from yolopose.images.arrays import picture_family
-from yolopose.sources.files import Item, expand, expand_all, read_lines
+from yolopose.sources.files import Item, expand, read_lines
 from yolopose.sources.frame import Frame, Source, SourceOptions
 from yolopose.sources.read import item_frames
 from yolopose.sources.screen import is_screen, screen_frames, screen_region
@@ -23,6 +23,7 @@ from yolopose.sources.stdin import stdin_frames
 from yolopose.sources.stream import stream_frames
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, suffix_of
 from yolopose.sources.urls import classify, is_url, surely_stream
+from yolopose.web import masked
 
 __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Frame", "Source", "SourceOptions", "open_source"]
 
@@ -30,8 +31,8 @@ __all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Frame", "Source", "SourceOptions
 def open_source(source: Any, options: SourceOptions | None = None) -> Source:
     """Find out what `source` is and return its frames, to be read lazily and in order.
 
-    Raises PoseError for a path, folder, pattern or list that leads nowhere, UsageError for what is no source at all.
-    What turns out unreadable later becomes a Frame with `error`.
+    Raises PoseError for a path, folder, pattern or list that leads nowhere, be it one of a Python list, and UsageError
+    for what is no source at all. What turns out unreadable later becomes a Frame with `error`.
     """
     options = options or SourceOptions()
     if isinstance(source, str):
@@ -49,7 +50,7 @@ def _open_text(text: str, options: SourceOptions) -> Source:
     if not text:
         raise UsageError("source is empty; name a file, folder, URL, camera number or stream")
     if text == "-":
-        return Source(stdin_frames())
+        return Source(stdin_frames(options))
     if text.isdecimal():
         return _streams([int(text)], options)
     if is_screen(text):
@@ -63,8 +64,18 @@ def _open_text(text: str, options: SourceOptions) -> Source:
 
 def _open_path(text: str, options: SourceOptions) -> Source:
     if suffix_of(text) == "streams" and Path(text).is_file():
-        return _streams(_stream_list(Path(text)), options)
-    return _items(expand(text), options)
+        return _streams(_stream_list(Path(text)), options, named=False)
+    return _items(_named(text, options), options)
+
+
+def _named(text: str, options: SourceOptions) -> list[Item]:
+    """The items of a path or address that the user named; where it leads nowhere, an item or an error."""
+    try:
+        return expand(text)
+    except PoseError as error:
+        if not options.skip_missing:
+            raise
+        return [Item("error", str(error), text, named=True)]
 
 
 def _open_list(members: list[Any], options: SourceOptions) -> Source:
@@ -76,11 +87,12 @@ def _open_list(members: list[Any], options: SourceOptions) -> Source:
         return _streams([_address(str(member)) for member in members], options)
     if any(live):
         name = members[live.index(True)]
-        raise UsageError(f"source list: {name} is a stream and others are not; streams need a list of their own")
+        shown_name = masked(name) if isinstance(name, str) else name
+        raise UsageError(f"source list: {shown_name} is a stream and others are not; streams need a list of their own")
     items: list[Item] = []
     for member in members:
         if isinstance(member, str | os.PathLike):
-            items += expand_all([os.fspath(member)], None)
+            items += _named(os.fspath(member), options)
         else:
             items += _memory_items(member, sum(item.count for item in items))
     return _items(items, options)
@@ -90,7 +102,7 @@ def _memory_items(value: Any, position: int) -> list[Item]:
     """A picture, batch or encoded bytes in memory; `position` numbers it among its neighbours."""
     name = f"image{position}.jpg"
     if isinstance(value, bytes | bytearray | memoryview):
-        return [Item("bytes", bytes(value), name)]
+        return [Item("bytes", bytes(value), name, named=True)]
     family = picture_family(value)
     if family is None:
         kinds = "a path, URL, camera number, array (BGR), PIL image, tensor (RGB), bytes, or a list of these"
@@ -105,9 +117,9 @@ def _items(items: list[Item], options: SourceOptions) -> Source:
     return Source(item_frames(items, options), len_hint=sum(item.count for item in items) if known else None)
 
 
-def _streams(addresses: list[str | int], options: SourceOptions) -> Source:
+def _streams(addresses: list[str | int], options: SourceOptions, *, named: bool = True) -> Source:
     stop = threading.Event()
-    return Source(stream_frames(addresses, options, stop), streams=len(addresses), stop=stop)
+    return Source(stream_frames(addresses, options, stop, named=named), streams=len(addresses), stop=stop)
 
 
 def _stream_list(path: Path) -> list[str | int]:

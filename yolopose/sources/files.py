@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import glob
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
+from yolopose.files import open_regular
+from yolopose.limits import MAX_LIST_BYTES
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, suffix_of
-from yolopose.sources.urls import is_url, shown
+from yolopose.sources.urls import is_url
+from yolopose.web import masked
 
 LIST_SUFFIXES = frozenset({"txt", "csv"})
 CSV_COLUMNS = ("source", "path", "image", "file")
@@ -24,45 +29,57 @@ class Item:
     value: Any
     name: str
     count: int = 1  # pictures inside (a batch in memory has several)
+    named: bool = False  # by the user, alone or in a Python list, rather than found in a folder, pattern or list file
 
 
 def expand(text: str, base: Path | None = None) -> list[Item]:
     """A path, URL, folder, glob pattern, `.txt` or `.csv` list → its items, sorted where the file system gives them.
 
     `base` is the folder of the list in which `text` was found: a relative path is looked for there first and then in
-    the current folder; lists inside lists are refused. Raises PoseError where nothing is found.
+    the current folder; lists inside lists are refused. Without one the user has named `text`. Raises PoseError where
+    nothing is found.
     """
     if is_url(text):
-        return [Item("url", text, shown(text))]
+        return [Item("url", text, masked(text), named=base is None)]
+    try:
+        return _expand_path(text, base)
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise PoseError(f"{one_line(text)}: cannot be read: {error.strerror or error}") from None
+
+
+def _expand_path(text: str, base: Path | None) -> list[Item]:
     path = _resolve(text, base)
     if path.is_dir():
         return _folder(path)
     if path.is_file():
         if suffix_of(path) not in LIST_SUFFIXES:
-            return [Item(_file_kind(path), str(path), str(path))]
+            return [Item(_file_kind(path), str(path), str(path), named=base is None)]
         if base is not None:
             raise PoseError(f"{path}: a list inside a list; write its lines into the outer one")
         return _listed(path)
     if glob.has_magic(text):
         return _pattern(text, base)
-    raise PoseError(f"{text}: no such file or folder; check the path (the current folder is {Path.cwd()})")
+    if path.exists():
+        raise PoseError(f"{one_line(text)}: a pipe or device, not a file; '-' reads images from standard input")
+    raise PoseError(f"{one_line(text)}: no such file or folder; check the path (the current folder is {Path.cwd()})")
 
 
-def expand_all(texts: list[str], base: Path | None) -> list[Item]:
-    """The items of every text; one that leads nowhere becomes an item that says so, and the rest goes on."""
+def _all_listed(lines: list[str], base: Path) -> list[Item]:
+    """The items of every line; one that leads nowhere becomes an item that says so, and the rest goes on."""
     items: list[Item] = []
-    for text in texts:
+    for line in lines:
         try:
-            items += expand(text, base)
+            items += expand(line, base)
         except PoseError as error:
-            items.append(Item("error", str(error), text))
+            items.append(Item("error", str(error), line))
     return items
 
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a list file without blank ones and `#` comments."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with open_regular(path) as file:
+            text = file.read(MAX_LIST_BYTES).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise PoseError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     lines = [line.strip() for line in text.splitlines()]
@@ -70,9 +87,17 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _resolve(text: str, base: Path | None) -> Path:
-    path = Path(text).expanduser()
+    path = _home(text)
     beside = base / path if base else path  # an absolute path stays as it is
     return beside if beside.exists() else path
+
+
+def _home(text: str) -> Path:
+    """The path with the home folder in place of `~`; a file whose own name begins so is taken by its name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # no user is called so
+        return Path(text)
 
 
 def _file_kind(path: Path) -> Literal["image", "video"]:
@@ -80,7 +105,7 @@ def _file_kind(path: Path) -> Literal["image", "video"]:
     if suffix_of(path) in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
         return "video" if suffix_of(path) in VIDEO_SUFFIXES else "image"
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             start = file.read(12)
     except OSError:
         return "image"  # reading it will say why it cannot be read
@@ -97,17 +122,43 @@ def _folder(path: Path) -> list[Item]:
 
 
 def _pattern(text: str, base: Path | None) -> list[Item]:
-    expanded = str(Path(text).expanduser())
+    expanded = str(_home(text))
     places = [str(Path(glob.escape(str(base))) / expanded)] if base else []
     for place in [*places, expanded]:
-        if found := _media(Path(match) for match in glob.iglob(place, recursive=True)):
+        if found := _media(map(Path, _matches(place))):
             return found
-    raise PoseError(f"{text}: no image or video matches this pattern; '**' stands for any depth of folders")
+    raise PoseError(f"{one_line(text)}: no image or video matches this pattern; '**' stands for any depth of folders")
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """The paths that a pattern matches; `**` is any depth of folders, hidden ones and loops of links left out."""
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)
+        return
+    depth = parts.index("**")
+    rest = parts[depth + 1 :] or ("*",)
+    for top in glob.iglob(str(Path(*parts[:depth]))) if depth else ["."]:
+        for folder in _folders(top):
+            yield from _matches(str(Path(glob.escape(folder), *rest)))
+
+
+def _folders(top: str) -> Iterator[str]:
+    """A folder and all that are not hidden below it; of one that links lead to again, the first way counts."""
+    seen: set[tuple[int, int]] = set()
+    for folder, below, _ in os.walk(top, followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((here.st_dev, here.st_ino))
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield folder
 
 
 def _media(paths: Any) -> list[Item]:
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    files = sorted(str(path) for path in paths if suffix_of(path) in known and path.is_file())
+    files = sorted({str(path) for path in paths if suffix_of(path) in known and path.is_file()})
     return [Item("video" if suffix_of(file) in VIDEO_SUFFIXES else "image", file, file) for file in files]
 
 
@@ -115,7 +166,7 @@ def _listed(path: Path) -> list[Item]:
     lines = read_lines(path) if suffix_of(path) == "txt" else _csv_cells(path)
     if not lines:
         raise PoseError(f"{path}: lists nothing; write one source per line")
-    return expand_all(lines, path.parent)
+    return _all_listed(lines, path.parent)
 
 
 def _csv_cells(path: Path) -> list[str]:

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.limits import MAX_PIXELS
+
 
 @dataclass(slots=True)
 class Frame:
@@ -30,6 +32,7 @@ class Frame:
     error: str | None = None  # one line that names the path and the reason
     stream: int = 0  # which of several streams
     fps: float | None = None  # of the frames yielded, hence divided by vid_stride
+    named: bool = False  # the user named this very thing: alone, or in a Python list
     exact: bool = False  # a tensor: it is the network's input as it is, whatever imgsz says
 
 
@@ -38,11 +41,14 @@ class SourceOptions:
     """How to read videos and streams.
 
     A stream that breaks is opened again `reconnect` times, after `backoff` seconds and then twice as long each time; a
-    stream that sends nothing for `timeout` seconds counts as broken.
+    stream that sends nothing for `timeout` seconds counts as broken. Images and frames of more than `max_pixels` count
+    as unreadable. With `skip_missing` a path that the user named and that leads nowhere counts as unreadable too.
     """
 
     vid_stride: int = 1  # take every n-th frame, beginning with the first
     stream_buffer: bool = False  # False: only a stream's newest frame waits; True: up to 30, the oldest dropped
+    max_pixels: int = MAX_PIXELS
+    skip_missing: bool = False
     reconnect: int = 5
     backoff: float = 0.5
     timeout: float = 10.0

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
+from pathlib import Path
 
 from yolopose.errors import PoseError
 from yolopose.images import decode, read_image, to_bgr
 from yolopose.images.arrays import picture_family
+from yolopose.limits import MAX_DOWNLOAD, MAX_IMAGE_BYTES
 from yolopose.sources.files import Item
 from yolopose.sources.frame import Frame, SourceOptions
-from yolopose.sources.urls import classify
+from yolopose.sources.urls import classify, suffix_of_url
 from yolopose.sources.video import video_frames
 
 
@@ -22,6 +22,7 @@ def item_frames(items: list[Item], options: SourceOptions) -> Generator[Frame, N
     for item in items:
         for frame in _READERS[item.kind](item, options):
             frame.item = position
+            frame.named = item.named
             frame.items = total
             if frame.kind == "image":
                 frame.item = frame.index = position + frame.index
@@ -34,7 +35,7 @@ def item_frames(items: list[Item], options: SourceOptions) -> Generator[Frame, N
 
 def _image(item: Item, options: SourceOptions) -> Iterator[Frame]:
     try:
-        yield Frame(read_image(item.value), item.name)
+        yield Frame(read_image(item.value, max_pixels=options.max_pixels), item.name)
     except PoseError as error:
         yield Frame(None, item.name, error=str(error))
 
@@ -49,16 +50,17 @@ def _url(item: Item, options: SourceOptions) -> Iterator[Frame]:
 
     from yolopose.download import download
 
-    name = "source" + PurePosixPath(urlsplit(item.value).path).suffix
     with tempfile.TemporaryDirectory(prefix="yolopose-") as folder:
         try:
             kind = classify(item.value)
             if kind == "stream":
                 raise PoseError(f"{item.name}: a stream among files; name it alone or in a .streams file")
-            path = download(item.value, Path(folder) / name, progress=kind == "video")
+            most = MAX_DOWNLOAD if kind == "video" else MAX_IMAGE_BYTES
+            path = download(
+                item.value, Path(folder) / f"source.{suffix_of_url(item.value)}", most=most, progress=kind == "video"
+            )
         except PoseError as error:
-            host, shown_host = urlsplit(item.value).netloc, urlsplit(item.name).netloc  # no password in messages
-            yield Frame(None, item.name, error=str(error).replace(host, shown_host))
+            yield Frame(None, item.name, error=str(error))
             return
         reader = _video if kind == "video" else _image
         for frame in reader(Item(kind, str(path), item.name), options):
@@ -75,7 +77,7 @@ def _picture(item: Item, options: SourceOptions) -> Iterator[Frame]:
 
 def _bytes(item: Item, options: SourceOptions) -> Iterator[Frame]:
     try:
-        yield Frame(decode(item.value, item.name), item.name)
+        yield Frame(decode(item.value, item.name, max_pixels=options.max_pixels), item.name)
     except PoseError as error:
         yield Frame(None, item.name, error=str(error))
 

@@ -9,35 +9,44 @@ from typing import BinaryIO
 
 from yolopose.errors import PoseError
 from yolopose.images import decode
-from yolopose.sources.frame import Frame
+from yolopose.limits import MAX_PIPED
+from yolopose.sources.frame import Frame, SourceOptions
 
 _CHUNK = 1 << 16
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")  # JPEG: neither stuffing, restart nor fill
 _BETWEEN = b"\0\r\n\t "  # padding that may stand between two files
 
 
-def stdin_frames() -> Generator[Frame, None, None]:
-    """The images of standard input, each as soon as it is complete; memory holds one at a time."""
+def stdin_frames(options: SourceOptions) -> Generator[Frame, None, None]:
+    """The images of standard input, each as soon as it is complete; memory holds one at a time.
+
+    Raises PoseError for what is no image however long one waits.
+    """
     if sys.stdin is None or sys.stdin.isatty():
         raise PoseError("-: nothing is piped in; try `cat photo.jpg | yolo predict source=-`")
     index = -1
     for index, data in enumerate(split_images(sys.stdin.buffer)):
         name = f"stdin{index}.jpg"
         try:
-            yield Frame(decode(data, name), name, index=index, item=index)
+            yield Frame(decode(data, name, max_pixels=options.max_pixels), name, index=index, item=index)
         except PoseError as error:
             yield Frame(None, name, index=index, item=index, error=str(error))
     if index < 0:
-        yield Frame(None, "-", error="-: standard input is empty")
+        yield Frame(None, "-", error="-: standard input is empty", named=True)
 
 
 def split_images(stream: BinaryIO) -> Iterator[bytes]:
     """Concatenated JPEG and PNG files, one by one; from anything else on, the rest is taken as one image."""
-    pending = _Pending(stream)
+    pending, between = _Pending(stream), 0
     while pending.reach(1):
-        if pending.data[0] in _BETWEEN:
-            del pending.data[0]
+        padding = len(pending.data) - len(pending.data.lstrip(_BETWEEN))
+        if padding:
+            del pending.data[:padding]
+            between += padding
+            if between > MAX_PIPED:
+                raise PoseError(f"-: {MAX_PIPED >> 20} MB without an image in them; standard input holds no images")
             continue
+        between = 0
         pending.reach(8)
         if pending.data.startswith(b"\xff\xd8"):
             end = _jpeg_end(pending)
@@ -45,7 +54,9 @@ def split_images(stream: BinaryIO) -> Iterator[bytes]:
             end = _png_end(pending)
         else:
             end = pending.everything()
-        yield bytes(pending.data[:end])
+        with memoryview(pending.data) as view:
+            image = bytes(view[:end])
+        yield image
         del pending.data[:end]
 
 
@@ -59,6 +70,8 @@ class _Pending:
     def reach(self, count: int) -> bool:
         """Read on until `count` bytes are there; False where the stream ends before."""
         while len(self.data) < count:
+            if len(self.data) > MAX_PIPED:
+                raise PoseError(f"-: {MAX_PIPED >> 20} MB and no end of the image; standard input holds no images")
             chunk = self._read(_CHUNK)
             if not chunk:
                 return False

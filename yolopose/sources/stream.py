@@ -10,8 +10,9 @@ from typing import Any, Literal
 
 from yolopose.console import log
 from yolopose.sources.frame import Frame, SourceOptions
-from yolopose.sources.urls import is_url, shown
-from yolopose.sources.video import frame_count, frame_rate
+from yolopose.sources.urls import is_url
+from yolopose.sources.video import check_frames, frame_count, frame_rate, open_capture
+from yolopose.web import masked
 
 BUFFER = 30  # frames that may wait with stream_buffer=True
 _LONGEST_BACKOFF = 30.0  # seconds
@@ -19,7 +20,7 @@ _JOIN = 1.0  # seconds that close() waits for the threads; it may sit in a netwo
 
 
 def stream_frames(
-    addresses: list[str | int], options: SourceOptions, stop: threading.Event
+    addresses: list[str | int], options: SourceOptions, stop: threading.Event, *, named: bool = True
 ) -> Generator[Frame, None, None]:
     """The frames of several streams (URLs, camera numbers or video files), in rounds: one of each per round.
 
@@ -46,6 +47,7 @@ def stream_frames(
                 return
             for frame in frames:
                 frame.items = len(addresses)
+                frame.named = named
                 yield frame
     finally:
         stop.set()
@@ -79,10 +81,11 @@ class StreamReader:
     ):
         self.address, self.number, self.options, self.wake, self.stop = address, number, options, wake, stop
         self.is_file = isinstance(address, str) and not is_url(address)
-        self.name = shown(address) if isinstance(address, str) and not self.is_file else str(address)
+        self.name = masked(address) if isinstance(address, str) and not self.is_file else str(address)
         self.buffer: deque[Frame] = deque()
         self.state: Literal["live", "lost", "ended"] = "live"
         self.failure: BaseException | None = None  # a bug in the thread, to be raised by the consumer
+        self.excess: str | None = None  # why its frames are not read
         self.index = 0  # frames received, those passed over included
         self.dropping = False
         self.thread = threading.Thread(target=self._run, name=f"yolopose stream {number}", daemon=True)
@@ -105,6 +108,8 @@ class StreamReader:
                 return
             if self.index > before:
                 attempts, wait = 0, self.options.backoff
+            if self.excess:
+                return self._give_up(self.excess)
             if self.index == 0:
                 return self._give_up("cannot be opened, or sends no frames; check the address and that it is running")
             if attempts == self.options.reconnect:
@@ -120,6 +125,9 @@ class StreamReader:
         try:
             if not capture.isOpened():
                 return self.is_file and self.index > 0
+            self.excess = check_frames(capture, self.options.max_pixels)
+            if self.excess:
+                return False
             total, rate = frame_count(capture), frame_rate(capture, self.options.vid_stride)
             first = self.index
             while not self.stop.is_set() and capture.grab():
@@ -140,10 +148,10 @@ class StreamReader:
         import cv2
 
         if isinstance(self.address, int) or self.is_file:
-            return cv2.VideoCapture(self.address)
+            return open_capture(self.address)
         milliseconds = int(self.options.timeout * 1000)
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, milliseconds, cv2.CAP_PROP_READ_TIMEOUT_MSEC, milliseconds]
-        return cv2.VideoCapture(self.address, cv2.CAP_FFMPEG, limits)
+        return open_capture(self.address, cv2.CAP_FFMPEG, limits)
 
     def _put(self, frame: Frame) -> None:
         size = BUFFER if self.options.stream_buffer else 1

@@ -1,18 +1,18 @@
-"""Addresses: which ones are streams, which are files to download, and how they are shown."""
+"""Addresses: which ones are streams, and which are files to download."""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
 from typing import Literal
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, STREAM_SUFFIXES, VIDEO_SUFFIXES
+from yolopose.web import masked, open_url
 
 STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "tcp", "udp", "srt"})
 _VIDEO_SITES = ("youtube.com", "youtu.be", "vimeo.com")
-_SECONDS = 10  # to wait for an answer
 
 
 def is_url(text: str) -> bool:
@@ -20,17 +20,9 @@ def is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
-def shown(url: str) -> str:
-    """The address without password, query and fragment, fit for log lines and file names."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    name = user.partition(":")[0] + (":***" if ":" in user else "")
-    return urlunsplit((parts.scheme, name + at + host, parts.path, "", ""))
-
-
 def surely_stream(url: str) -> bool:
     """Whether the address alone says that this is a stream."""
-    return urlsplit(url).scheme.lower() in STREAM_SCHEMES or _suffix(url) in STREAM_SUFFIXES
+    return _parts(url).scheme.lower() in STREAM_SCHEMES or suffix_of_url(url) in STREAM_SUFFIXES
 
 
 def classify(url: str) -> Literal["image", "video", "stream"]:
@@ -38,49 +30,59 @@ def classify(url: str) -> Literal["image", "video", "stream"]:
 
     Raises PoseError for unknown schemes, web pages and servers that refuse.
     """
-    scheme, suffix = urlsplit(url).scheme.lower(), _suffix(url)
+    parts, suffix = _parts(url), suffix_of_url(url)
+    scheme = parts.scheme.lower()
     if surely_stream(url):
         return "stream"
     if scheme not in ("http", "https"):
-        raise PoseError(f"{shown(url)}: unknown kind of address; use http, https, {', '.join(sorted(STREAM_SCHEMES))}")
-    if (urlsplit(url).hostname or "").removeprefix("www.").removeprefix("m.") in _VIDEO_SITES:
+        raise PoseError(f"{masked(url)}: unknown kind of address; use http, https, {', '.join(sorted(STREAM_SCHEMES))}")
+    if (parts.hostname or "").removeprefix("www.").removeprefix("m.") in _VIDEO_SITES:
         raise PoseError(
-            f"{shown(url)}: video sites are not read; download the video first (yt-dlp), then name the file"
+            f"{masked(url)}: video sites are not read; download the video first (yt-dlp), then name the file"
         )
     if suffix in IMAGE_SUFFIXES:
         return "image"
     if suffix in VIDEO_SUFFIXES:
         return "video"
-    if "@" in urlsplit(url).netloc:
+    if "@" in parts.netloc:
         return "stream"  # a camera with its password, to which FFmpeg knows how to log in
     kind, finite = _content_type(url)
     if kind.startswith("text/html"):
-        raise PoseError(f"{shown(url)}: a web page, not an image, video or stream; give the address of the file itself")
+        raise PoseError(
+            f"{masked(url)}: a web page, not an image, video or stream; give the address of the file itself"
+        )
     if kind.startswith("image/"):
         return "image"
     return "video" if kind.startswith("video/") and finite else "stream"
 
 
-def _suffix(url: str) -> str:
-    return PurePosixPath(urlsplit(url).path).suffix[1:].lower()
+def suffix_of_url(url: str) -> str:
+    """The suffix of the file that an address names, in lower case and without its dot."""
+    return PurePosixPath(_parts(url).path).suffix[1:].lower()
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise PoseError(f"{masked(url)}: not a web address that can be read") from None
 
 
 def _content_type(url: str) -> tuple[str, bool]:
     """The stated content type, and whether a length is stated too (a live stream has none)."""
     import http.client
-    import urllib.request
     from urllib.error import HTTPError, URLError
 
-    request = urllib.request.Request(url, headers={"User-Agent": "yolopose"})
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:
+        with open_url(url) as answer:
             return answer.headers.get_content_type(), "Content-Length" in answer.headers
     except HTTPError as error:
         error.close()
-        raise PoseError(f"{shown(url)}: the server answers {error.code} {error.reason}") from None
+        raise PoseError(f"{masked(url)}: the server answers {error.code} {one_line(error.reason)}") from None
     except URLError as error:
-        raise PoseError(f"{shown(url)}: cannot be reached ({error.reason}); check the address") from None
+        reason = one_line(error.reason)
+        raise PoseError(f"{masked(url)}: cannot be reached ({reason}); check the address") from None
     except http.client.HTTPException:  # not quite HTTP (cameras, radio servers): FFmpeg may know better
         return "", False
     except OSError as error:
-        raise PoseError(f"{shown(url)}: cannot be reached ({error}); check the address") from None
+        raise PoseError(f"{masked(url)}: cannot be reached ({one_line(error)}); check the address") from None

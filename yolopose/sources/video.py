@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from yolopose.console import log
+from yolopose.images import ImageError, check_header
 from yolopose.sources.frame import Frame, SourceOptions
 
 _MOST_FRAMES = 10**9  # OpenCV states absurd numbers where a container does not know its length
@@ -27,18 +30,74 @@ def frame_rate(capture: Any, stride: int) -> float | None:
     return rate / stride if 0 < rate <= 1000 else None
 
 
+def open_capture(*arguments: Any) -> Any:
+    """A cv2.VideoCapture, without the lines that OpenCV logs where it cannot open one: we say so ourselves, in one.
+
+    They would show the passwords of addresses too. The log level belongs to the process, so it is restored only when no
+    other thread is opening any more.
+    """
+    import cv2
+
+    with _unlogged():
+        return cv2.VideoCapture(*arguments)
+
+
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    import cv2
+
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    with _opening.lock:
+        if not _opening.count:
+            _opening.level = set_level(0)
+        _opening.count += 1
+    try:
+        yield
+    finally:
+        with _opening.lock:
+            _opening.count -= 1
+            if not _opening.count:
+                set_level(_opening.level)
+
+
+class _Opening:
+    """How many threads are opening a capture, and the log level before the first of them."""
+
+    lock = threading.Lock()
+    count = 0
+    level = 0
+
+
+_opening = _Opening()
+
+
+def check_frames(capture: Any, max_pixels: int) -> str | None:
+    """Why the frames of an open cv2.VideoCapture are not to be decoded, by the size that it states, or None."""
+    import cv2
+
+    width, height = (capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > max_pixels:
+        return f"frames of {width:.0f}x{height:.0f} pixels, more than max_pixels={max_pixels}; raise it if you trust it"
+    return None
+
+
 def video_frames(path: str, options: SourceOptions, name: str) -> Iterator[Frame]:
     """Every `vid_stride`-th frame of a video file; `index` and `total` count the frames of the file.
 
     The rotation that the container asks for is applied (OpenCV does it). A file that cannot be opened, or from which no
     frame comes, gives one frame with `error`; one that ends long before its stated length is logged.
     """
-    import cv2
-
-    capture = cv2.VideoCapture(path)
     try:
+        check_header(path, max_pixels=options.max_pixels)  # FFmpeg decodes a frame when it opens a GIF
+    except ImageError as error:
+        yield Frame(None, name, "video", error=f"{name}: {error.reason}")
+        return
+    capture = open_capture(path)
+    try:
+        reason = check_frames(capture, options.max_pixels)
         if not capture.isOpened():
             reason = "cannot be opened as a video: damaged, cut off, or of a kind that OpenCV does not read"
+        if reason:
             yield Frame(None, name, "video", error=f"{name}: {reason}")
             return
         total, rate = frame_count(capture), frame_rate(capture, options.vid_stride)
