@@ -2,7 +2,9 @@
 # make test   development environment in .venv-dev, then the tests (tests/test_network.py needs strace: apt-get install strace)
 # make test-clients   third-party programs in .venv-clients (with torch, 2.3 GB) and .venv-clients-light (without, 1.5 GB), then their tests
 # make test-exports   every export runtime in .venv-exports (5 GB), then the tests of all formats
+# make test-gpu   what exists only on a GPU, with a Python that has torch for CUDA (GPU_PYTHON=…); without one it says so and ends 0
 PYTHON ?= python3
+GPU_PYTHON ?= $(firstword $(wildcard .venv-gpu/bin/python .venv-dev/bin/python) $(PYTHON))
 PIP_INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt
 PIP_CLIENTS = install --quiet --disable-pip-version-check --constraint
 LIGHT = .venv/.installed
@@ -19,7 +21,7 @@ CLIENTS_LIGHT = .venv-clients-light/.installed
 CLIENT_TESTS = -m pytest -p no:anyio -m clients -W default -W error:::yolopose
 EVERYWHERE = tests/clients/test_supervision.py tests/clients/test_norfair.py tests/clients/test_tables.py
 
-.PHONY: demo test test-slow test-clients test-exports check clean
+.PHONY: demo test test-slow test-clients test-exports test-gpu check clean
 
 $(LIGHT): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -75,6 +77,10 @@ test-clients: $(CLIENTS) $(CLIENTS_LIGHT)
 	OMP_NUM_THREADS=1 .venv-clients/bin/python $(CLIENT_TESTS) $(EVERYWHERE) tests/clients/test_sahi.py tests/clients/test_fiftyone.py
 	OMP_NUM_THREADS=1 .venv-clients-light/bin/python $(CLIENT_TESTS) $(EVERYWHERE) \
 	  tests/clients/test_gradio.py tests/clients/test_streamlit.py tests/clients/test_notebook.py
+
+# figures and outcomes go to benchmarks/results/gpu.json; PEER names a Python that has Ultralytics
+test-gpu:
+	$(GPU_PYTHON) tests/gpu/run.py
 
 check: $(DEV)
 	.venv-dev/bin/ruff format --check .

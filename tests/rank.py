@@ -1,9 +1,14 @@
-"""One of two ranks: trains a tiny network for three steps and leaves notes. `rank.py DATA FOLDER [die|compat]`."""
+"""One of two ranks: trains a tiny network for three steps and leaves notes.
+
+`rank.py DATA FOLDER WORDS…`: die ends the second rank; compat; nccl, a GPU each; gloo, both on the first GPU; alone, a
+group of one that takes itself for the first of two.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -14,16 +19,33 @@ from builders import make_network
 
 from yolopose.config import TrainConfig, parse
 from yolopose.errors import PoseError
-from yolopose.train.loop import train
+from yolopose.train import loop, ranks
 
 STEPS = 3
 ARGS = {"imgsz": 64, "epochs": 1, "batch": 4, "nbs": 4, "workers": 0, "device": "cpu", "plots": False,
         "optimizer": "SGD", "warmup_epochs": 0, "lr0": 0.001, "mosaic": 0}  # fmt: skip
 
 
+@contextmanager
+def alone(config):
+    """A group of one over NCCL."""
+    torch.distributed.init_process_group("nccl")
+    try:
+        yield ranks.Ranks(0, 2, torch.device("cuda:0"))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 def main(data: str, folder: str, *rest: str) -> int:
     torch.set_num_threads(1)
-    config = parse(TrainConfig, ARGS | {"data": data, "project": folder, "compat": "compat" in rest})
+    values = ARGS | {"data": data, "project": folder, "compat": "compat" in rest, "amp": False}
+    if "nccl" in rest or "gloo" in rest:
+        values["device"] = None
+    if "gloo" in rest:
+        ranks._device = lambda config: torch.device("cuda:0")
+        ranks._backend = lambda device: "gloo"
+    if "alone" in rest:
+        loop.joined = alone
     gradients: list[dict[str, torch.Tensor]] = []
 
     def keep(run):
@@ -39,7 +61,7 @@ def main(data: str, folder: str, *rest: str) -> int:
 
     callbacks = {"on_before_zero_grad": [keep], "on_train_end": [end], "on_train_batch_start": [die]}
     try:
-        train(config, make_network(), callbacks=callbacks)
+        loop.train(parse(TrainConfig, values), make_network(), callbacks=callbacks)
     except PoseError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return error.exit_code
