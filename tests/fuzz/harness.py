@@ -58,6 +58,8 @@ class _Watch:
 
     def hook(self, event: str, args: tuple[Any, ...]) -> None:
         """The audit hook: it can never be taken out again, so it is one for the whole process."""
+        if event == "marshal.loads" and sys._getframe(1).f_code.co_filename.startswith("<frozen importlib"):
+            return  # a module that is imported at its first use
         if self.folder is not None and (told := self._judge(event, args, str(self.folder))):
             self.seen.append(told)
 
