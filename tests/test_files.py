@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.files import beside, read_yaml, write_text
+from yolopose.files import beside, cell, read_yaml, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -154,3 +154,13 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
     file.write_bytes(b"a: \xe9")
     with pytest.raises(PoseError, match=r"not a YAML file: .*utf-8"):
         read_yaml(file)
+
+
+@pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "-2+3+cmd|' /C calc'!A0", "+A1", " =1+1", "\t=1"])
+def test_no_cell_is_a_formula(text: str) -> None:
+    assert cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("text", ["-1 -1 5 5 1e-3", "+0.5", "", "cat", "a=b", "- "])
+def test_numbers_and_words_stay_as_they_are(text: str) -> None:
+    assert cell(text) == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import stat
 import threading
@@ -73,6 +74,15 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     except BaseException:
         os.close(number)
         raise
+
+
+def cell(text: str) -> str:
+    """Foreign text as a cell of a CSV file, with an apostrophe in front where a spreadsheet would calculate it.
+
+    Numbers stay as they are, rows of them too.
+    """
+    harmless = re.fullmatch(r"[-+.\deE\s]*", text, re.ASCII)
+    return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@") and not harmless else text
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:

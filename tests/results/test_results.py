@@ -139,6 +139,11 @@ def test_json_csv_and_table_tell_the_summary():
     assert list(r.new().to_df().columns) == r.new().to_csv().strip().split(",")
 
 
+def test_a_class_name_is_no_formula_of_a_spreadsheet():
+    r = make_results(1, 5, names={0: "=HYPERLINK(1)", 1: "b"})
+    assert next(csv.DictReader(io.StringIO(r.to_csv())))["name"] == "'=HYPERLINK(1)"
+
+
 def test_xml_and_sqlite_tell_the_summary(tmp_path, monkeypatch):
     pytest.importorskip("pandas")
     r = make_results(2, 5, names={0: "a<\x1b>", 1: "b"})

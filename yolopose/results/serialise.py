@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import PoseError, one_line, printable, shown
+from yolopose.files import cell
 from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.host import Array
 
@@ -72,12 +73,15 @@ class Exports(ABC):
     tojson = to_json
 
     def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """`summary` as CSV with a header; box and keypoints are Python literals in their cells."""
+        """`summary` as CSV with a header; box and keypoints are Python literals in their cells.
+
+        A class name that a spreadsheet would calculate gets an apostrophe in front.
+        """
         rows = self.summary(normalize, decimals)
         text = io.StringIO()
         writer = csv.DictWriter(text, columns(rows), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(row | {"name": cell(row["name"])} for row in rows)
         return text.getvalue()
 
     def to_df(self, normalize: bool = False, decimals: int = 5) -> pd.DataFrame:

@@ -259,3 +259,9 @@ def test_the_packaged_description(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(spec.split("test")) == 1
     assert spec.names == {0: "face"}
     assert spec.layout.sigmas == (0.04,) * 5
+
+
+def test_no_row_of_the_table_of_changes_is_a_formula(tmp_path: Path) -> None:
+    root = wider(tmp_path / "raw", rows={"0--Event/0_Event_0.jpg": "=HYPERLINK(1) 20 40 40"})
+    convert(root, tmp_path / "out")
+    assert [row["before"][:12] for row in changes(tmp_path / "out") if "HYPER" in row["before"]] == ["'=HYPERLINK("]

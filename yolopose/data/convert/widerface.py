@@ -24,7 +24,7 @@ from yolopose.console import log
 from yolopose.data.convert.widerrows import Change, Source, label_rows, read_official, read_retinaface
 from yolopose.data.spec import CONFIGS
 from yolopose.errors import PoseError
-from yolopose.files import beside, write_text
+from yolopose.files import beside, cell, write_text
 
 LABEL_FILES = ("label.txt", "train/label.txt", "retinaface_gt_v1.1/train/label.txt", "WIDER_train/label.txt")
 TEMPLATE = CONFIGS / "widerface-landmarks.yaml"
@@ -146,7 +146,8 @@ def _table(changes: Sequence[Change]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("file", "line", "image", "what", "before", "after"))
-    writer.writerows((str(c.file), c.line, c.image, c.what, c.before, c.after) for c in changes)
+    texts = ((str(c.file), c.line, c.image, c.what, c.before, c.after) for c in changes)
+    writer.writerows([cell(str(value)) for value in row] for row in texts)
     return text.getvalue()
 
 
