@@ -19,7 +19,7 @@ from yolopose.results.host import Array, HostArray
 
 def plain(values: Any) -> Array:
     """Numbers, an array or a tensor on any device → a float32 NumPy array; on the CPU a float32 tensor's own memory."""
-    if hasattr(values, "detach"):
+    if not isinstance(values, np.ndarray) and hasattr(values, "detach"):
         values = values.detach().cpu().float().numpy()
     array = np.asarray(values, np.float32)
     return array if array.flags.carray else array.copy()  # torch takes no read-only arrays and no negative steps
