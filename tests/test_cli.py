@@ -55,7 +55,7 @@ def test_stray_words_are_explained(words: list[str], says: str) -> None:
         (["conf=0.5"], 2, "which mode?"),
         (["mode=predict", "conf=2"], 2, "0 to 1"),
         (["val", "detect"], 2, "the task 'pose' only"),
-        (["track", "source=x.mp4"], 2, "track: yolopose does not track yet"),
+        (["track", "source=x.mp4"], 2, "track: yolopose does not track;"),
         (["settings"], 2, "has no settings file"),
         (["predict", "device=gpu"], 2, "expected cpu, a GPU's number"),
         (["pose", "predict", "cnof=0.5"], 2, "did you mean 'conf'?"),

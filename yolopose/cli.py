@@ -78,7 +78,7 @@ SPECIAL: dict[str, Callable[[], str]] = {
     "formats": helptext.formats,
 }
 ABSENT = {
-    "track": "yolopose does not track yet; predict finds people frame by frame (docs/migrate.md)",
+    "track": "yolopose does not track; predict finds people frame by frame (docs/migrate.md)",
     "tune": "yolopose has no search for hyperparameters; train takes each of them (docs/migrate.md)",
     "settings": "yolopose has no settings file: everything is an argument (docs/migrate.md)",
     "copy-cfg": "yolopose has no file of defaults to copy; 'yolo cfg' lists them, and each run writes its args.yaml",
