@@ -11,6 +11,7 @@ import pytest
 from builders import FakeBackend, make_network
 from coco_reference import pycocotools
 
+from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig, parse
 from yolopose.data.labels import load_data, scan
 from yolopose.errors import PoseError, UsageError
@@ -359,3 +360,21 @@ def test_coco_annotations_give_areas_and_crowds(tmp_path: Path) -> None:
         (tmp_path / "truths.json").write_text(json.dumps(truths | change))
         with pytest.raises(PoseError, match=message):
             run(FakeBackend(K), yaml, metric="coco")
+
+
+def test_a_validation_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    def fail(validator: Any) -> None:
+        raise KeyboardInterrupt
+
+    data, hooks = load_data(str(rectangles(tmp_path / "data"))), Hooks({"on_val_batch_end": [fail]})
+    with pytest.raises(KeyboardInterrupt):
+        validate(FakeBackend(K), data, config(save_json=True), folder=tmp_path / "out", hooks=hooks)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_table_of_keypoints_is_printed_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = load_data(str(rectangles(tmp_path)))
+    for wanted in (False, True):
+        metrics = validate(FakeBackend(K), data, config(verbose=True, per_keypoint=wanted))
+        assert len(metrics.report["keypoints"]["results"]["table"]) == K + 1
+        assert ("PCK.05" in capsys.readouterr().out) == wanted

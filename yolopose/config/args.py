@@ -110,6 +110,7 @@ class ValConfig(RunArgs, DetectArgs):
     save_widerface: bool = arg(False, "write detections in WIDER FACE's form, EVENT/NAME.txt")
     strict: bool = arg(False, "stop at the first bad label row instead of setting it aside")
     single_cls: bool = arg(False, "treat all classes as one")
+    per_keypoint: bool = arg(False, "print the table of errors per keypoint; report.json always has it")
     save_json: bool = arg(False, "write predictions.json in COCO's result format")
     save_txt: bool = arg(False, "write a label file of detections per image")
     save_conf: bool = arg(False, "add confidences to the label files")

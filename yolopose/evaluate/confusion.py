@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.evaluate.tables import Table
 from yolopose.geometry.boxes import iou_matrix
 
 Array = NDArray[Any]
@@ -15,11 +17,13 @@ CONFIDENCE = 0.25  # of the detections that count, unless the user asked for ano
 DEFAULT_CONF = 0.001  # val's own confidence: far too low to count detections by
 
 
-class ConfusionMatrix:
+class ConfusionMatrix(Table):
     """`matrix` (C + 1, C + 1): rows the class predicted, columns the true one; the last of each is background.
 
     Every detection chooses the truth it overlaps most, whatever the classes, and every truth keeps the detection that
     overlaps it most among those. What is left over is background taken for an object, or an object missed.
+
+    `summary`, `to_df`, `to_csv` and `to_json` have a row per class predicted.
     """
 
     def __init__(self, names: dict[int, str], conf: float = DEFAULT_CONF) -> None:
@@ -43,6 +47,33 @@ class ConfusionMatrix:
         np.add.at(self.matrix, (predicted[found[hit]], true[hit]), 1)
         self.matrix[-1] += np.bincount(true[~hit], minlength=size)
         self.matrix[:, -1] += np.bincount(predicted[spare], minlength=size)
+
+    def __repr__(self) -> str:
+        counted = int(self.matrix.sum())
+        return f"ConfusionMatrix({len(self.names)} classes, {counted} counted from confidence {self.conf:g})"
+
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
+        """A row per class predicted, background last: `Predicted`, then by true class how often.
+
+        With `normalize` which share of the true class.
+        """
+        values = self.normalized() if normalize else self.matrix
+        labels = [*self.names, "background"]
+        return [
+            {"Predicted": label, **dict(zip(labels, [round(value, decimals) for value in row], strict=True))}
+            for label, row in zip(labels, values.tolist(), strict=True)
+        ]
+
+    def plot(self, normalize: bool = True, save_dir: str | Path = "", names: Any = ()) -> Path:
+        """Draw confusion_matrix(_normalized).png into a folder, the working folder unless told; → the file."""
+        from yolopose.plots.confusion import plot_confusion
+
+        path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
+        values = self.normalized() if normalize else self.matrix
+        title = "Shares of each true class" if normalize else f"Confusion matrix (confidence {self.conf:g})"
+        shown = list(names.values() if isinstance(names, dict) else names) or self.names
+        plot_confusion(values, shown, title, path)
+        return path
 
     def normalized(self) -> Array:
         """(C + 1, C + 1) each column divided by its sum: of what is truly this class, how much was taken for which."""

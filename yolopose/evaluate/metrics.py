@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.evaluate.confusion import ConfusionMatrix
-from yolopose.evaluate.precision import CONFIDENCES, Scores
+from yolopose.evaluate.precision import CONFIDENCES, RECALLS, Scores
+from yolopose.evaluate.tables import Table
 
 Array = NDArray[Any]
+CURVES = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
 KEYS = tuple(f"metrics/{column}({kind})" for kind in "BP" for column in ("precision", "recall", "mAP50", "mAP50-95"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class KindMetrics:
     """Precision, recall and average precision of boxes or of poses.
 
@@ -53,6 +55,50 @@ class KindMetrics:
             best_conf=float(CONFIDENCES[best]),
         )  # fmt: skip
 
+    def __repr__(self) -> str:
+        p, r, map50, average = self.mean_results()
+        return f"KindMetrics(P {p:.3g}, R {r:.3g}, mAP50 {map50:.3g}, mAP50-95 {average:.3g})"
+
+    @property
+    def nc(self) -> int:
+        """How many classes the model knows."""
+        return len(self.maps)
+
+    @property
+    def px(self) -> Array:
+        """(1000,) the confidences, or recalls, at which the curves are read."""
+        return CONFIDENCES
+
+    @property
+    def p_curve(self) -> Array:
+        """(C', 1000) precision by confidence, at threshold 0.5."""
+        return self.scores.precision
+
+    @property
+    def r_curve(self) -> Array:
+        """(C', 1000) recall by confidence, at threshold 0.5."""
+        return self.scores.recall
+
+    @property
+    def f1_curve(self) -> Array:
+        """(C', 1000) F1 by confidence, at threshold 0.5."""
+        return self.scores.f1
+
+    @property
+    def prec_values(self) -> Array:
+        """(C', 1000) precision by recall, at threshold 0.5."""
+        return np.array([np.interp(self.px, RECALLS, row) for row in self.scores.envelope]).reshape(-1, len(self.px))
+
+    @property
+    def curves_results(self) -> list[list[Any]]:
+        """Each curve as [x (1000,), y (C', 1000), name of x, name of y], in the order of `CURVES`."""
+        return [
+            [self.px, self.prec_values, "Recall", "Precision"],
+            [self.px, self.f1_curve, "Confidence", "F1"],
+            [self.px, self.p_curve, "Confidence", "Precision"],
+            [self.px, self.r_curve, "Confidence", "Recall"],
+        ]
+
     def mean_results(self) -> list[float]:
         """P, R, mAP50, mAP50-95 over the classes."""
         return [self.mp, self.mr, self.map50, self.map]
@@ -66,9 +112,9 @@ class KindMetrics:
         return 0.1 * self.map50 + 0.9 * self.map
 
 
-@dataclass(frozen=True)
-class Metrics:
-    """The result of a validation.
+@dataclass(frozen=True, repr=False)
+class Metrics(Table):
+    """The result of a validation; `summary`, `to_df`, `to_csv` and `to_json` have a row per class.
 
     `speed` is in milliseconds per image; `losses` are filled in when a criterion was given, `coco` with `metric=coco`,
     `keypoints` is the table of errors per keypoint, `report` everything with the protocol it was measured by.
@@ -90,6 +136,45 @@ class Metrics:
     report: dict[str, Any] = field(default_factory=dict, repr=False)
     save_dir: Path | None = None
     task: str = "pose"
+
+    def __repr__(self) -> str:
+        box, pose = (f"mAP50 {kind.map50:.3g} mAP50-95 {kind.map:.3g}" for kind in (self.box, self.pose))
+        return f"Metrics({self.images} images: box {box}, pose {pose})"
+
+    @property
+    def nc(self) -> int:
+        """How many classes the model knows."""
+        return len(self.names)
+
+    @property
+    def curves(self) -> list[str]:
+        """The names of `curves_results`."""
+        return [f"{name}({kind})" for kind in "BP" for name in CURVES]
+
+    @property
+    def curves_results(self) -> list[list[Any]]:
+        """The curves of the boxes, then of the poses; see `KindMetrics.curves_results`."""
+        return self.box.curves_results + self.pose.curves_results
+
+    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
+        """A row per class that has truths: counts, P, R, F1 and average precision of boxes and poses.
+
+        `normalize` changes nothing: all figures are shares.
+        """
+        rows = []
+        for i, c in enumerate(self.ap_class_index.tolist()):
+            row: dict[str, Any] = {"Class": self.names[c], "Images": int(self.class_images[c])}
+            row["Instances"] = int(self.class_instances[c])
+            figures = self.class_result(i)
+            for kind, (p, r, ap50, ap) in (("Box", figures[:4]), ("Pose", figures[4:])):
+                values = {"P": p, "R": r, "F1": 2 * p * r / max(p + r, 1e-16), "mAP50": ap50, "mAP50-95": ap}
+                plain = kind == "Box"  # the boxes' averages have no prefix, as in Ultralytics 8.3
+                row |= {
+                    key if plain and key.startswith("mAP") else f"{kind}-{key}": round(value, decimals)
+                    for key, value in values.items()
+                }
+            rows.append(row)
+        return rows
 
     @property
     def keys(self) -> list[str]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-import weakref
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,11 +53,11 @@ class Output(Protocol):
         ...
 
 
-def files(folder: Path | None, config: ValConfig, info: ModelInfo) -> list[Output]:
-    """What `config` asks to be written into `folder`."""
+def files(folder: Path | None, config: ValConfig, info: ModelInfo, stack: ExitStack) -> list[Output]:
+    """What `config` asks to be written into `folder`; `stack` completes it, or removes it after an error."""
     if folder is None:
         return []
-    out: list[Output] = [PredictionsFile(folder / "predictions.json")] if config.save_json else []
+    out: list[Output] = [PredictionsFile(folder / "predictions.json", stack)] if config.save_json else []
     if config.save_txt:
         out.append(LabelFiles(folder / "labels", info, config.save_conf))
     if config.plots:
@@ -68,15 +66,13 @@ def files(folder: Path | None, config: ValConfig, info: ModelInfo) -> list[Outpu
 
 
 class PredictionsFile:
-    """predictions.json in COCO's result format, collected in a nameless file; a failed validation leaves nothing.
+    """predictions.json in COCO's result format, written as it comes; it gets its name when `stack` is closed.
 
     An image's id is its file's stem, as a number where it is one; categories count from 1.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = tempfile.TemporaryFile("w+", encoding="utf-8", dir=path.parent)  # noqa: SIM115
-        weakref.finalize(self, self._file.close)
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._file = stack.enter_context(stack.enter_context(beside(path)).open("w", encoding="utf-8"))
         self._separator = "["
 
     def add(self, seen: Seen) -> None:
@@ -100,10 +96,6 @@ class PredictionsFile:
     def finish(self) -> None:
         """Close the list."""
         self._file.write("]" if self._separator != "[" else "[]")
-        self._file.seek(0)
-        with beside(self.path) as part, part.open("w", encoding="utf-8") as out:
-            shutil.copyfileobj(self._file, out)
-        self._file.close()
 
 
 class LabelFiles:

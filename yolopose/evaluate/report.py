@@ -121,8 +121,11 @@ def write_report(metrics: Metrics, path: Path) -> None:
     write_text(path, json.dumps(metrics.report, indent=1) + "\n")
 
 
-def lines(metrics: Metrics, *, brief: bool) -> Iterator[str]:
-    """What is printed: the table that users know, and unless `brief` classes, keypoints, COCO's figures and speed."""
+def lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> Iterator[str]:
+    """What is printed: the table that users know, and unless `brief` classes, COCO's figures, protocol and speed.
+
+    With `keypoints` also the table of errors per keypoint.
+    """
     yield HEADER
     yield _line("all", metrics.images, int(metrics.class_instances.sum()), metrics.mean_results())
     if brief:
@@ -133,7 +136,8 @@ def lines(metrics: Metrics, *, brief: bool) -> Iterator[str]:
             yield _line(metrics.names[int(c)], *counts, metrics.class_result(i))
     for kind, figures in metrics.coco.items():
         yield f"COCO {kind}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
-    yield from _keypoint_lines(metrics)
+    if keypoints:
+        yield from _keypoint_lines(metrics)
     if metrics.report:
         yield _protocol_line(metrics.report["pose"]["protocol"])
     speed = ", ".join(f"{ms:.1f}ms {step}" for step, ms in metrics.speed.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -81,9 +82,9 @@ def validate(
     config = change(config, imgsz=info.size_for(config.imgsz))
     scales.check(backend, config)
     measures = faces.measures(config, info)
+    items = selected(scanned, config)
     if folder is None and (config.plots or config.save_json or config.save_txt or config.save_widerface):
         folder = run_folder(config.project, config.name, "val", exist_ok=config.exist_ok)
-    items = selected(scanned, config)
     losses = None
     if criterion is not None:
         from yolopose.evaluate.losses import Losses
@@ -95,15 +96,17 @@ def validate(
         trainer.validator = validator
     hooks("on_val_start", validator)
     sets = [CocoSets(annotated(spec, config, items, info.names))] if config.metric == "coco" else []
-    outputs: list[Output] = [*files(folder, config, info), *faces.files(folder, config, measures), *sets, *measures]
-    with progress(config.verbose, "validating") as bar:
+    with ExitStack() as stack:
+        written = [*files(folder, config, info, stack), *faces.files(folder, config, measures)]
+        outputs: list[Output] = [*written, *sets, *measures]
+        bar = stack.enter_context(progress(config.verbose, "validating"))
         for done, seen in enumerate(look(validator, items, losses, hooks), start=1):
             tally.add(seen)
             for output in outputs:
                 output.add(seen)
             bar(done, len(items))
-    for output in outputs:
-        output.finish()
+        for output in outputs:
+            output.finish()
     figures = {measure.name: measure.figures() for measure in measures}
     metrics = replace(
         tally.metrics(losses), coco=_coco(sets[0], tally.sigmas) if sets else {}, save_dir=folder,
@@ -226,7 +229,7 @@ def _coco(sets: CocoSets, sigmas: tuple[float, ...]) -> dict[str, dict[str, floa
 def _tell(metrics: Metrics, config: ValConfig, measures: Sequence[FaceOutput], *, brief: bool) -> None:
     """Print the tables, write the report, draw the plots."""
     if config.verbose:
-        for line in lines(metrics, brief=brief):
+        for line in lines(metrics, brief=brief, keypoints=config.per_keypoint):
             log.info(line)
         for measure in measures:
             for line in measure.lines():

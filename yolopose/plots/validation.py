@@ -7,7 +7,6 @@ from pathlib import Path
 
 from yolopose.evaluate.metrics import KindMetrics, Metrics
 from yolopose.evaluate.precision import CONFIDENCES, RECALLS
-from yolopose.plots.confusion import plot_confusion
 from yolopose.plots.curves import Curves, plot_curves
 
 
@@ -18,10 +17,8 @@ def plot_metrics(metrics: Metrics, folder: Path) -> None:
             plot_curves(curves, folder / f"{title}{name}_curve.png")
     confusion = metrics.confusion_matrix
     if confusion is not None:
-        title = f"Confusion matrix (confidence {confusion.conf:g})"
-        plot_confusion(confusion.matrix, confusion.names, title, folder / "confusion_matrix.png")
-        title = "Shares of each true class"
-        plot_confusion(confusion.normalized(), confusion.names, title, folder / "confusion_matrix_normalized.png")
+        confusion.plot(False, folder)
+        confusion.plot(True, folder)
 
 
 def _curves(title: str, kind: KindMetrics, names: dict[int, str]) -> Iterator[tuple[str, Curves]]:
