@@ -328,3 +328,13 @@ def test_a_data_set_that_only_the_checkpoint_names(tmp_path: Path) -> None:
     with pytest.raises(PoseError, match=r"here\.yaml: no such file") as error:
         YOLO(file).val(data="here.yaml")
     assert "best.pt" not in str(error.value)
+
+
+def test_single_cls_of_the_training_is_remembered(small: Path, tmp_path: Path) -> None:
+    model, data = YOLO(small), make_dataset(tmp_path / "data", count=2)
+    data.write_text(data.read_text().replace("[thing]", "[thing, other]"))
+    with pytest.raises(PoseError, match="2 classes, the model knows 1"):
+        model.val(data=data, plots=False, verbose=False)
+    model.train(data=data, epochs=1, workers=0, plots=False, project=tmp_path, single_cls=True)
+    report = model.val(plots=False, verbose=False).report["box"]["protocol"]
+    assert (report["single_cls"], report["data"]) == (True, str(data))

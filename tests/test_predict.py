@@ -1,6 +1,7 @@
 """The inference loop and predict: coordinates, batches, order, failures, what is said, memory, threads."""
 
 import logging
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from builders import FakeBackend, make_network, make_photo
 
+from yolopose.callbacks import Hooks
 from yolopose.config import ExportConfig, PredictConfig, ValConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.pytorch import TorchBackend
@@ -270,6 +272,25 @@ def test_stopping_early_releases_the_source(video: Path) -> None:
     next(run)
     run.close()
     assert list(run) == []
+
+
+def test_any_thread_may_close_a_run(video: Path) -> None:
+    """The thread that is inside goes on to the next frame, where the closed source ends it."""
+    inside, closed, seen = threading.Event(), threading.Event(), []
+
+    def wait(run: Any) -> None:
+        inside.set()
+        assert closed.wait(60)
+
+    hooks = Hooks({"on_predict_batch_start": [wait]})
+    run = predict(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False), hooks)
+    thread = threading.Thread(target=lambda: seen.extend(run))
+    thread.start()
+    assert inside.wait(60)
+    run.close()
+    closed.set()
+    thread.join(60)
+    assert len(seen) == 1
 
 
 def test_compat_takes_a_list_as_one_batch() -> None:

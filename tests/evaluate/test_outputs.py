@@ -1,7 +1,7 @@
 """Files that a validation writes image by image."""
 
-import gc
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,9 +21,10 @@ def seen(name: str) -> Any:
     ("name", "image_id"), [("0007.jpg", 7), ("²", "²"), ("٣.png", "٣"), ("a-1.jpg", "a-1"), ("-1.jpg", "-1")]
 )
 def test_an_image_is_known_by_its_number_or_its_name(tmp_path: Path, name: str, image_id: object) -> None:
-    file = PredictionsFile(tmp_path / "predictions.json")
-    file.add(seen(name))
-    file.finish()
+    with ExitStack() as stack:
+        file = PredictionsFile(tmp_path / "predictions.json", stack)
+        file.add(seen(name))
+        file.finish()
     (row,) = json.loads((tmp_path / "predictions.json").read_text())
     assert row == {
         "image_id": image_id, "category_id": 1, "bbox": [1, 2, 4, 6], "keypoints": [1] * 6, "score": 0.5,
@@ -32,14 +33,14 @@ def test_an_image_is_known_by_its_number_or_its_name(tmp_path: Path, name: str, 
 
 def test_nothing_is_left_of_a_validation_that_fails(tmp_path: Path) -> None:
     (tmp_path / "predictions.json").write_text("older")
-    file = PredictionsFile(tmp_path / "predictions.json")
-    file.add(seen("1.jpg"))
-    assert [path.name for path in tmp_path.iterdir()] == ["predictions.json"]
-    del file
-    gc.collect()
+    stack = ExitStack()
+    PredictionsFile(tmp_path / "predictions.json", stack).add(seen("1.jpg"))
+    with pytest.raises(KeyboardInterrupt), stack:
+        raise KeyboardInterrupt
     assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]
 
 
 def test_no_detection_is_an_empty_list(tmp_path: Path) -> None:
-    PredictionsFile(tmp_path / "predictions.json").finish()
+    with ExitStack() as stack:
+        PredictionsFile(tmp_path / "predictions.json", stack).finish()
     assert json.loads((tmp_path / "predictions.json").read_text()) == []
