@@ -103,7 +103,10 @@ def test_every_mode_is_in_every_script(shell: str, capsys: pytest.CaptureFixture
     assert "max_det" in said
 
 
-@pytest.mark.parametrize(("words", "says"), [([], "which shell?"), (["tcsh"], "completion of 'tcsh': one of bash")])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [([], "completion needs a shell: one of bash, zsh, fish"), (["tcsh"], "completion of 'tcsh': one of bash")],
+)
 def test_another_shell(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", *words]) == 2
     assert says in capsys.readouterr().err

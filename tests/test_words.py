@@ -48,6 +48,7 @@ def test_words_in_any_order(line: str) -> None:
         ("verify a.pt b.onnx", "verify", {"a": "a.pt", "b": "b.onnx"}),
         ("verify --device cpu a.pt b.onnx", "verify", {"device": "cpu", "a": "a.pt", "b": "b.onnx"}),
         ("verify --out r.json a.pt b.onnx", "verify", {"out": "r.json", "a": "a.pt", "b": "b.onnx"}),
+        ("predict dnn int8", "predict", {"dnn": "True", "int8": "True"}),
         ("verify x x", "verify", {"a": "x", "b": "x"}),
         ("verify a.pt data=d.yaml b.onnx", "verify", {"a": "a.pt", "data": "d.yaml", "b": "b.onnx"}),
     ],

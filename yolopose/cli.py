@@ -40,7 +40,9 @@ def _run(words: list[str]) -> int:
         if command == "completion":
             log.info(completion.script(bare[1] if len(bare) > 1 else ""))
             return 0
-        if command not in SPECIAL:
+        topic = bare[1:2] if command == "help" and not asked else []
+        if command not in SPECIAL or (topic and topic[0] not in SPECIAL):
+            bare = topic or bare
             raise UsageError(_no_mode(bare))
         log.info(SPECIAL[command]())
         return 0
@@ -53,7 +55,7 @@ def _run(words: list[str]) -> int:
 def _no_mode(bare: Sequence[str]) -> str:
     """One line for a command line without a mode."""
     known = (*MODES, *completion.COMMANDS)
-    if not bare:
+    if not bare or bare[0].startswith("--"):
         return f"which mode? one of {', '.join(MODES)}; see 'yolo help'"
     if bare[0] in ABSENT:
         return f"{bare[0]}: {ABSENT[bare[0]]}"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from yolopose.config import MODES, Argument, arguments
 from yolopose.config.groups import grouped
 from yolopose.config.values import members_of
-from yolopose.errors import UsageError, did_you_mean
+from yolopose.errors import UsageError, did_you_mean, shown
 
 COMMANDS = ("help", "checks", "formats", "cfg", "completion", "version")
 
@@ -97,7 +97,7 @@ complete -c yolo -f -n '__yolo_in ""' -a '{commands}'
 def script(shell: str) -> str:
     """The script of a shell. Raises UsageError for another one than bash, zsh and fish."""
     if shell not in SHELLS:
-        wanted = f"completion of {shell!r}" if shell else "completion of which shell?"
+        wanted = f"completion of {shown(shell)}" if shell else "completion needs a shell"
         raise UsageError(f"{wanted}: one of {', '.join(SHELLS)}{did_you_mean(shell, SHELLS)}")
     return SHELLS[shell]()
 

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from yolopose.config import MODES, arguments
+from yolopose.config.foreign import FOREIGN
 from yolopose.config.values import members_of
 from yolopose.errors import UsageError, did_you_mean, shown
 
@@ -58,7 +59,8 @@ def split_mode(words: Sequence[str]) -> tuple[str | None, list[str]]:
         bare = [i - 1 for i in bare]
     if not modes:
         return None, rest
-    extra = [rest[i] for i in bare if rest[i] not in _booleans(modes[0])]
+    own = arguments(MODES[modes[0]]) if modes[0] in MODES else {}
+    extra = [rest[i] for i in bare if rest[i] not in own]  # val is a mode, and an argument of train
     for other in (*modes[1:], *extra):
         if other != modes[0]:
             raise UsageError(f"two modes: {modes[0]} and {other}; a command has one")
@@ -135,10 +137,11 @@ def _flag(word: str, rule: Callable[[Any], bool]) -> bool:
 
 
 def _booleans(mode: str) -> set[str]:
-    """The arguments of a mode that a bare name sets to True."""
-    if mode not in MODES:
-        return set()
-    return {name for name, argument in arguments(MODES[mode]).items() if bool in members_of(argument.hint)}
+    """The arguments that a bare name sets to True: a mode's own, and those of others that it does not have."""
+    own = arguments(MODES[mode])
+    others = [argument for cls in MODES.values() for name, argument in arguments(cls).items() if name not in own]
+    flags = {argument.name for argument in (*own.values(), *others) if bool in members_of(argument.hint)}
+    return flags | {row.name for row in FOREIGN.values() if row.flag and row.name not in own}
 
 
 def _is_boolean(word: str) -> bool:

@@ -44,11 +44,11 @@ def test_text_and_values_are_converted(key: str, value: Any, expected: Any) -> N
     ("cls", "key", "value", "says"),
     [
         (PredictConfig, "conf", 1.5, "conf=1.5: expected 0 to 1"),
-        (PredictConfig, "conf", "high", "conf='high': expected number"),
-        (PredictConfig, "conf", float("nan"), "expected number"),
+        (PredictConfig, "conf", "high", "conf='high': expected a number"),
+        (PredictConfig, "conf", float("nan"), "expected a number"),
         (PredictConfig, "batch", 0, "at least 1"),
         (PredictConfig, "batch", 1.5, "whole number"),
-        (PredictConfig, "imgsz", "640,480,3", "imgsz='640,480,3': expected whole number or 2 whole numbers"),
+        (PredictConfig, "imgsz", "640,480,3", "imgsz='640,480,3': expected a whole number or 2 whole numbers"),
         (PredictConfig, "save", "maybe", "True or False"),
         (ValConfig, "metric", "cocoo", "did you mean 'coco'?"),
         (

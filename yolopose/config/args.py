@@ -149,12 +149,16 @@ class TrainConfig(RunArgs):
     cos_lr: bool = arg(False, "cosine instead of linear schedule")
     close_mosaic: int = arg(10, "epochs at the end without mosaic", low=0)
     resume: bool | str = arg(False, "go on from last.pt of the run, or from the checkpoint named")
-    amp: bool = arg(True, "mixed precision where it is faster (CUDA; on CPUs with bf16=True)")
+    amp: bool = arg(
+        True, "mixed precision where it is faster (CUDA; on CPUs with bf16=True)", note="bf16=True chooses bfloat16"
+    )
     bf16: bool = arg(False, "bfloat16 instead of float16 in mixed precision; also on CPUs that compute it")
     compile: bool = arg(False, "compile the network with torch.compile")
     fraction: float = arg(1.0, "share of the training images used", low=0.0, high=1.0, open=True)
     freeze: int | Indices = arg(None, "first n layers, or layer indices, that are not trained", low=0)
-    multi_scale: bool = arg(False, "vary the input size by ±50 % from batch to batch")
+    multi_scale: bool = arg(
+        False, "vary the input size by ±50 % from batch to batch", note="another share than ±50 % is not implemented"
+    )
     strict: bool = arg(False, "stop at the first bad label row instead of setting it aside")
     dropout: float = arg(0.0, "accepted for compatibility; pose networks have no dropout", low=0.0, high=1.0)
     val: bool = arg(True, "validate after every epoch")

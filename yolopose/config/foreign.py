@@ -25,6 +25,7 @@ class Foreign:
     modes: tuple[str, ...] = ()
     defaults: tuple[Any, ...] = ()
     instead: str = ""
+    flag: bool = False  # a boolean, so that its bare name means True
 
     def changes_nothing(self, value: Any) -> bool:
         """Whether `value` is a default or switches the argument off."""
@@ -35,16 +36,16 @@ class Foreign:
 
 
 _ROWS = (
-    Foreign("augment", "predict on flipped and scaled copies too", ("predict", "val")),
-    Foreign("visualize", "pictures of what the network sees", ("predict", "val")),
+    Foreign("augment", "predict on flipped and scaled copies too", ("predict", "val"), flag=True),
+    Foreign("visualize", "pictures of what the network sees", ("predict", "val"), flag=True),
     Foreign("embed", "feature vectors instead of results", ("predict",)),
     Foreign("tracker", "identities over the frames of a video", ("predict",), ("botsort.yaml", "tracktrack.yaml")),
-    Foreign("persist", "identities kept between calls", ("predict",)),
-    Foreign("show_fps", "frames per second on the picture", ("predict",)),
+    Foreign("persist", "identities kept between calls", ("predict",), flag=True),
+    Foreign("show_fps", "frames per second on the picture", ("predict",), flag=True),
     Foreign("predictor", "a predictor class of your own", ("predict",)),
     Foreign("validator", "a validator class of your own", ("val",)),
     Foreign("trainer", "a trainer class of your own", ("train",)),
-    Foreign("save_hybrid", "labels and predictions in one file", ("val",)),
+    Foreign("save_hybrid", "labels and predictions in one file", ("val",), flag=True),
     Foreign("save_dir", "the exact folder of the run", ("predict", "val", "train"), instead="project= and name="),
     Foreign("quantize", "bits of weights and activations", ("predict", "val", "train", "export"),
             instead="half=True for 16 bits, in export int8=True for 8"),
@@ -53,14 +54,14 @@ _ROWS = (
     Foreign("cls_pw", "weights of rare classes", ("train",)),
     Foreign("cls_remap", "class rows taken over by name", ("train",)),
     Foreign("distill_model", "a teacher to learn from", ("train",)),
-    Foreign("profile", "speeds of exported formats in training", ("train",), instead="yolo benchmark"),
+    Foreign("profile", "speeds of exported formats in training", ("train",), instead="yolo benchmark", flag=True),
     Foreign("fraction", "share of the images that calibrate int8", ("export",), (1.0,)),
     Foreign("verbose", "lowest mAP that is no failure", ("benchmark",), (True,)),
-    Foreign("channels_last", "memory layout; always channels last here", (), (True,)),
+    Foreign("channels_last", "memory layout; always channels last here", (), (True,), flag=True),
     Foreign("dis", "gain of distillation, without effect unless distill_model is set"),
-    Foreign("dnn", "OpenCV's network module for ONNX files"),
-    Foreign("retina_masks", "masks in full resolution (segmentation)"),
-    Foreign("overlap_mask", "masks in one plane (segmentation)", (), (True,)),
+    Foreign("dnn", "OpenCV's network module for ONNX files", flag=True),
+    Foreign("retina_masks", "masks in full resolution (segmentation)", flag=True),
+    Foreign("overlap_mask", "masks in one plane (segmentation)", (), (True,), flag=True),
     Foreign("mask_ratio", "size of masks (segmentation)", (), (4,)),
     Foreign("copy_paste", "pasting of segments (segmentation)"),
     Foreign("copy_paste_mode", "how segments are pasted (segmentation)", (), ("flip",)),
@@ -70,7 +71,7 @@ _ROWS = (
     Foreign("label_smoothing", "removed from Ultralytics"),
     Foreign("angle", "gain of the angle loss (oriented boxes)", (), (1.0,)),
     Foreign("rle", "gain of a loss of YOLO26-pose", (), (1.0,)),
-    Foreign("end2end", "the head of YOLO26"),
+    Foreign("end2end", "the head of YOLO26", flag=True),
     Foreign("dlog", "gain of a depth loss", (), (1.0,)),
     Foreign("dgrad", "gain of a depth loss", (), (1.0,)),
     Foreign("dlam", "gain of a depth loss", (), (1.0,)),

@@ -22,6 +22,7 @@ class Argument:
     high: float | None = None
     open: bool = False
     form: str | None = None
+    note: str = ""
 
 
 def arg(
@@ -33,12 +34,14 @@ def arg(
     high: float | None = None,
     open: bool = False,
     form: str | None = None,
+    note: str = "",
 ) -> Any:
     """Declare a field of a configuration: its documentation, its allowed values or its range.
 
     The range includes both ends, with `open` all but `low`. `form="device"` is a device in any spelling.
+    `note` is added to the error about a value of another type.
     """
-    known = {"doc": doc, "choices": choices, "low": low, "high": high, "open": open, "form": form}
+    known = {"doc": doc, "choices": choices, "low": low, "high": high, "open": open, "form": form, "note": note}
     return dataclasses.field(default=default, metadata=known)
 
 

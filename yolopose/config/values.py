@@ -43,7 +43,7 @@ def convert(argument: Argument, value: Any) -> Any:
     if isinstance(raw, (list, tuple)) and len(raw) == 1:
         return convert(argument, raw[0])
     wanted = " or ".join(_words(member) for member in members if member is not type(None))
-    raise UsageError(f"{argument.name}={shown(value)}: expected {wanted}")
+    raise UsageError(f"{argument.name}={shown(value)}: expected {wanted}{argument.note and f' ({argument.note})'}")
 
 
 def plain(value: Any) -> Any:
@@ -123,8 +123,9 @@ def _words(hint: Any) -> str:
     """A type in words."""
     if get_origin(hint) is tuple:
         item, *rest = get_args(hint)
-        return f"a list of {_words(item)}s" if rest == [Ellipsis] else f"{len(rest) + 1} {_words(item)}s"
-    return {bool: "True or False", int: "whole number", float: "number", str: "text"}.get(hint, "a value")
+        items = f"{_words(item).removeprefix('a ')}s" if item is not str else "texts"
+        return f"a list of {items}" if rest == [Ellipsis] else f"{len(rest) + 1} {items}"
+    return {bool: "True or False", int: "a whole number", float: "a number", str: "text"}.get(hint, "a value")
 
 
 def _checked(argument: Argument, value: Any) -> Any:
