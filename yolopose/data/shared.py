@@ -5,7 +5,10 @@ Not `multiprocessing.shared_memory` and not torch's shared tensors: both live in
 
 from __future__ import annotations
 
+import mmap
 import os
+import secrets
+import sys
 import tempfile
 import weakref
 from contextlib import suppress
@@ -19,12 +22,13 @@ from numpy.typing import NDArray
 class SharedBytes:
     """`array` (n,) uint8, zeros at first, shared with every process that a pickled or forked copy reaches.
 
-    On Linux it is anonymous memory, elsewhere a temporary file; both go when the process that made it ends. Given a
-    `file`, the bytes are that file's and stay.
+    On Linux it is anonymous memory, on Windows memory with a name, elsewhere a temporary file; all go when the process
+    that made it ends. Given a `file`, the bytes are that file's and stay.
     """
 
     def __init__(self, size: int, file: Path | None = None) -> None:
         self.size = size
+        self._is_file = True
         if file is not None:
             self._path = str(file)
         elif hasattr(os, "memfd_create"):
@@ -32,6 +36,8 @@ class SharedBytes:
             os.truncate(handle, size)
             self._path = f"/proc/{os.getpid()}/fd/{handle}"
             weakref.finalize(self, os.close, handle)
+        elif sys.platform == "win32":  # a temporary file could not be removed while it is mapped
+            self._path, self._is_file = f"yolopose-{os.getpid()}-{secrets.token_hex(8)}", False
         else:
             handle, self._path = tempfile.mkstemp(prefix="yolopose")
             os.truncate(handle, size)
@@ -40,10 +46,12 @@ class SharedBytes:
         self.array = self._map()
 
     def _map(self) -> NDArray[np.uint8]:
+        if sys.platform == "win32" and not self._is_file:
+            return np.frombuffer(mmap.mmap(-1, self.size, tagname=self._path), np.uint8)
         return np.asarray(np.memmap(self._path, np.uint8, "r+", shape=(self.size,)))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"size": self.size, "_path": self._path}
+        return {"size": self.size, "_path": self._path, "_is_file": self._is_file}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -51,5 +59,5 @@ class SharedBytes:
 
 
 def _remove(path: str) -> None:
-    with suppress(OSError):  # still open elsewhere, on systems that mind
+    with suppress(OSError):
         os.unlink(path)
