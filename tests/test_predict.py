@@ -318,3 +318,19 @@ def test_a_size_that_a_file_does_not_take_is_refused() -> None:
     config = PredictConfig(imgsz=320, given=frozenset({"imgsz"}), verbose=False)
     with pytest.raises(UsageError, match="takes 640x640 only, not 320x320"):
         predict(FakeBackend(fixed_shape=(1, 640, 640)), make_photo(), config)
+
+
+def test_paths_of_files_lead_there_from_any_folder(
+    folder: Path, video: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(folder)
+    config = PredictConfig(keep_image=False)
+    (photo,) = predict(FakeBackend(), "a.png", config)
+    frame = next(predict(FakeBackend(), "film.mp4", config))
+    (listed,) = predict(FakeBackend(), ["./c.png"], config)
+    assert [photo.path, frame.path, listed.path] == [str(folder / name) for name in ("a.png", "film.mp4", "c.png")]
+    (folder / "image0.jpg").write_bytes(b"another")
+    (memory,) = predict(FakeBackend(), make_photo(), config)
+    assert memory.path == "image0.jpg"
+    monkeypatch.chdir(folder.parent)
+    assert photo.image().shape == photo.plot().shape

@@ -41,7 +41,7 @@ def test_a_missing_file_raises_before_anything_is_run(source: Any, here: Path) -
 @pytest.mark.parametrize("batch", [1, 2, 4])
 def test_an_unreadable_file_raises_at_its_turn(batch: int, here: Path) -> None:
     results = run(["a.jpg", "broken.jpg", "c.jpg"], batch=batch)
-    assert next(results).path == "a.jpg"
+    assert Path(next(results).path).name == "a.jpg"
     with pytest.raises(PoseError, match=r"^broken\.jpg: not readable"):
         next(results)
 
@@ -52,7 +52,7 @@ def test_skip_puts_none_in_its_place(batch: int, here: Path, capsys: pytest.Capt
     results = run(sources, batch=batch, missing="skip")
     found = list(results)
     assert [result is None for result in found] == [True, False, True, False, True, True, False]
-    assert [result.path for result in found if result] == ["a.jpg", "c.jpg", "image6.jpg"]
+    assert [Path(result.path).name for result in found if result] == ["a.jpg", "c.jpg", "image6.jpg"]
     assert (results.done, results.failed) == (3, 4)
     err = capsys.readouterr().err
     assert err.count("WARNING") == 5
@@ -78,7 +78,7 @@ def test_callbacks_may_change_the_number_of_results(here: Path) -> None:
     config = PredictConfig(imgsz=320, missing="skip", batch=3)
     hooks = Hooks({"on_predict_batch_end": [twice]})
     found = list(predict(FakeBackend(), ["a.jpg", "gone.jpg", "c.jpg"], config, hooks))
-    assert [result and result.path for result in found] == ["a.jpg", None, "a.jpg", "c.jpg", "c.jpg"]
+    assert [result and Path(result.path).name for result in found] == ["a.jpg", None, "a.jpg", "c.jpg", "c.jpg"]
 
 
 def test_a_camera_or_address_that_cannot_be_opened_raises(here: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -280,7 +280,7 @@ class Run(Iterator[Results]):
         info = self._backend.info
         results = [
             Results(
-                image, frame.path, info.names, one.boxes, one.keypoints, one.speed,
+                image, frame.full_path, info.names, one.boxes, one.keypoints, one.speed,
                 layout=info.layout, save_dir=self.save_dir,
             )
             for frame, image, one in zip(frames, images, found, strict=True)

@@ -25,9 +25,9 @@ class Results(Exports):
     """The instances found in one image (H, W, 3) BGR: `boxes` (N, 6 or 7) and `keypoints` (N, K, D), empty when N is 0.
 
     Coordinates are pixels of the original image. `orig_img` is None when the image was not kept; pictures and crops
-    then read the file at `path` again. `speed` holds milliseconds per image. `masks`, `probs` and `obb` are always
-    None. Arrays are torch tensors on the CPU when torch is imported, see `yolopose.results.arrays`; writing into them
-    changes the result.
+    then read the file at `path` again, which predict gives from the root. `speed` holds milliseconds per image.
+    `masks`, `probs` and `obb` are always None. Arrays are torch tensors on the CPU when torch is imported, see
+    `yolopose.results.arrays`; writing into them changes the result.
     """
 
     masks = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -32,8 +33,14 @@ class Frame:
     error: str | None = None  # one line that names the path and the reason
     stream: int = 0  # which of several streams
     fps: float | None = None  # of the frames yielded, hence divided by vid_stride
+    file: bool = False  # `path` leads to a file of this machine
     named: bool = False  # the user named this very thing: alone, or in a Python list
     exact: bool = False  # a tensor: it is the network's input as it is, whatever imgsz says
+
+    @property
+    def full_path(self) -> str:
+        """`path`, of a file from the root: it still leads there when the working folder is another."""
+        return os.path.abspath(self.path) if self.file else self.path
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ def item_frames(items: list[Item], options: SourceOptions) -> Generator[Frame, N
     for item in items:
         for frame in _READERS[item.kind](item, options):
             frame.item = position
-            frame.named = item.named
+            frame.file, frame.named = item.kind in ("image", "video"), item.named
             frame.items = total
             if frame.kind == "image":
                 frame.item = frame.index = position + frame.index
