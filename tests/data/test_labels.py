@@ -21,9 +21,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     looked: list[Path] = []
     check = labels_module.check_image
 
-    def spy(path: Path) -> tuple[int, int]:
+    def spy(path: Path, **bounds: int) -> tuple[int, int]:
         looked.append(path)
-        return check(path)
+        return check(path, **bounds)
 
     monkeypatch.setattr(labels_module, "check_image", spy)
     return looked
@@ -53,6 +53,15 @@ def test_scan_finds_images_sizes_and_labels(tmp_path: Path, caplog: pytest.LogCa
     read, bad = read_labels(tmp_path / "labels" / "003.txt", spec)
     assert bad == []
     np.testing.assert_array_equal(read.keypoints, found.items[3].labels.keypoints)
+
+
+def test_images_of_too_many_pixels_are_set_aside_until_the_caller_raises_the_bound(tmp_path: Path) -> None:
+    spec = load_data(make_dataset(tmp_path))
+    cv2.imwrite(str(tmp_path / "images" / "003.jpg"), np.zeros((50, 64, 3), np.uint8))
+    for max_pixels, items in ((48 * 64, 5), (50 * 64, 6), (48 * 64, 5)):  # by the label cache too
+        found = scan(spec, "train", max_pixels=max_pixels)
+        assert len(found.items) == items
+        assert ["64x50 pixels, more than max_pixels=3072" in row.reason for row in found.bad] == [True] * (6 - items)
 
 
 def spoil(root: Path) -> None:

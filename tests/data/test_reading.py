@@ -106,7 +106,7 @@ def test_prefetch_reports_a_lost_image_in_its_turn(tmp_path: Path, threads: int)
 def test_prefetch_reads_no_further_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = scan(load_data(make_dataset(tmp_path, count=12)), "train", cache=False).items
     read = []
-    monkeypatch.setattr(reading, "read_image", lambda path: read.append(path))
+    monkeypatch.setattr(reading, "read_image", lambda path, **_: read.append(path))
     reader = prefetch(items, 2)
     next(reader)
     reader.close()

@@ -20,6 +20,8 @@ from yolopose import checkpoint
 from yolopose.checkpoint import Checkpoint
 from yolopose.config import TrainConfig, parse
 from yolopose.errors import PoseError, UsageError
+from yolopose.limits import MAX_PIXELS
+from yolopose.train import state
 from yolopose.train.loop import train
 
 # Three batches an epoch and an optimizer step every other one: gradients wait across the ends of epochs.
@@ -120,6 +122,13 @@ def test_the_newest_run_below_the_project_is_found(tmp_path):
     assert resume(project=tmp_path / "runs").save_dir.name == "new"
     with pytest.raises(PoseError, match=r"no last\.pt below"):
         resume(project=tmp_path / "nothing")
+
+
+def test_no_checkpoint_raises_the_bound_of_pixels(whole, tmp_path):
+    ours = checkpoint.load(whole.best)
+    ours.train_args["max_pixels"] = 1 << 60
+    checkpoint.save(tmp_path / "last.pt", ours)
+    assert state._arguments(checkpoint.load(tmp_path / "last.pt")).max_pixels == MAX_PIXELS
 
 
 def test_some_arguments_may_change_and_others_may_not(tmp_path):

@@ -10,6 +10,7 @@ from yolopose.limits import MAX_PIXELS
 
 ImageSize = int | tuple[int, int]
 Indices = tuple[int, ...] | None
+_MAX_PIXELS = "larger images are not decoded but count as unreadable"
 DEVICE = "cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one"
 
 
@@ -44,7 +45,7 @@ class DetectArgs:
     classes: Indices = arg(None, "class indices to keep; None keeps all", low=0)
     multi_label = False  # an anchor may become a detection of one class only; no argument: a rule of the mode
     bf16: bool = arg(False, "bfloat16 on CPUs that compute it (AVX512-BF16, AMX); decoding stays 32-bit")
-    max_pixels: int = arg(MAX_PIXELS, "larger images are not decoded but count as unreadable", low=1)
+    max_pixels: int = arg(MAX_PIXELS, _MAX_PIXELS, low=1)
     threads: int | None = arg(None, "CPU threads of the runtime; None is the runtime's own choice", low=1)
     kpt_shape: tuple[int, int] | None = arg(None, "K,D of an ONNX file that carries no metadata", low=2)
 
@@ -132,6 +133,7 @@ class TrainConfig(RunArgs):
     imgsz: int | None = arg(
         None, "side of the square input in pixels; None is the model's own, 640 for an architecture", low=32
     )
+    max_pixels: int = arg(MAX_PIXELS, _MAX_PIXELS, low=1)
     save: bool = arg(True, "write checkpoints")
     save_period: int = arg(-1, "also keep a checkpoint every n epochs", low=-1)
     cache: bool | str = arg(False, "keep decoded images: ram or disk", choices=(False, True, "ram", "disk"))

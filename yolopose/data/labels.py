@@ -25,6 +25,7 @@ from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
 from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
+from yolopose.limits import MAX_PIXELS
 
 __all__ = [
     "BadRow",
@@ -95,26 +96,33 @@ def read_labels(path: Path, spec: DataSpec, *, compat: bool = False) -> tuple[La
 
 
 def scan(
-    spec: DataSpec, split: str, *, strict: bool = False, compat: bool = False, cache: bool = True, threads: int = 8
+    spec: DataSpec,
+    split: str,
+    *,
+    strict: bool = False,
+    compat: bool = False,
+    cache: bool = True,
+    threads: int = 8,
+    max_pixels: int = MAX_PIXELS,
 ) -> Scan:
     """Check every image and label of a split and say what was found.
 
-    An image is left out when it is damaged or too small, when none of its rows can be read, and in compat mode when any
-    row is bad. An image without a label file, or with an empty one, is a background.
+    An image is left out when it is damaged, too small or of more than `max_pixels` pixels, when none of its rows can be
+    read, and in compat mode when any row is bad. An image without a label file, or with an empty one, is a background.
 
     Raises:
         PoseError: no images; with `strict`, the first thing that is wrong.
     """
     images = spec.split(split)
     name = f"labels-{spec.yaml.stem}-{split}"
-    key = labelcache.key(spec.layout.shape, len(spec.names), compat)
+    key = labelcache.key(spec.layout.shape, len(spec.names), compat, max_pixels)
     known = labelcache.load(spec.path, name, key) if cache else {}
     labels = [label_path(image) for image in images]
     stats = [Stat.of(image, label) for image, label in zip(images, labels, strict=True)]
     todo = [i for i, image in enumerate(images) if (e := known.get(str(image))) is None or e.stat != stats[i]]
     entries = {str(image): known[str(image)] for image in images if str(image) in known}
     with ThreadPoolExecutor(threads) as pool:
-        fresh = pool.map(lambda i: examine(images[i], labels[i], stats[i], spec, compat), todo)
+        fresh = pool.map(lambda i: examine(images[i], labels[i], stats[i], spec, compat, max_pixels), todo)
         entries.update(zip((str(images[i]) for i in todo), fresh, strict=True))
     entries = {str(image): entries[str(image)] for image in images}
     if cache and (todo or len(known) != len(entries)):
@@ -133,11 +141,11 @@ def select(labels: Labels, classes: Sequence[int] | None, single_cls: bool = Fal
     return dataclasses.replace(labels, classes=np.zeros_like(labels.classes)) if single_cls else labels
 
 
-def examine(image: Path, label: Path, stat: Stat, spec: DataSpec, compat: bool) -> Entry:
+def examine(image: Path, label: Path, stat: Stat, spec: DataSpec, compat: bool, max_pixels: int = MAX_PIXELS) -> Entry:
     """Look at one image and its labels; what is wrong is in the entry."""
     nothing = no_labels(spec.layout.shape[0])
     try:
-        hw = check_image(image)
+        hw = check_image(image, max_pixels=max_pixels)
         _decode(image, hw)
     except ImageError as e:
         return Entry(stat, (0, 0), nothing, [BadRow(str(image), 0, e.reason, passing=isinstance(e, ImageReadError))])
@@ -154,7 +162,7 @@ def _decode(image: Path, hw: tuple[int, int]) -> None:
     Only one thread at a time decodes an image so large that several of them would fill the memory.
     """
     with _large if hw[0] * hw[1] > LARGE else nullcontext():
-        read_image(image, reduce=8)
+        read_image(image, max_pixels=hw[0] * hw[1], reduce=8)
 
 
 def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from yolopose.data.labels import Item
 from yolopose.images import read_image
+from yolopose.limits import MAX_PIXELS
 
 Image = NDArray[np.uint8]
 
@@ -35,11 +36,21 @@ def read_working(path: Path, hw: tuple[int, int], imgsz: int, compat: bool = Fal
     read.
     """
     times = 1 if compat else max(hw) // imgsz
-    image = read_image(path, reduce=next((divisor for divisor in (8, 4, 2) if divisor <= times), 1))
+    reduce = next((divisor for divisor in (8, 4, 2) if divisor <= times), 1)
+    image = read_image(path, max_pixels=_bound(hw), reduce=reduce)
     h, w = working_size(hw, imgsz, compat)
     if image.shape[:2] != (h, w):
         image = np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
     return image
+
+
+def _bound(hw: tuple[int, int]) -> int:
+    """The pixels that an image may have now: as many as when it was scanned, by the caller's `max_pixels`."""
+    return max(hw[0] * hw[1], MAX_PIXELS)
+
+
+def _whole(item: Item) -> Image:
+    return read_image(item.path, max_pixels=_bound(item.hw))
 
 
 def prefetch(items: Iterable[Item], threads: int = 8) -> Iterator[tuple[Item, Image]]:
@@ -48,16 +59,16 @@ def prefetch(items: Iterable[Item], threads: int = 8) -> Iterator[tuple[Item, Im
     With 0 threads nothing is read ahead. Raises PoseError, in its turn, for an image that cannot be read.
     """
     if threads == 0:
-        yield from ((item, read_image(item.path)) for item in items)
+        yield from ((item, _whole(item)) for item in items)
         return
     todo = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[Item, Future[Image]]] = deque()
         try:
-            waiting.extend((item, pool.submit(read_image, item.path)) for item in islice(todo, 2 * threads))
+            waiting.extend((item, pool.submit(_whole, item)) for item in islice(todo, 2 * threads))
             while waiting:
                 item, image = waiting.popleft()
-                waiting.extend((later, pool.submit(read_image, later.path)) for later in islice(todo, 1))
+                waiting.extend((later, pool.submit(_whole, later)) for later in islice(todo, 1))
                 yield item, image.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -74,7 +74,9 @@ def validate(
     """
     config = faces.protocol(config)
     hooks = hooks or Hooks()
-    scanned = data if isinstance(data, Scan) else scan(data, config.split, strict=config.strict, compat=config.compat)
+    if not isinstance(data, Scan):
+        data = scan(data, config.split, strict=config.strict, compat=config.compat, max_pixels=config.max_pixels)
+    scanned = data
     spec, info = scanned.spec, backend.info
     check_fit(info, spec, config)
     check_size(backend, config)

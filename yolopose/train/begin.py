@@ -129,7 +129,7 @@ def _loader(config: TrainConfig, dataset: PoseDataset, ranks: Ranks, size: int) 
 
 
 def _scan(config: TrainConfig, data: DataSpec, split: str) -> Scan:
-    return scan(data, split, strict=config.strict, compat=config.compat)
+    return scan(data, split, strict=config.strict, compat=config.compat, max_pixels=config.max_pixels)
 
 
 def criterion_of(config: TrainConfig, network: PoseNet, ranks: Ranks) -> PoseLoss:

@@ -21,8 +21,8 @@ from yolopose.train.run import Run
 COUNTERS = ("epochs", "iteration", "waiting", "elapsed", "best_fitness", "best_epoch", "stop")
 # What may change when a run is resumed. All else decides the weights, or where the run is, and stays as it was.
 CHANGEABLE = frozenset(
-    ("cache", "cache_dir", "data", "data_dir", "device", "epochs", "loggers", "patience", "plots", "save_period",
-     "time", "val", "verbose", "workers")
+    ("cache", "cache_dir", "data", "data_dir", "device", "epochs", "loggers", "max_pixels", "patience", "plots",
+     "save_period", "time", "val", "verbose", "workers")
 )  # fmt: skip
 FINDING = frozenset({"model", "resume", "project", "name", "exist_ok"})  # how the run to resume is named
 
@@ -150,8 +150,9 @@ def reopen(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
 
 
 def _arguments(checkpoint: Checkpoint) -> TrainConfig:
-    """The arguments of the run; a file named in them (`cfg`) is not read again."""
-    values = {str(key): value for key, value in checkpoint.train_args.items() if key not in ("cfg", "resume")}
+    """The arguments of the run; a file named in them (`cfg`) is not read again, and no file raises `max_pixels`."""
+    left_out = ("cfg", "resume", "max_pixels")
+    values = {str(key): value for key, value in checkpoint.train_args.items() if key not in left_out}
     try:
         return parse(TrainConfig, values)
     except UsageError as error:
