@@ -130,3 +130,21 @@ def test_what_is_not_here_names_what_is(small: Path, name: str, says: str) -> No
     with pytest.raises(AttributeError, match=says) as failure:
         getattr(model, name)
     assert "\n" not in str(failure.value)
+
+
+def test_a_predictor_does_not_outlive_its_network(small: Path) -> None:
+    model = YOLO(small)
+    for change in (model.half, model.cpu, model.fuse, model.reset_weights):
+        boxes(model)
+        assert model.predictor is not None
+        change()
+        assert model.predictor is None
+
+
+def test_a_verbose_model_tells_of_a_network_only(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    YOLO(small, verbose=True)
+    assert "layers" in capsys.readouterr().out
+    YOLO(tiny_onnx(tmp_path / "tiny.onnx"), verbose=True)
+    assert "layers" not in capsys.readouterr().out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from yolopose.callbacks import Callback, Exporter, Hooks, check_events
 from yolopose.config import (
@@ -60,11 +60,15 @@ class YOLO(Model):
         self.trainer: Outcome | None = None
         super().__init__(model)
         self.overrides: dict[str, Any] = {"task": task, "model": self.model_name}
-        if verbose:
+        if verbose and self._network is not None:
             self.info()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "predictor": None, "trainer": None}
+
+    def _changed(self) -> Self:
+        self.predictor = None  # it holds the network as it was
+        return super()._changed()
 
     def __getattr__(self, name: str) -> Any:
         """Raise AttributeError that names what to use in place of what Ultralytics has and yolopose has not."""
