@@ -65,6 +65,8 @@ class _Watch:
 
     @staticmethod
     def _judge(event: str, args: tuple[Any, ...], folder: str) -> str | None:
+        if event in ("exec", "compile") and _importing():
+            return None
         if event in RUNS:
             return f"{event} {args!r:.200}"
         if event == "exec" and not str(getattr(args[0], "co_filename", "")).startswith((*CODE, "<frozen")):
@@ -79,6 +81,14 @@ class _Watch:
         if event in CHANGES and not _within(args[0], folder):
             return f"{event} {args!r:.200}"
         return None
+
+
+def _importing() -> bool:
+    """Whether a module is being imported for the first time, or the types of a class of ours are looked up."""
+    frame = sys._getframe()
+    while frame is not None and not frame.f_code.co_filename.endswith(("<frozen importlib._bootstrap>", "/typing.py")):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _within(path: Any, folder: str) -> bool:
@@ -130,7 +140,10 @@ def run_one(target: Callable[[T], object], case: T, folder: Path) -> str | None:
             finally:
                 _watch.folder = None
     except PoseError as error:
-        complaint = wrong_message(str(error))
+        raw = str(error.args[0] if error.args else "")  # before it was made printable and cut
+        complaint = wrong_message(str(error)) or (
+            f"{len(raw)} characters for a message" if len(raw) > 100_000 else None
+        )
     except TooLong:
         complaint = f"more than {CPU_SECONDS} s of computing or {WALL_SECONDS} s of waiting"
     except KeyboardInterrupt:

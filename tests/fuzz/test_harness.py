@@ -23,8 +23,9 @@ def test_a_clean_refusal_and_a_clean_answer_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("message", ["two\nlines", "red \x1b[31m", "lone \udce9", "x" * 2001, ""])
-def test_messages(message: str) -> None:
+def test_messages(message: str, tmp_path: Path) -> None:
     assert wrong_message(message)
+    assert run_one(refuse, "x" * 100_001, tmp_path)
 
 
 def test_tracebacks_and_code(tmp_path: Path) -> None:

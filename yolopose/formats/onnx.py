@@ -13,7 +13,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, one_line, shown
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -61,7 +61,14 @@ class OnnxBackend(Backend):
     def _run(self, images: Array) -> Float:
         """One run of the session on a batch it accepts."""
         feed = {self._input: to_nchw(images).astype(self._type, copy=False)}
-        output = np.asarray(self._session.run([self._output], feed)[0], np.float32)
+        try:
+            output = np.asarray(self._session.run([self._output], feed)[0], np.float32)
+        except Exception as e:  # as in `open_onnx`: the graph's own faults, such as maps that do not fit one another
+            raise PoseError(f"{self._name}: ONNX Runtime cannot run it: {_first_line(e)}") from None
+        k, d = self.info.kpt_shape
+        given = output.shape[2 if self._end_to_end else 1] if output.ndim == 3 and len(output) == len(images) else None
+        if given != (6 + k * d if self._end_to_end else self.info.channels):
+            raise PoseError(f"{self._name}: its output {list(output.shape)} is not what the file says it is")
         return decoded(output, len(self.info.names)) if self._end_to_end else output
 
 
@@ -84,12 +91,18 @@ def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
     except Exception as e:  # ONNX Runtime's own exception types share no base but this one
         raise PoseError(f"{path}: ONNX Runtime cannot load it: {_first_line(e)}") from None
     _check_fallback(options.device, providers, session.get_providers())
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or len(outputs[0].shape) != 3:
-        shapes = f"{[i.shape for i in inputs]} → {[o.shape for o in outputs]}"
-        raise PoseError(f"{path}: expected one image input and one decoded (B, 4+C+K·D, A) output, got {shapes}")
-    metadata = session.get_modelmeta().custom_metadata_map
-    info = describe(str(path), metadata, inputs[0].shape, outputs[0].shape, options.kpt_shape)
+    try:
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        shapes = [entry.shape for entry in inputs], [entry.shape for entry in outputs]
+        types, metadata = [entry.type for entry in inputs], session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as e:
+        raise PoseError(f"{path}: damaged: a name in it is not UTF-8 ({one_line(e)})") from None
+    if [len(shape) for shape in shapes[0]] != [4] or not outputs or len(shapes[1][0]) != 3:
+        told = f"{shown(shapes[0])} → {shown(shapes[1])}"
+        raise PoseError(f"{path}: expected one image input and one decoded (B, 4+C+K·D, A) output, got {told}")
+    if types[0] not in ("tensor(float)", "tensor(float16)"):
+        raise PoseError(f"{path}: its input is {types[0]}; expected tensor(float) or tensor(float16)")
+    info = describe(str(path), metadata, shapes[0][0], shapes[1][0], options.kpt_shape)
     backend = OnnxBackend(str(path), session, info)
     keep_precision(str(path), backend.precision, options)
     return backend
@@ -127,7 +140,7 @@ def _check_fallback(device: str | None, wanted: list[Any], given: list[str]) -> 
 
 def _first_line(error: Exception) -> str:
     """The first line of an error's text, or its type."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return one_line((str(error).strip() or type(error).__name__).splitlines()[0])
 
 
 def export_onnx(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
