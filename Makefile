@@ -40,7 +40,7 @@ $(CLIENTS): pyproject.toml constraints-clients.txt
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt torch==2.13.0
 	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt --editable . \
-	  supervision fiftyone pandas polars shapely fire 'filterpy<2' pytest pytest-timeout
+	  supervision fiftyone pandas polars shapely fire 'filterpy<2' wandb mlflow-skinny pytest pytest-timeout
 	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt --no-deps trackers sahi norfair
 	touch $@
 
@@ -74,7 +74,7 @@ test-exports: $(EXPORTS)
 	OMP_NUM_THREADS=1 .venv-exports/bin/python -m pytest -p no:anyio -n auto --dist loadfile -m exports tests/exports
 
 test-clients: $(CLIENTS) $(CLIENTS_LIGHT)
-	OMP_NUM_THREADS=1 .venv-clients/bin/python $(CLIENT_TESTS) $(EVERYWHERE) tests/clients/test_sahi.py tests/clients/test_fiftyone.py
+	OMP_NUM_THREADS=1 .venv-clients/bin/python $(CLIENT_TESTS) $(EVERYWHERE) tests/clients/test_sahi.py tests/clients/test_fiftyone.py tests/clients/test_loggers.py
 	OMP_NUM_THREADS=1 .venv-clients-light/bin/python $(CLIENT_TESTS) $(EVERYWHERE) \
 	  tests/clients/test_gradio.py tests/clients/test_streamlit.py tests/clients/test_notebook.py
 

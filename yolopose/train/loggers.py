@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from yolopose.errors import PoseError, UsageError, did_you_mean
+from yolopose.console import log
+from yolopose.errors import PoseError, UsageError, did_you_mean, one_line
 
 
 class Logger(Protocol):
@@ -96,5 +97,38 @@ def check_loggers(names: Sequence[str]) -> None:
 
 
 def open_loggers(names: Sequence[str], args: Mapping[str, Any], save_dir: Path) -> list[Logger]:
-    """The loggers of a run, begun."""
-    return [LOGGERS[name](args, save_dir) for name in names]
+    """The loggers of a run, begun. Raises PoseError for one that cannot begin, with its own reason."""
+    opened: list[Logger] = []
+    for name in names:
+        try:
+            opened.append(Guarded(name, LOGGERS[name](args, save_dir)))
+        except Exception as error:  # whatever a tracker fails with
+            for logger in opened:
+                logger.close()
+            raise PoseError(f"loggers={name}: cannot begin: {one_line(error)}") from error
+    return opened
+
+
+class Guarded:
+    """A logger whose failure ends no run: it is warned of, and the logger gets nothing more."""
+
+    def __init__(self, name: str, logger: Logger) -> None:
+        self._name = name
+        self._logger: Logger | None = logger
+
+    def log(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """See `Logger`."""
+        self._try(lambda logger: logger.log(metrics, epoch))
+
+    def close(self) -> None:
+        """See `Logger`."""
+        self._try(lambda logger: logger.close())
+
+    def _try(self, action: Callable[[Logger], None]) -> None:
+        if self._logger is None:
+            return
+        try:
+            action(self._logger)
+        except Exception as error:  # whatever a tracker fails with
+            self._logger = None
+            log.warning(f"loggers={self._name}: failed, the run goes on without it: {one_line(error)}")
