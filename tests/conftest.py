@@ -1,9 +1,16 @@
 """Fixtures that every test may use; `shared` is the optional folder of reference data beside the project."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+with suppress(ImportError):  # the environment of the export runtimes has no hypothesis
+    from hypothesis import settings
+
+    settings.register_profile("no clock", deadline=None)  # a busy machine is no fault
+    settings.load_profile("no clock")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

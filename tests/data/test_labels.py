@@ -1,5 +1,6 @@
 import logging
 import os
+import time
 from pathlib import Path
 
 import cv2
@@ -273,6 +274,21 @@ def test_pipes_and_devices_are_set_aside_at_once(tmp_path: Path) -> None:
     found = scan(spec, "train")
     assert [item.path.stem for item in found.items] == ["002", "003", "004", "005"]
     assert sum("not a regular file" in row.reason for row in found.bad) == 4
+
+
+def test_a_scan_that_is_broken_off_does_not_look_at_the_rest(
+    tmp_path: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load_data(make_dataset(tmp_path, count=40))
+
+    def interrupt(*_: object, **__: object) -> None:
+        time.sleep(0.05)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(labels_module, "parse_rows", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        scan(spec, "train", threads=1)
+    assert len(looks) < 40
 
 
 def test_select() -> None:

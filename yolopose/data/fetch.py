@@ -55,7 +55,8 @@ def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> 
         inside = Path("datasets") / root.name
         raise PoseError(
             f"{one_line(root)} does not exist, and data sets are downloaded only below the YAML's folder and the "
-            f"working folder, and to no hidden folder: data_dir=datasets downloads it to {one_line(inside)}, "
+            f"working folder, and to no hidden folder. With train, val or doctor, data_dir=datasets downloads it to "
+            f"{one_line(inside)}, "
             f"data_dir={one_line(root.parent)} to {one_line(root)}"
         )
     if root.is_symlink():

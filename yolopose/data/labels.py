@@ -8,6 +8,7 @@ others are reused. What could not be read is read again next time.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -26,6 +27,7 @@ from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
 from yolopose.limits import MAX_PIXELS
+from yolopose.progress import progress
 
 __all__ = [
     "BadRow",
@@ -121,9 +123,15 @@ def scan(
     stats = [Stat.of(image, label) for image, label in zip(images, labels, strict=True)]
     todo = [i for i, image in enumerate(images) if (e := known.get(str(image))) is None or e.stat != stats[i]]
     entries = {str(image): known[str(image)] for image in images if str(image) in known}
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         fresh = pool.map(lambda i: examine(images[i], labels[i], stats[i], spec, compat, max_pixels), todo)
-        entries.update(zip((str(images[i]) for i in todo), fresh, strict=True))
+        with progress(log.isEnabledFor(logging.INFO), f"{split}: scanning") as bar:
+            for done, (i, entry) in enumerate(zip(todo, fresh, strict=True), start=1):
+                entries[str(images[i])] = entry
+                bar(done, len(todo))
+    finally:  # also when the user breaks off: then what has not begun is not waited for
+        pool.shutdown(cancel_futures=True)
     entries = {str(image): entries[str(image)] for image in images}
     if cache and (todo or len(known) != len(entries)):
         labelcache.save(spec.path, name, key, entries)
