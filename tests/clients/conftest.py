@@ -13,7 +13,11 @@ import yolopose
 from yolopose import YOLO
 from yolopose.results import Results
 
-os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}  # nothing here needs a network
+os.environ |= {  # nothing here needs a network
+    "FIFTYONE_DO_NOT_TRACK": "True",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_OFFLINE": "1",
+}
 SAMPLES = Path(yolopose.__file__).parent / "assets" / "samples" / "images"
 
 

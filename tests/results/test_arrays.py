@@ -132,6 +132,20 @@ def test_to_takes_what_a_tensor_takes():
             r.cuda()
 
 
+@pytest.mark.gpu
+def test_results_on_a_gpu():
+    r = make_results(3)
+    for there in (r.cuda(), r.to("cuda:0"), r.numpy().cuda()):
+        b, k = there.boxes, there.keypoints
+        assert all(
+            x.is_cuda for x in (b.data, b.xyxy, b.xywh, b.xyxyn, b.conf, k.data, k.xy, k.xyn, there[0].boxes.cls)
+        )
+        assert len(there[b.conf > 0.5]) == 2
+        assert there.cpu().boxes.xyxy.device.type == pickle.loads(pickle.dumps(there)).boxes.xyxy.device.type == "cpu"
+        assert there.summary() == r.summary()
+        assert (there.plot() == r.plot()).all()
+
+
 def test_without_torch_devices_mean_nothing(torchless):
     r = make_results(2)
     for moved in (r.cpu(), r.cuda(), r.to("cuda:0")):
