@@ -125,7 +125,7 @@ MERGES = "a0: &a0 {x: y}\n" + "".join(f"a{i}: &a{i}\n  <<: [*a{i - 1}, *a{i - 1}
         ("a: \x1b[31m", "special characters are not allowed"),
         ("a: *b", "undefined alias"),
         ("a\nb: c: d", "not allowed here"),
-        ("x" * (3 << 20), "larger than 2097152 bytes"),
+        ("x" * (3 << 20), "more than 2 MB"),
         ("- a", "expected lines of the form key: value"),
         ("", "expected lines of the form key: value"),
     ],

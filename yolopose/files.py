@@ -100,7 +100,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     from yolopose.yamldata import parse
 
     try:
-        values = parse(_read_bounded(path, MAX_YAML).decode("utf-8-sig"))
+        values = parse(read_bounded(path, MAX_YAML).decode("utf-8-sig"))
     except OSError as e:
         raise PoseError(f"{path}: {e.strerror or e}") from None
     except ValueError as e:
@@ -110,10 +110,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _read_bounded(path: Path, most: int) -> bytes:
-    """The bytes of a regular file. Raises ValueError for a larger one."""
+def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
+    """The bytes of a regular file. Raises ValueError for one of more than `most`, OSError as `open_regular` does."""
     with open_regular(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"larger than {most} bytes")
-    return data
+        if os.fstat(file.fileno()).st_size > most:  # not read(most): that would take so much memory for any file
+            raise ValueError(f"more than {most >> 20} MB")
+        return file.read()

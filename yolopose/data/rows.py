@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import shown
-from yolopose.files import open_regular
+from yolopose.files import read_bounded
 from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.limits import MAX_BAD_ROWS, MAX_LABEL_BYTES
 
@@ -115,11 +115,7 @@ def parse_rows(
 
 def _text(file: Path) -> str:
     """The text of a label file. Raises OSError, or ValueError when it is none."""
-    with open_regular(file) as opened:
-        data = opened.read(MAX_LABEL_BYTES + 1)
-    if len(data) > MAX_LABEL_BYTES:
-        raise ValueError(f"more than {MAX_LABEL_BYTES >> 20} MB")
-    return data.decode("utf-8-sig")
+    return read_bounded(file, MAX_LABEL_BYTES).decode("utf-8-sig")
 
 
 def _numbers(text: str, columns: int) -> tuple[NDArray[np.float64], list[int], list[tuple[int, str]]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from yolopose.data.fetch import Download, fetch
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
-from yolopose.files import open_regular, read_yaml
+from yolopose.files import read_bounded, read_yaml
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.limits import MAX_CLASSES, MAX_LIST_BYTES, MAX_TEXT, whole
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
@@ -252,14 +252,14 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _listed(file: Path, root: Path) -> Iterator[Path]:
     """The images named in a text file, one a line; relative to that file, or else to the data set's folder."""
     try:
-        with open_regular(file) as opened:
-            data = opened.read(MAX_LIST_BYTES + 1)
-        text = data.decode("utf-8-sig")
+        text = read_bounded(file, MAX_LIST_BYTES).decode("utf-8-sig")
     except OSError as e:
         raise PoseError(f"{file}: {e.strerror or e}") from None
     except UnicodeDecodeError:
         raise PoseError(f"{file}: not a text file in UTF-8") from None
-    if "\0" in text or len(data) > MAX_LIST_BYTES:
+    except ValueError as e:
+        raise PoseError(f"{file}: {e}, which is no list of images") from None
+    if "\0" in text:
         raise PoseError(f"{file}: not a list of images, one a line")
     for line in text.splitlines():
         if line.strip():

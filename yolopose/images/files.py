@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import PoseError, one_line, printable
-from yolopose.files import open_regular
+from yolopose.files import open_regular, read_bounded
 from yolopose.images.headers import Header, plugins, read_header
 from yolopose.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 
@@ -67,12 +67,11 @@ def decode(data: bytes, name: str = "image bytes", *, max_pixels: int = MAX_PIXE
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, reduce: int = 1) -> Image:
     """An image file → (H, W, 3) BGR as in `decode`; ImageError names the file and the reason."""
     try:
-        with open_regular(path) as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
+        data = read_bounded(path, MAX_IMAGE_BYTES)
     except OSError as error:
         raise ImageReadError(str(path), _cause(error)) from None
-    if len(data) > MAX_IMAGE_BYTES:
-        raise ImageError(str(path), f"more than {MAX_IMAGE_BYTES >> 30} GB, which is no photograph")
+    except ValueError as error:
+        raise ImageError(str(path), f"{error}, which is no photograph") from None
     return decode(data, str(path), max_pixels=max_pixels, reduce=reduce)
 
 
@@ -169,12 +168,15 @@ def _decoded(data: bytes, header: Header, name: str, reduce: int) -> Image:
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }[reduce]
     flags |= cv2.IMREAD_IGNORE_ORIENTATION if header.kind in _TURNED_HERE else 0
-    flags |= cv2.IMREAD_ANYDEPTH if header.floating else 0
+    if header.floating:
+        flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+    image: Any = None
     try:
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        if not header.animated:  # of damaged ones OpenCV 5 gives memory that it has not written to
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(name, f"OpenCV refuses it ({one_line(error.err)})") from None
-    if image is None and header.kind in _BY_PILLOW:
+    if image is None and (header.animated or header.kind in _BY_PILLOW):
         image = _by_pillow(data, header)
     if image is None:
         raise ImageError(name, f"not readable: damaged {header.kind} data")

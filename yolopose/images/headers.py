@@ -32,6 +32,7 @@ class Header(NamedTuple):
     orientation: int = 1
     complete: bool | None = True  # False: the file ends before its image does; None: only decoding tells
     floating: bool = False  # samples are floating-point numbers
+    animated: bool = False  # a PNG with several pictures
     preview: bool = False  # the readable image is only a preview of raw sensor data (DNG)
 
     @property
@@ -124,7 +125,7 @@ def _jpeg_ends(file: BinaryIO, scan: int) -> bool:
 def _png(file: BinaryIO) -> Header:
     """The size by Pillow; the chunks are walked for the end, and an orientation that may stand behind the pixels."""
     image = plugins()["PNG"](io.BytesIO(file.read(33) + _PNG_STUB))
-    orientation, position, end = None, 33, _length(file)
+    orientation, animated, position, end = None, False, 33, _length(file)
     for _ in range(MAX_TAG_VALUES):
         file.seek(position)
         chunk = file.read(8)
@@ -133,9 +134,11 @@ def _png(file: BinaryIO) -> Header:
         length, name = struct.unpack(">I4s", chunk)
         if name == b"eXIf" and orientation is None:
             orientation = _orientation(file.read(min(length, end)))
+        animated |= name == b"acTL"
         position += 12 + length  # length, name, data, checksum
         if name == b"IEND":
-            return Header("PNG", image.height, image.width, orientation or 1, position <= end)
+            complete = position <= end
+            return Header("PNG", image.height, image.width, orientation or 1, complete, animated=animated)
     raise ValueError("more chunks than any image has")
 
 

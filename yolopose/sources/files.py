@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from yolopose.errors import PoseError, one_line
-from yolopose.files import open_regular
+from yolopose.files import open_regular, read_bounded
 from yolopose.limits import MAX_LIST_BYTES
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, suffix_of
 from yolopose.sources.urls import is_url
@@ -78,9 +78,8 @@ def _all_listed(lines: list[str], base: Path) -> list[Item]:
 def read_lines(path: Path) -> list[str]:
     """The lines of a list file without blank ones and `#` comments."""
     try:
-        with open_regular(path) as file:
-            text = file.read(MAX_LIST_BYTES).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bounded(path, MAX_LIST_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise PoseError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     lines = [line.strip() for line in text.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
