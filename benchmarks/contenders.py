@@ -5,7 +5,7 @@ contenders alternate, so that a machine that slows down slows all of them. After
 because a process keeps the luck it had with its memory. The figure of a round is the median over its photographs:
 `wall_ms` is what a user waits for, `cpu_ms` the processor time of all threads, which a busy machine disturbs less. The
 ratio of two contenders is the median over rounds of the quotient of their figures. Contenders are asked to use the
-threads given; how many the peer then takes is its own affair and stands in the result as far as it can be known.
+threads given; how many Ultralytics then takes is its own affair and stands in the result as far as it can be known.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PACKAGES = (
 )  # fmt: skip
 
 Figures = dict[str, list[dict[str, float]]]  # of each contender, one row per round
-Aims = Mapping[str, tuple[str, str, str, float | None]]  # name: figure, our contender, the peer's, the ratio we want
+Aims = Mapping[str, tuple[str, str, str, float | None]]  # name: figure, our contender, Ultralytics', the ratio we want
 
 
 class Contender:
@@ -119,7 +119,7 @@ def environment(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def export_peer(kind: str, arguments: argparse.Namespace, folder: Path) -> Path:
-    """The peer's own static 640 export of the model, in `folder`, which is made."""
+    """Ultralytics' own static 640 export of the model, in `folder`, which is made."""
     folder.mkdir()
     model = folder / "peer.pt"
     model.write_bytes(arguments.model.read_bytes())
@@ -155,6 +155,11 @@ def ratios(figures: Figures, aims: Aims) -> dict[str, dict[str, Any]]:
             low, middle, high = statistics.quantiles(each, n=4)
             out[name] = {"times_faster": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)], "aim": aim}
     return out
+
+
+def labelled(name: str) -> str:
+    """A name of the results as it is printed: they call Ultralytics the peer, as `--peer` does."""
+    return name.replace("peer", "Ultralytics")
 
 
 def machine(threads: int) -> dict[str, Any]:
@@ -208,6 +213,6 @@ def run(
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     for name, figure in medians.items():
-        print(f"{name:24} " + "  ".join(f"{key} {value:.2f}" for key, value in figure.items()))
+        print(f"{labelled(name):24} " + "  ".join(f"{key} {value:.2f}" for key, value in figure.items()))
     for name, ratio in result["ratios"].items():
-        print(f"{name:36} {ratio['times_faster']:.2f} times faster (aim {ratio['aim']})")
+        print(f"{labelled(name):36} {ratio['times_faster']:.2f} times faster (aim {ratio['aim']})")

@@ -4,8 +4,8 @@
 
 Needs the environment of `make test-exports`; formats whose runtime is missing, and those that this machine cannot run,
 are named in the result. `rect` is a file of open shape, which gets each photograph padded to the next multiple of 32
-only, as the peer's .pt does; all others, the peer's files too, get 640 x 640. MODEL is a checkpoint that the peer
-reads, too. Written to benchmarks/results/formats.json. How the times are taken: contenders.py.
+only, as Ultralytics' .pt does; all others, Ultralytics' files too, get 640 x 640. MODEL is a checkpoint that
+Ultralytics reads, too. Written to benchmarks/results/formats.json. How the times are taken: contenders.py.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PAIRS = (
     ("onnx", "onnx", None),
     ("onnx int8", "onnx", 1.8),
     ("openvino", "openvino", 1.15),
-    ("openvino bf16", "openvino", 1.15),  # what the peer's computes in where the CPU has it, OpenVINO's default
+    ("openvino bf16", "openvino", 1.15),  # what Ultralytics' computes in where the CPU has it, OpenVINO's default
     ("openvino", "onnx", None),
     ("openvino bf16", "onnx", 2.4),
     ("openvino int8", "onnx", 3.0),

@@ -41,8 +41,8 @@ def work_ours(model: Path, images: list[Path], options: dict[str, Any]) -> None:
     """Ours, as users call it.
 
     Our `speed` counts the conversion of pixels to floats and the choice of candidates as inference; here they are timed
-    once more by themselves and moved to pre- and post-processing, where the peer counts them. With torch on a CPU the
-    choice of candidates is a part of the head, so that only the conversion is moved.
+    once more by themselves and moved to pre- and post-processing, where Ultralytics counts them. With torch on a CPU
+    the choice of candidates is a part of the head, so that only the conversion is moved.
     """
     from yolopose import YOLO, __version__
     from yolopose.config import PredictConfig
@@ -108,7 +108,7 @@ def cold_code(side: str, model: Path, image: Path) -> str:
 
 
 def exported(arguments: argparse.Namespace, folder: Path) -> dict[str, Path]:
-    """Static 640 ONNX files of the model: ours and, with a peer, its own."""
+    """Static 640 ONNX files of the model: ours and, with --peer, Ultralytics' own."""
     from yolopose.config import ExportConfig
     from yolopose.formats.table import export
 

@@ -4,9 +4,9 @@
 
 Figures are images per second: of the augmented loader at 640, batch 16, without and with a RAM cache (second epoch,
 after its first batch); of a training epoch at 320, batch 16 (the second one, validation off), ours in float32 and with
-bfloat16 autocast, the peer's in float32; and of `val` at 640 (second call). Every measurement is a process of its own;
-ours and the peer's alternate within a round, so that a machine that slows down slows both, and a ratio is the median
-over rounds of their quotients. Both work on copies of the data, since the peer writes into its data set. Without
+bfloat16 autocast, Ultralytics' in float32; and of `val` at 640 (second call). Every measurement is a process of its
+own; both alternate within a round, so that a machine that slows down slows both, and a ratio is the median
+over rounds of their quotients. Both work on copies of the data, since Ultralytics writes into its data set. Without
 --peer only ours are timed. The result is written to benchmarks/results/train.json.
 """
 
@@ -25,10 +25,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from contenders import HERE, SHARED, machine
+from contenders import HERE, SHARED, labelled, machine
 
 BATCHES = 30  # of the loader, at most
-AIMS = {  # our figure, the peer's, the ratio we want
+AIMS = {  # our figure, Ultralytics', the ratio we want
     "loader": ("loader", "loader", 1.5),
     "loader, RAM cache": ("loader-ram", "loader-ram", 2.0),
     "epoch, float32": ("epoch", "epoch", 1.6),
@@ -85,7 +85,7 @@ def ours(kind: str, model: str, data: str, options: dict[str, Any]) -> float:
 
 
 def peer(kind: str, model: str, data: str, options: dict[str, Any]) -> float:
-    """One of the peer's figures, by its public interface."""
+    """One of Ultralytics' figures, by its public interface."""
     with contextlib.suppress(ImportError):
         import peer_shim  # noqa: F401  (prepares the environment where it is there)
     from ultralytics import YOLO
@@ -139,7 +139,7 @@ def copied(data: Path, folder: Path) -> Path:
     target = folder / data.parent.name
     shutil.copytree(data.parent, target, copy_function=shutil.copyfile)
     text = (target / data.name).read_text().splitlines()
-    lines = [f"path: {target}" if line.startswith("path:") else line for line in text]  # the peer knows no relative one
+    lines = [f"path: {target}" if line.startswith("path:") else line for line in text]  # it takes no relative one
     (target / data.name).write_text("\n".join(lines) + "\n")
     return target / data.name
 
@@ -199,7 +199,7 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     for name, ratio in result["ratios"].items():
-        print(f"{name:20} {ratio['times_faster']:.2f} times faster {ratio['range']} (aim {ratio['aim']})")
+        print(f"{labelled(name):20} {ratio['times_faster']:.2f} times faster {ratio['range']} (aim {ratio['aim']})")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 def shared() -> Path:
     """The folder of reference data and photographs."""
     if not SHARED.is_dir():
-        pytest.skip("the reference data (../shared) are not on this machine")
+        pytest.skip("the recorded data (../shared) are not on this machine")
     return SHARED
 
 
 @pytest.fixture(scope="session")
 def golden(shared: Path) -> Path:
-    """Values recorded from the reference system."""
+    """Values recorded from Ultralytics 8.3."""
     return shared / "golden"
 
 

@@ -1,4 +1,4 @@
-"""Predictions against those recorded from the reference system, on every photograph and setting there."""
+"""Predictions against those recorded from Ultralytics 8.3, on every photograph and setting there."""
 
 import json
 from functools import cache
@@ -30,7 +30,7 @@ def backend(golden: Path) -> Backend:
 
 @pytest.fixture(scope="module")
 def recorded(golden: Path) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """(file name, settings, what the reference found)."""
+    """(file name, settings, what Ultralytics 8.3 found)."""
     entries = json.loads((golden / "natural-n17-predict.json").read_text())
     return [(name, json.loads(settings), found) for (name, settings), found in
             ((key.split("|"), found) for key, found in entries.items())]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Functions of the user's, called by name at fixed points of training, validation, prediction and export."""
+"""User callbacks for the events of training, validation, prediction and export."""
 
 from __future__ import annotations
 

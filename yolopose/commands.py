@@ -71,7 +71,7 @@ def run_train(values: dict[str, Any]) -> int:
 
 
 def run_export(values: dict[str, Any]) -> int:
-    """`yolo export`. What it makes a file of is a checkpoint, also when none is named."""
+    """`yolo export`: of a checkpoint; without `model`, of the bundled one."""
     config = parse(ExportConfig, values)
     model = config.model or weights.default_model(suffix=".pt")
     log.info(f"saved as {YOLO(model)._export(config)}")

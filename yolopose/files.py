@@ -1,4 +1,4 @@
-"""Files written so that a reader, or a kill in between, never meets half of one; YAML files read as plain data."""
+"""Atomic writes of files and folders; YAML files read as plain data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from yolopose.limits import MAX_YAML
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A name to write to, beside `path` and ending like it; it becomes `path` when the block ends well.
+    """Yield a temporary name next to `path`, of the same suffix; it is renamed to `path` on success (atomic write).
 
     For a file or a folder. Missing parents are made. When the block fails, what was written goes and the older stays.
     A file that the block writes to that name and `.yaml`, about the other one, goes along.

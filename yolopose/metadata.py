@@ -1,4 +1,4 @@
-"""What a model says of itself, the same in a checkpoint and in every exported file."""
+"""Model metadata (names, keypoints, input size), identical in checkpoints and exported files."""
 
 from __future__ import annotations
 

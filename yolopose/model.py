@@ -73,7 +73,7 @@ class Model:
 
     @property
     def model_info(self) -> ModelInfo:
-        """What the model says of itself."""
+        """The model's metadata: names, keypoints, input size."""
         return self._network.info if self._network is not None else self._backend(OpenOptions()).info
 
     @property

@@ -11,8 +11,8 @@ from yolopose.geometry.boxes import cxcywh_to_xyxy, nms
 
 Float = NDArray[np.float32]
 
-MOST_CANDIDATES = 30_000  # the field's bound on what suppression looks at; the best are taken
-COMPAT_SPAN = 7680  # the reference shifts the boxes of class c by 7680·c pixels, in float32
+MOST_CANDIDATES = 30_000  # the bound of Ultralytics 8.3 on what suppression looks at; the best are taken
+COMPAT_SPAN = 7680  # Ultralytics 8.3 shifts the boxes of class c by 7680·c pixels, in float32
 
 
 class Choice(Protocol):

@@ -81,7 +81,7 @@ def detect(
 def plan(backend: Backend, sources: Sequence[tuple[int, int]], config: PredictConfig | ValConfig) -> list[Letterbox]:
     """The letterbox of each image (H, W): its own multiple of the stride, or the one size that the file takes.
 
-    Prediction always pads least, whatever `rect` says, as the reference 8.3 does. In compat mode images of unequal
+    Prediction always pads least, whatever `rect` says, as Ultralytics 8.3 does. In compat mode images of unequal
     size in one call are all padded to the full input size, as there.
     """
     stride, fixed = backend.info.stride, backend.fixed_shape
@@ -155,7 +155,7 @@ def _detections(
         points = box.points_to_source(flat.reshape(-1, k, d))
         points[..., :2] = points[..., :2].clip(0, box.source[::-1])
         if config.compat and d == 3 and isinstance(config, PredictConfig):
-            points[..., :2] *= points[..., 2:] >= 0.5  # the reference hides what it is unsure of, except in val
+            points[..., :2] *= points[..., 2:] >= 0.5  # Ultralytics 8.3 hides what it is unsure of, except in val
         out.append(Detections(boxes, points, {}, (1, 3, *box.canvas)))
     return out
 

@@ -103,7 +103,7 @@ def _fetch(name: str, places: Places, progress: bool) -> Path:
         raise PoseError(
             f"{name}: {error}; without a network there is what is bundled ({ready}), or a file you name"
         ) from None
-    if not _is_checkpoint(path):  # such as the page of a hotel's network
+    if not _is_checkpoint(path):  # e.g. the page of a captive portal
         path.unlink()
         first.unlink(missing_ok=True)
         raise PoseError(f"{name}: {places.release} did not send a checkpoint; nothing was kept")

@@ -258,7 +258,7 @@ def test_files_without_a_model(tmp_path):
 
 
 def test_transfer_from_17_to_5_keypoints():
-    """The field's figure: all but the keypoint branch's last layers and what depends on their width."""
+    """The figure of Ultralytics 8.3: all but the keypoint branch's last layers and what depends on their width."""
     spec = load_spec("yolov8n-pose.yaml")
     body = PoseNet(spec | {"kpt_shape": [17, 3]})
     assert transfer(PoseNet(spec | {"kpt_shape": [5, 3]}), body.state_dict()) == (361, 397)

@@ -1,4 +1,4 @@
-"""Letterboxes and batches of validation: the reference's against recorded ones, truths there and back."""
+"""Letterboxes and batches of validation: Ultralytics 8.3's against recorded ones, truths there and back."""
 
 import numpy as np
 import pytest

@@ -50,7 +50,7 @@ def step(network, optimizer, seed):
 def test_groups_of_the_network():
     network = PoseNet(load_spec("yolov8n-pose.yaml"))
     groups = parameter_groups(network)
-    assert [len(group) for group in groups] == [72, 72, 63]  # as the reference, less its one frozen weight
+    assert [len(group) for group in groups] == [72, 72, 63]  # as Ultralytics 8.3, less its one frozen weight
     together = [id(p) for group in groups for p in group]
     assert sorted(together) == sorted(id(p) for p in network.parameters() if p.requires_grad)
     norms = {id(m.weight) for m in network.modules() if isinstance(m, nn.BatchNorm2d)}
@@ -139,7 +139,7 @@ def test_accumulation_and_decay_follow_the_nominal_batch(batch, nbs, steps):
 
 @pytest.mark.parametrize(
     ("epochs", "batch", "nbs", "name"),
-    [  # 8 images; as the reference decided
+    [  # 8 images; as Ultralytics 8.3 decided
         (3, 8, 64, "AdamW"),
         (2000, 1, 64, "AdamW"),
         (10_001, 1, 64, "SGD"),

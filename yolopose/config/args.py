@@ -1,4 +1,4 @@
-"""The arguments of every mode, with the field's names and defaults."""
+"""The arguments of every mode, with the names and defaults of Ultralytics 8.3."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class RunArgs(Given):
     project: str | None = arg(None, "folder of the runs; None is runs/pose")
     name: str | None = arg(None, "folder of this run below the project; None is the mode's name")
     exist_ok: bool = arg(False, "write into an existing run folder instead of numbering a new one")
-    verbose: bool = arg(True, "say what is going on")
-    compat: bool = arg(False, "follow the reference's rules exactly, odd ones included, instead of the better ones")
+    verbose: bool = arg(True, "print progress and results")
+    compat: bool = arg(False, "follow the rules of Ultralytics 8.3 exactly instead of the better ones")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class PredictConfig(RunArgs, DetectArgs):
     imgsz: ImageSize | None = arg(
         None, "input size in pixels: the long side, or height,width; None is the model's own", low=32
     )
-    rect: bool = arg(True, "without effect, as in 8.3: each image is padded only to the next multiple of the stride")
+    rect: bool = arg(True, "without effect, as in Ultralytics 8.3: images are padded only to multiples of the stride")
     batch: int = arg(1, "images per run of the network", low=1)
     vid_stride: int = arg(1, "take every n-th frame of a video", low=1)
     stream_buffer: bool = arg(False, "keep a stream's waiting frames instead of only the newest")
@@ -99,7 +99,7 @@ class ValConfig(RunArgs, DetectArgs):
     workers: int = arg(8, "threads that read images ahead", low=0)
     metric: str = arg(
         "yolo",
-        "yolo: the field's P, R, mAP; coco: as pycocotools; widerface: easy, medium, hard; landmarks: NME, PCK",
+        "yolo: P, R, mAP as Ultralytics 8.3; coco: as pycocotools; widerface: easy, medium, hard; landmarks: NME, PCK",
         choices=("yolo", "coco", "widerface", "landmarks"),
     )
     prefix: tuple[str, ...] | None = arg(None, "measure only images whose file name begins with one of these")
@@ -234,7 +234,7 @@ class ExportConfig(RunArgs):
 class VerifyConfig(Given):
     """Compare two model files on the same pixels: yolo verify A B."""
 
-    a: str | None = arg(None, "model file, the reference")
+    a: str | None = arg(None, "model file to compare with")
     b: str | None = arg(None, "model file that should find the same")
     data: str | None = arg(None, "data set YAML of the photographs; None is the packaged ones")
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))

@@ -1,4 +1,4 @@
-"""Does `flip_idx` fit the labels? Mirrored images teach only as much as left and right are told apart rightly."""
+"""Check that `flip_idx` agrees with the labels."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def global_batches(count: int, batch: int, world: int) -> list[NDArray[np.int64]
 def rect_canvas(sizes: Sequence[tuple[int, int]], imgsz: int, stride: int, compat: bool) -> tuple[int, int]:
     """The canvas (H, W) of a rectangular batch of images with the given (H, W).
 
-    By default the smallest that holds each image at the long side `imgsz`. In compat mode the reference's: one side
+    By default the smallest that holds each image at the long side `imgsz`. In compat mode Ultralytics 8.3's: one side
     `imgsz`, the other by the most extreme aspect ratio when all images are wider, or all higher, than a square.
     """
     hw = np.array(sizes, np.float64)

@@ -11,7 +11,7 @@ A bad row is set aside with its line and reason; the other rows stay. The rules:
 - Exact duplicates are removed and counted.
 
 In compat mode any number below 0, or a coordinate above 1, makes a row bad, boxes are not cut, and with D = 2 every
-point is labelled; the caller then drops the whole image, as the reference does.
+point is labelled; the caller then drops the whole image, as Ultralytics 8.3 does.
 """
 
 from __future__ import annotations

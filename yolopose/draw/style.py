@@ -78,7 +78,7 @@ class Font:
 
     @classmethod
     def load(cls, name: str | None, size: float) -> Font:
-        """The font file, or OpenCV's own for None and for the bare name "Arial.ttf", the field's default."""
+        """The font file, or OpenCV's own for None and for the bare name "Arial.ttf", the default of Ultralytics 8.3."""
         import cv2
 
         if not hasattr(cv2, "FontFace"):

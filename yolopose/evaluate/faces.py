@@ -56,7 +56,7 @@ def protocol(config: ValConfig) -> ValConfig:
 
 
 def measures(config: ValConfig, info: ModelInfo) -> list[FaceOutput]:
-    """What `config.metric` asks for beside the field's figures.
+    """What `config.metric` asks for besides precision, recall and mAP.
 
     Raises:
         PoseError: the ground truth cannot be read, or the model's layout has no eyes.

@@ -1,4 +1,4 @@
-"""How the images of a data set meet the network: in which order and company, in which letterbox, with which truths."""
+"""Batching and letterboxing for validation, and the labels in the same pixels."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Group:
 
 @dataclass(frozen=True)
 class CompatLetterbox(Letterbox):
-    """The reference's letterbox in validation: the inverse divides both axes by the ratio of the heights."""
+    """Ultralytics 8.3's letterbox in validation: the inverse divides both axes by the ratio of the heights."""
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -60,7 +60,7 @@ def groups(backend: Backend, sizes: Sequence[HW], config: ValConfig) -> list[Gro
     """Every image once, at most `config.batch` together.
 
     Each has a letterbox of its own that does not depend on the others; images of equal canvas share a group because
-    that is fast, up to CPU_BATCH on a CPU. In compat mode groups and canvases are the reference's, see `compat_groups`.
+    that is fast, up to CPU_BATCH on a CPU. In compat mode groups and canvases are those of `compat_groups`.
     """
     if config.compat and backend.fixed_shape is None:
         return list(compat_groups(sizes, config, backend.info))
@@ -76,7 +76,7 @@ def groups(backend: Backend, sizes: Sequence[HW], config: ValConfig) -> list[Gro
 
 
 def compat_groups(sizes: Sequence[HW], config: ValConfig, info: ModelInfo) -> Iterator[Group]:
-    """The reference's batches.
+    """Ultralytics 8.3's batches.
 
     An image's long side becomes `imgsz`, the other is rounded up. With `rect` images go by aspect ratio, and a batch's
     canvas has one side `imgsz`, the other by the most extreme ratio where all are wider or all higher than a square;

@@ -17,7 +17,7 @@ class Losses:
     """Adds up the parts of the loss, group by group of images.
 
     With `whole` they are those of the whole set taken as one batch, so that grouping does not matter. Otherwise they
-    are the mean over the groups, each normalised by itself: the reference's rule.
+    are the mean over the groups, each normalised by itself: Ultralytics 8.3's rule.
     """
 
     def __init__(self, criterion: PoseLoss, *, whole: bool) -> None:

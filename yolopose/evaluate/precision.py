@@ -77,7 +77,7 @@ def judge(boxes: Array, keypoints: Array, truth: Truth, sigmas: Sequence[float],
     """(N, 6) xyxy conf cls and (N, K, D) in image pixels, most confident first, against one image's truth.
 
     With `ignore_unlabelled` a truth without a labelled keypoint does not count for pose, and neither does the detection
-    that finds it (by box, at IoU 0.5), as COCO has it; otherwise such a truth is a miss, the reference's rule.
+    that finds it (by box, at IoU 0.5), as COCO has it; otherwise such a truth is a miss, Ultralytics 8.3's rule.
     """
     same_class = truth.classes[:, None] == boxes[None, :, 5]
     by_box = match(iou_matrix(truth.boxes.astype(np.float64), boxes[:, :4].astype(np.float64)) * same_class)
@@ -151,7 +151,7 @@ def _score(right: Array, skip: Array, conf: Array, cls: Array, truth_classes: Ar
 def _envelope(precision: Array, recall: Array) -> Array:
     """(N,), (N,) → (101,) precision at RECALLS once it never rises with recall, from (0, 1) down to (1, 0).
 
-    The closing point (1, 0) belongs to the reference's rule: perfect detections score 0.995, not 1.
+    The closing point (1, 0) belongs to Ultralytics 8.3's rule: perfect detections score 0.995, not 1.
     """
     r = np.concatenate(([0.0], recall, [1.0]))
     p = np.concatenate(([1.0], precision, [0.0]))

@@ -27,7 +27,7 @@ def check(backend: Backend, config: ValConfig) -> None:
             f"resize={config.resize}: this file takes {h}x{w} only; export it with dynamic=True, or use its .pt"
         )
     if config.compat:
-        raise UsageError(f"resize={config.resize} does not go with compat=True: the reference has one size only")
+        raise UsageError(f"resize={config.resize} does not go with compat=True: Ultralytics 8.3 has one size only")
 
 
 def letterboxes(backend: Backend, sizes: Sequence[tuple[int, int]], config: ValConfig) -> list[Letterbox]:

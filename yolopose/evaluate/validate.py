@@ -58,7 +58,7 @@ def validate(
     """Measure a model on a split of a data set.
 
     The result follows from the model, the data and the protocol alone: batch size, the other images and the number of
-    workers do not matter. (In compat mode images are batched and padded as the reference does, which does matter.)
+    workers do not matter. (In compat mode images are batched and padded as Ultralytics 8.3 does, which does matter.)
 
     Args:
         backend: the model in any format.
@@ -148,7 +148,7 @@ def check_fit(info: ModelInfo, spec: DataSpec, config: ValConfig) -> None:
 
 
 def sigmas_of(info: ModelInfo, spec: DataSpec, compat: bool) -> tuple[float, ...]:
-    """The OKS sigmas: the data set's, else the model's; in compat mode the reference's."""
+    """The OKS sigmas: the data set's, else the model's; in compat mode Ultralytics 8.3's."""
     if compat:
         return compat_sigmas(spec.layout.shape)
     return spec.layout.sigmas if spec.given_sigmas else info.layout.sigmas

@@ -126,7 +126,7 @@ class Rows(NamedTuple):
 
 
 def _conf_within(model: Backend) -> float:
-    """The lowest score that a file lets out, where suppression lies within it."""
+    """The confidence threshold of a file that contains non-maximum suppression."""
     return float(model.info.extra.get("conf", 0.0)) if model.info.extra.get("nms") else 0.0
 
 

@@ -1,4 +1,4 @@
-"""What an exported file says of itself, or what its output shape gives away."""
+"""Metadata of an exported file, or what its output shape tells."""
 
 from __future__ import annotations
 

@@ -183,7 +183,7 @@ def _fit(maps: Sequence[Map]) -> bool:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """What the file says of itself; a file compiled by hand has lost it, and what it was made from may be near."""
+    """The file's metadata, or that of the .tflite next to it if the compiler dropped it."""
     found = read_metadata(path)
     source = path.with_name(path.name.removesuffix(COMPILED) + ".tflite")
     return found or (read_metadata(source) if source != path and source.is_file() else {})

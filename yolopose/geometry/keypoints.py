@@ -136,8 +136,8 @@ FACE_5 = KeypointLayout(
 def default_layout(shape: tuple[int, int]) -> KeypointLayout:
     """The layout for (K, D) when nobody described it.
 
-    17 points are COCO's, 5 are a face's. Sigmas are COCO's for 17 points and 1/K otherwise, the field's rule; 1/K is
-    far more lenient than COCO's, so data sets should state their own `kpt_oks_sigmas`.
+    17 points are COCO's, 5 are a face's. Sigmas are COCO's for 17 points and 1/K otherwise, as in Ultralytics 8.3; 1/K
+    is far more lenient than COCO's, so data sets should state their own `kpt_oks_sigmas`.
     """
     k, d = as_kpt_shape(shape)
     known = {17: COCO_17, 5: FACE_5}.get(k)
@@ -147,7 +147,7 @@ def default_layout(shape: tuple[int, int]) -> KeypointLayout:
 
 
 def compat_sigmas(shape: tuple[int, int]) -> tuple[float, ...]:
-    """The reference's sigmas: COCO's only for exactly [17, 3], otherwise 1/K."""
+    """Ultralytics 8.3's sigmas: COCO's only for exactly [17, 3], otherwise 1/K."""
     return COCO_SIGMAS if tuple(shape) == (17, 3) else (1.0 / shape[0],) * shape[0]
 
 

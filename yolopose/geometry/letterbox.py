@@ -20,7 +20,7 @@ PADDING = 114  # the grey that YOLO networks are trained with
 class Letterbox:
     """Where an image of `source` (H, W) lies: scaled to `size` (H, W), at (`top`, `left`) of a `canvas` (H, W).
 
-    `compat` maps back with the one nominal `gain` for both axes, as the reference does, instead of the exact ratios.
+    `compat` maps back with the one nominal `gain` for both axes, as Ultralytics 8.3 does, instead of the exact ratios.
     """
 
     source: tuple[int, int]
@@ -48,7 +48,7 @@ class Letterbox:
 
     @property
     def point_offset(self) -> tuple[float, float]:
-        """(x, y) of the corner for points: `offset`, but in compat mode not rounded, as in the reference."""
+        """(x, y) of the corner for points: `offset`, but in compat mode not rounded, as in Ultralytics 8.3."""
         if not self.compat:
             return self.left, self.top
         gain, _ = self.scale

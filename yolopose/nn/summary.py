@@ -36,7 +36,7 @@ def count(model: PoseNet, imgsz: int | tuple[int, int] = 640) -> Counts:
 
 @torch.no_grad()
 def count_flops(model: PoseNet, imgsz: int | tuple[int, int] = 640) -> float:
-    """Floating-point operations of a forward pass by the convention of the field (that of the tool `thop`).
+    """Floating-point operations of a forward pass by the convention of the tool `thop`.
 
     Two per multiply-accumulate of a convolution, its bias free; eight per output of a batch normalisation; everything
     else free. Measured on one cell of the largest stride and scaled to `imgsz`, fractions of a cell included.

@@ -90,7 +90,7 @@ def _bars(ax: Axes, names: Sequence[str], values: Array, title: str) -> None:
     ax.grid(visible=False, axis="x")
     ax.set_xlim(
         min(-0.6, (len(values) - 6) / 2), max(len(values) - 0.4, (len(values) + 4) / 2)
-    )  # no bar as wide as a wall
+    )  # a lone bar would fill the plot
     if len(values) <= BARS:
         slanted = sum(map(len, names)) > 40
         ax.set_xticks(range(len(names)), names, rotation=60 if slanted else 0, ha="right" if slanted else "center")

@@ -117,7 +117,7 @@ def settle(
     top = pairs.overlap.new_zeros(places).scatter_reduce(0, pairs.place, pairs.overlap, "amax")
     is_top = pairs.overlap == top[pairs.place]
     best = lowest(pairs.place, torch.where(is_top, pairs.row, len(rows)), places)[place]
-    # Contested without any overlap (only with compat): the first truth of the image, as the reference has it.
+    # Contested without any overlap (only with compat): the first truth of the image, as Ultralytics 8.3 has it.
     best = torch.where(top[place] > 0, best, lowest(images, rows, places)[images[own]])
     claims = place.new_zeros(places).index_add(0, place, positive.long())[place]
     first = lowest(place, torch.where(positive, slots, len(slots)), places)[place]

@@ -1,4 +1,4 @@
-"""From arguments and a network to a run that is ready for its first step, or for the one after the last."""
+"""Build a training run from its arguments, or restore one from a checkpoint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def begin(
     The folder is this run's alone until `stack` unwinds.
 
     Raises:
-        PoseError: the data or the network does not serve.
+        PoseError: the data set and the network do not match.
         UsageError: there is nothing to train, or arguments do not go together.
     """
     if source is None:

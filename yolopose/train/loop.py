@@ -69,7 +69,8 @@ def train(
         callbacks: functions of one argument by the names in `callbacks.EVENTS`: a `Run`, at on_val_* a `Validator`.
 
     Raises:
-        PoseError: data, files or devices that do not serve; a loss that is not finite; another rank that died.
+        PoseError: the data set and the network do not match; a file or device is missing; the loss is not finite;
+            another rank died.
         UsageError: arguments that do not go together.
     """
     hooks = Hooks(callbacks)
@@ -239,7 +240,7 @@ class Watch:
 
 
 def set_training(run: Run) -> None:
-    """Training mode; frozen layers keep their batch statistics, unless the reference's ways are asked for."""
+    """Training mode; frozen layers keep their batch statistics, unless Ultralytics 8.3's ways are asked for."""
     run.model.train()
     if not run.args.compat:
         for layer in run.network.model:

@@ -48,8 +48,8 @@ def resolve(config: TrainConfig, *, images: int, batch: int, classes: int) -> Re
 
     `auto` takes SGD with rate 0.01 when the run has more than LONG_RUN optimizer steps, ceil(images / max(batch, nbs))
     per epoch, and AdamW with rate 0.002 · 5 / (4 + classes) otherwise; momentum 0.9 and no raised rate for biases in
-    either case. An lr0, momentum or warmup_bias_lr that the user gave is honoured, except with `compat`: the reference
-    ignores them. Weight decay is scaled by batch · accumulation / nbs.
+    either case. An lr0, momentum or warmup_bias_lr that the user gave is honoured, except with `compat`, as
+    Ultralytics 8.3 ignores them. Weight decay is scaled by batch · accumulation / nbs.
     """
     decay = config.weight_decay * batch * accumulation(batch, config.nbs) / config.nbs
     if config.optimizer != "auto":
@@ -144,7 +144,7 @@ class Schedule:
         """For `batches` batches of `batch` images (all ranks together) per epoch.
 
         A warm-up takes at least 100 iterations. With `compat`, `auto` warms momentum up to `config.momentum` instead of
-        its own, as the reference does.
+        its own, as Ultralytics 8.3 does.
         """
         warmup = max(round(config.warmup_epochs * batches), 100) if config.warmup_epochs > 0 else 0
         return cls(

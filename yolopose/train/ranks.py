@@ -98,7 +98,7 @@ def joined(config: TrainConfig) -> Iterator[Ranks]:
         with _current(device):
             dist.init_process_group(_backend(device), timeout=PATIENCE)
             if rank:
-                log.setLevel(logging.ERROR)  # one voice is enough
+                log.setLevel(logging.ERROR)  # only rank 0 logs
             yield Ranks(rank, world, device)
     except (dist.DistError, RuntimeError) as error:
         if not _is_lost(error):

@@ -1,4 +1,4 @@
-"""What a run tells: a line per epoch on the console, a row per epoch in results.csv."""
+"""Reports of a training run: a line per epoch on the console, a row per epoch in results.csv."""
 
 from __future__ import annotations
 

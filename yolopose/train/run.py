@@ -1,4 +1,4 @@
-"""A training under way: what the loop works on, callbacks see and last.pt keeps."""
+"""The state of a training run: what the loop changes, callbacks see and last.pt keeps."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def memory_format(config: TrainConfig) -> torch.memory_format:
     """Channels last, half as fast again on a CPU and what a GPU's half precision wants; planes in compat mode.
 
     On CPUs torch's batch statistics of channels-last maps are less exact (1e-4 of the mean, planes 1e-6), which decides
-    the close calls among the anchors of an untrained network otherwise than the reference does.
+    the close calls among the anchors of an untrained network otherwise than Ultralytics 8.3 does.
     """
     return torch.contiguous_format if config.compat else torch.channels_last
 
@@ -221,7 +221,7 @@ def kernels(deterministic: bool) -> Iterator[None]:
 def describe_sigmas(sigmas: tuple[float, ...], given: bool, compat: bool) -> str:
     """Which OKS sigmas are in use, and why."""
     source = (
-        "the reference's rule" if compat else "from the data YAML" if given else "the default for this many keypoints"
+        "Ultralytics 8.3's rule" if compat else "from the data YAML" if given else "the default for this many keypoints"
     )
     values: Any = sigmas[:1] if len(set(sigmas)) == 1 else sigmas
     return f"OKS sigmas ({source}): {' '.join(f'{s:.3g}' for s in values)}{' for all' * (len(values) < len(sigmas))}"

@@ -1,4 +1,4 @@
-"""What a run leaves in its checkpoints, and how it goes on from there as if it had never stopped."""
+"""Save and restore the state of a training run (bit-exact resume)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def validate_epoch(run: Run, hooks: Hooks) -> Metrics:
 
 
 def validate_best(run: Run, hooks: Hooks) -> Metrics:
-    """What best.pt says when it is opened as any other file, with all plots."""
+    """Validate best.pt as loaded from disk, with all plots."""
     log.info(f"Validating {run.best}")
     backend = TorchBackend(build(load(run.best)), _options(run), shared=False)
     assert run.validation_set is not None
