@@ -54,8 +54,8 @@ class Conv(nn.Module):
         assert bn.running_var is not None
         assert bn.running_mean is not None
         tensors = (conv.weight, bn.weight, bn.bias, bn.running_mean, bn.running_var)
-        # on the CPU, because some devices (MPS) have no float64
-        weight, gain, shift, mean, variance = (tensor.to("cpu", torch.float64) for tensor in tensors)
+        place = "cpu" if conv.weight.device.type == "mps" else conv.weight.device  # MPS has no float64
+        weight, gain, shift, mean, variance = (tensor.to(place, torch.float64) for tensor in tensors)
         scale = gain / (variance + bn.eps).sqrt()
         bias = shift - mean * scale
         weight = weight * scale[:, None, None, None]
