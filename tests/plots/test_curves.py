@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 
 from yolopose.plots.confusion import plot_confusion
 from yolopose.plots.curves import Curves, plot_curves
+from yolopose.plots.training import LabelFacts, plot_labels
+from yolopose.plots.validation import plot_metrics
 
 
 @pytest.mark.parametrize("classes", [0, 1, 3, 40])
@@ -46,6 +49,23 @@ def test_no_global_plotting_state_is_touched(tmp_path: Path) -> None:
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["a\x1b[31m\x00", "\ud800", "x" * 5000, "a\nb", ""], ids=repr)
+def test_any_class_name_can_be_drawn(tmp_path: Path, name: str) -> None:
+    plot_confusion(np.eye(3), [name, "dog"], "t", tmp_path / "matrix.png")
+    facts = LabelFacts(np.array([0, 1, 1]), np.full((3, 4), 0.5), np.ones((3, 2), bool), [name, "dog"], ["a", name])
+    plot_labels(facts, tmp_path / "labels.png")
+    half = np.full((1, 1000), 0.5)
+    kind = SimpleNamespace(
+        scores=SimpleNamespace(f1=half, precision=half, recall=half, envelope=half[:, :101], best=5),
+        ap_class_index=[0],
+        ap50=[0.5],
+        map50=0.5,
+        best_conf=0.5,
+    )
+    plot_metrics(SimpleNamespace(box=kind, pose=kind, names={0: name}, confusion_matrix=None), tmp_path)
+    assert len(list(tmp_path.glob("*.png"))) == 10
 
 
 def test_names_with_dollars_are_text(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.plots.figure import INK, figure, save
+from yolopose.plots.figure import INK, figure, printed, save
 
 READABLE = 30  # classes up to which cells carry numbers and axes carry names
 
 
 def plot_confusion(matrix: NDArray[Any], names: Sequence[str], title: str, path: Path) -> None:
     """Draw a matrix (C + 1, C + 1), rows predicted, columns true, background last; whole numbers or shares."""
-    labels = [*names, "background"]
+    labels = [*printed(names), "background"]
     n, top = len(labels), max(float(matrix.max()), 1e-9)
     side = min(3.0 + 0.55 * n, 16.0)
     made, ax = figure(side + 0.6, side)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yolopose.console import log
+from yolopose.errors import one_line
 from yolopose.files import beside
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 160
+MAX_NAME = 40  # characters
 INK, QUIET, FAINT, GRID = "#1f2933", "#7b8794", "#c3cbd4", "#e9ecef"
 MAIN = "#1f6fd6"
 # Distinct also in grey and to the colour-blind (after Okabe and Ito 2008).
@@ -47,6 +50,11 @@ def dress(ax: Axes) -> None:
     for side, spine in ax.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(QUIET)
+
+
+def printed(names: Iterable[str]) -> list[str]:
+    """Names from files as short printable lines, which every font and layout can bear."""
+    return [one_line(name, MAX_NAME) for name in names]
 
 
 def save(made: Figure, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.plots.figure import COLORS, INK, MAIN, QUIET, figure, save
+from yolopose.plots.figure import COLORS, INK, MAIN, QUIET, figure, printed, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +93,9 @@ def _bars(ax: Axes, names: Sequence[str], values: Array, title: str) -> None:
     )  # a lone bar would fill the plot
     if len(values) <= BARS:
         slanted = sum(map(len, names)) > 40
-        ax.set_xticks(range(len(names)), names, rotation=60 if slanted else 0, ha="right" if slanted else "center")
+        ax.set_xticks(
+            range(len(names)), printed(names), rotation=60 if slanted else 0, ha="right" if slanted else "center"
+        )
         whole = bool((np.asarray(values) == np.round(values)).all())
         ax.bar_label(bars, fmt="{:.0f}" if whole else "{:.2f}", fontsize=7, color=INK, padding=2)
     ax.margins(y=0.1)

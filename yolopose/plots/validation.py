@@ -8,6 +8,7 @@ from pathlib import Path
 from yolopose.evaluate.metrics import KindMetrics, Metrics
 from yolopose.evaluate.precision import CONFIDENCES, RECALLS
 from yolopose.plots.curves import Curves, plot_curves
+from yolopose.plots.figure import printed
 
 
 def plot_metrics(metrics: Metrics, folder: Path) -> None:
@@ -24,7 +25,7 @@ def plot_metrics(metrics: Metrics, folder: Path) -> None:
 def _curves(title: str, kind: KindMetrics, names: dict[int, str]) -> Iterator[tuple[str, Curves]]:
     """PR, F1, P and R of boxes or poses, at threshold 0.5."""
     scores = kind.scores
-    classes = [names[int(c)] for c in kind.ap_class_index]
+    classes = printed(names[int(c)] for c in kind.ap_class_index)
     threshold = "IoU 0.5" if title == "Box" else "OKS 0.5"
     notes = [f"{name} {ap:.3f}" for name, ap in zip(classes, kind.ap50, strict=True)]
     yield "PR", Curves(
