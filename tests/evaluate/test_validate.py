@@ -234,6 +234,16 @@ def test_without_matplotlib_all_but_the_plots_is_there(
     assert names == {"report.json", "val_batch0_labels.jpg", "val_batch0_pred.jpg"}
 
 
+def test_the_report_is_written_before_the_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr("yolopose.plots.validation.plot_metrics", fail)
+    with pytest.raises(RuntimeError, match="no ink"):
+        run(FakeBackend(K), rectangles(tmp_path / "data"), project=str(tmp_path), plots=True)
+    assert (tmp_path / "val" / "report.json").is_file()
+
+
 def test_the_table_reads_as_users_know_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     yaml = rectangles(tmp_path, blank=(3,))
     run(FakeBackend(K), yaml, verbose=True, project=str(tmp_path / "runs"))
