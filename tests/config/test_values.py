@@ -61,7 +61,7 @@ def test_devices(value: Any, expected: str | None) -> None:
     assert parse(PredictConfig, {"device": value}).device == expected
 
 
-@pytest.mark.parametrize("value", ["gpu", "banana", "cpu,0", True, 0.5, [], "cuda:", "-2", {"cuda": 0}])
+@pytest.mark.parametrize("value", ["gpu", "banana", "cpu,0", True, 0.5, [], "cuda:", "-2", [-1, -1], {"cuda": 0}])
 def test_other_devices_are_refused(value: Any) -> None:
     with pytest.raises(UsageError, match=r"^device=.*: expected cpu, a GPU's number \(0, or 0,1 for two\)"):
         parse(PredictConfig, {"device": value})

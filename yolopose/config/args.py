@@ -122,6 +122,7 @@ class ValConfig(RunArgs, DetectArgs):
 class TrainConfig(RunArgs):
     """Train a model on a labelled data set, or resume a run."""
 
+    model: str | None = arg(None, "weights to start from (.pt or known name), or an architecture (.yaml)")
     data: str | None = arg(None, "data set YAML")
     data_dir: str | None = arg(
         None, "folder to look for a data set in, and to download it to, if its own path is not there"

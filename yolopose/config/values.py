@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from yolopose.config.schema import Argument
 
 MAX_LENGTH = 10_000  # values of an array given for an argument
-_DEVICE = re.compile(r"cpu|mps|auto|cuda|-1|\d+|-1(,-1)+|\d+(,\d+)+")
+_DEVICE = re.compile(r"cpu|mps|auto|cuda|-1|\d+(,\d+)*")
 
 
 def convert(argument: Argument, value: Any) -> Any:
