@@ -1,13 +1,15 @@
 """Files appear whole or not at all."""
 
 import os
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.files import beside, cell, read_yaml, write_text
+from yolopose.files import beside, cell, read_yaml, sweep, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -164,3 +166,28 @@ def test_no_cell_is_a_formula(text: str) -> None:
 @pytest.mark.parametrize("text", ["-1 -1 5 5 1e-3", "+0.5", "", "cat", "a=b", "- "])
 def test_numbers_and_words_stay_as_they_are(text: str) -> None:
     assert cell(text) == text
+
+
+def test_what_killed_processes_left_goes_with_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolopose.files.IDLE", -1.0)
+    target = tmp_path / "last.pt"
+    code = (
+        "import os, signal, sys, pathlib\nfrom yolopose.files import beside\n"
+        "with beside(pathlib.Path(sys.argv[1])) as part:\n"
+        "    part.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(target)], check=False)
+    (left,) = tmp_path.iterdir()
+    kept = [left.with_name(f"{left.name}.yaml"), tmp_path / ".last.pt", tmp_path / ".1-2-other.pt",
+            tmp_path / f".{os.getpid()}-1-last.pt", tmp_path / ".x-1-last.pt", target]  # fmt: skip
+    folder = tmp_path / left.name.replace("last.pt", "last_model")
+    (folder / "inner").mkdir(parents=True)
+    for file in kept:
+        file.write_text("kept")
+    sweep(target)
+    sweep(tmp_path / "last_model")
+    assert {file.name for file in tmp_path.iterdir()} == {file.name for file in kept}
+    left.write_text("half")
+    monkeypatch.setattr("yolopose.files.IDLE", 60.0)
+    sweep(target)
+    assert left.exists()  # it may be that of a process on another machine

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,8 @@ from typing import Any, BinaryIO
 
 from yolopose.errors import PoseError, one_line
 from yolopose.limits import MAX_YAML
+
+IDLE = 60.0  # seconds after which the unfinished file of a process that is gone is nobody's
 
 
 @contextmanager
@@ -52,6 +56,33 @@ def _swap(part: Path, path: Path) -> None:
         os.rename(old, path)
         raise
     shutil.rmtree(old)
+
+
+def sweep(path: Path) -> None:
+    """Remove what processes that were killed left of `path`: their names by `beside`, untouched for a minute.
+
+    The minute is for processes of other machines on a shared disk. On Windows, where asking for a process can end it,
+    nothing is removed.
+    """
+    for part in () if os.name == "nt" else path.parent.glob(f".*-*-{glob.escape(path.name)}"):
+        found = re.match(r"\.(\d+)-\d+-", part.name)
+        try:
+            if not found or found.end() + len(path.name) != len(part.name) or _is_running(int(found[1])):
+                continue
+            if time.time() - part.lstat().st_mtime > IDLE:
+                shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
+        except OSError:  # somebody else was faster, or may do so
+            continue
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _mark() -> str:

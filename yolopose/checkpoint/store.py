@@ -21,7 +21,7 @@ from yolopose.checkpoint import foreign
 from yolopose.checkpoint.archive import Archive, open_archive
 from yolopose.checkpoint.inert import STORAGES, TensorView
 from yolopose.errors import PoseError, one_line, shown
-from yolopose.files import beside
+from yolopose.files import beside, sweep
 from yolopose.metadata import ModelInfo
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import check_spec, read_rows
@@ -106,6 +106,7 @@ def save(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
         "extra": checkpoint.extra,
     }
     try:
+        sweep(path)
         with beside(path) as part, part.open("wb") as file:
             torch.save(_storable(content, ""), file)
             file.flush()

@@ -12,7 +12,7 @@ from yolopose import __version__
 from yolopose.config import ExportConfig, arguments
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
-from yolopose.files import beside
+from yolopose.files import beside, sweep
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.checks import check_calibration, check_packages, check_place
 from yolopose.formats.coreml import export_coreml, open_coreml
@@ -197,6 +197,7 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
     network = load_network(Path(model)) if isinstance(model, (str, Path)) else model
     info = _info(network, config)
     try:
+        sweep(target)
         with beside(target) as part, _named(part, target):
             write(network, config, info, part)
             if check is not None:
