@@ -9,7 +9,7 @@ from typing import Any
 from yolopose import __version__, completion, helptext
 from yolopose.config import MODES
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, did_you_mean, shown
+from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.words import joined, read_arguments, split_mode
 
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         log.error(str(e))
         return e.exit_code
     except OSError as e:  # a file that cannot be written, a full disk
-        log.error(" ".join(str(e).split()))
+        log.error(one_line(e))
         return 1
     except KeyboardInterrupt:
         log.error("interrupted")

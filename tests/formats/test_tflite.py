@@ -58,6 +58,19 @@ def test_metadata_that_are_no_text(path: Path) -> None:
         read_metadata(path)
 
 
+@pytest.mark.parametrize(
+    ("data", "told"), [(b" " * (5 << 20), "more than 4194304 bytes"), (b"[" * 100_000, None), (b"9" * 10_000, None)]
+)
+def test_metadata_that_are_too_much(path: Path, data: bytes, told: str | None) -> None:
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(METADATA, data)
+    if told is None:
+        assert read_metadata(path) == {}
+        return
+    with pytest.raises(PoseError, match=told):
+        read_metadata(path)
+
+
 def test_what_is_missing_is_told(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(PoseError, match="pip install 'ai-edge-litert'"):

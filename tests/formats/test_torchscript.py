@@ -152,7 +152,7 @@ def test_no_metadata(network: Any, tmp_path: Path) -> None:
     ("metadata", "told"),
     [
         ({"task": "detect"}, "'detect' model"),
-        ({"imgsz": "640"}, "imgsz is '640'"),
+        ({"imgsz": "640"}, "imgsz must be a whole number, got '640'"),
         ({"kpt_shape": [17, 3], "names": ["a"], "imgsz": list(HW)}, "make 56"),
         ([], "no JSON object"),
     ],

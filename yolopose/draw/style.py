@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, shown
 
 Image: TypeAlias = NDArray[np.uint8]
 Array: TypeAlias = NDArray[Any]
@@ -66,7 +66,7 @@ class DrawStyle:
     def __post_init__(self) -> None:
         """Raise UsageError for an unknown colour mode."""
         if self.color_mode not in ("class", "instance"):
-            raise UsageError(f"color_mode must be 'class' or 'instance', got {self.color_mode!r}")
+            raise UsageError(f"color_mode must be 'class' or 'instance', got {shown(self.color_mode)}")
 
 
 @dataclass(frozen=True)

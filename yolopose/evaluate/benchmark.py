@@ -14,7 +14,7 @@ import numpy as np
 from yolopose.config import BenchmarkConfig, ExportConfig, PredictConfig, ValConfig
 from yolopose.console import log
 from yolopose.data.labels import Scan, load_data, scan
-from yolopose.errors import PoseError, UsageError, one_line
+from yolopose.errors import PoseError, UsageError, one_line, shown
 from yolopose.evaluate.validate import validate
 from yolopose.evaluate.verify import compare, fault
 from yolopose.files import write_text
@@ -66,7 +66,7 @@ def benchmark(config: BenchmarkConfig) -> list[Row]:
         raise UsageError("benchmark needs a checkpoint to export: model=best.pt")
     wanted = [row for row in FORMATS if config.format in (None, row.argument)]
     if not wanted:
-        raise UsageError(f"format={config.format!r}: known are {', '.join(row.argument for row in FORMATS)}")
+        raise UsageError(f"format={shown(config.format)}: known are {', '.join(row.argument for row in FORMATS)}")
     reference = TorchBackend(load_network(Path(config.model)))
     data = scan(load_data(config.data), config.split) if config.data else None
     folder = run_folder(config.project, config.name, "benchmark", exist_ok=config.exist_ok)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from yolopose.config import ValConfig
 from yolopose.console import log
 from yolopose.data.labels import DataSpec, Item
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, shown
 from yolopose.evaluate.coco import Instances
 
 Array = NDArray[Any]
@@ -85,7 +85,7 @@ def results_of(results: Sequence[Mapping[str, Any]], annotations: Mapping[str, A
     known = {image["id"] for image in annotations["images"]}
     strange = next((row["image_id"] for row in results if row["image_id"] not in known), None)
     if strange is not None:
-        raise PoseError(f"results for image {strange!r}, which the annotations do not list")
+        raise PoseError(f"results for image {shown(strange)}, which the annotations do not list")
     if results and "bbox" not in results[0]:
         points = _keypoints(results)[..., :2]
         boxes = np.concatenate([points.min(1), np.ptp(points, 1)], 1)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from yolopose.config import EvalWiderfaceConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, did_you_mean
+from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 
 Array = NDArray[Any]
 SETTINGS = ("easy", "medium", "hard")
@@ -89,7 +89,7 @@ def read_truth(folder: str | Path) -> list[Photo]:
         try:
             tables[key] = loadmat(file)
         except Exception as e:  # a damaged file makes scipy raise almost anything
-            raise PoseError(f"{file}: not a MATLAB file that scipy reads ({' '.join(str(e).split())})") from None
+            raise PoseError(f"{file}: not a MATLAB file that scipy reads ({one_line(e)})") from None
     try:
         return _photos(tables)
     except (KeyError, IndexError, TypeError, ValueError):
@@ -120,14 +120,14 @@ def choose(photos: Sequence[Photo], file: Path) -> list[Photo]:
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        raise PoseError(f"images={file}: {' '.join(str(e).split())}") from None
+        raise PoseError(f"images={file}: {one_line(e)}") from None
     known = {photo.name: photo for photo in photos}
     chosen: dict[str, Photo] = {}
     for number, line in enumerate(lines, start=1):
         name = Path(line.strip().replace("\\", "/")).name.removesuffix(".jpg")
         if name and name not in known:
             hint = did_you_mean(name, known)
-            raise PoseError(f"{file}, line {number}: {name!r} is no image of WIDER FACE's validation set{hint}")
+            raise PoseError(f"{file}, line {number}: {shown(name)} is no image of WIDER FACE's validation set{hint}")
         if name:
             chosen[name] = known[name]
     if not chosen:
@@ -178,7 +178,7 @@ def read_rows(file: Path) -> tuple[Array, int]:
             raise ValueError
         return table, int(float(head))
     except (OSError, UnicodeDecodeError) as e:
-        raise PoseError(f"{file}: {' '.join(str(e).split())}") from None
+        raise PoseError(f"{file}: {one_line(e)}") from None
     except ValueError:
         raise PoseError(f"{file}, line {_bad_line(file)}: expected a name, a count, then rows x y w h score") from None
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, refuse_other_shape
 from yolopose.formats.describe import describe, stated_precision
 from yolopose.formats.quiet import quiet
@@ -63,7 +63,7 @@ def open_coreml(path: Path, options: OpenOptions) -> CoremlBackend:
             model = ct.models.MLModel(str(path), compute_units=units, skip_model_load=not native)
             description = model.get_spec().description
     except Exception as e:  # of many types: what is missing or wrong in a folder of protocol buffers
-        raise PoseError(f"{path}: CoreML cannot load it: {' '.join(str(e).split())}") from None
+        raise PoseError(f"{path}: CoreML cannot load it: {one_line(e)}") from None
     if len(description.input) != 1 or description.input[0].type.WhichOneof("Type") != "imageType":
         raise PoseError(f"{path}: expected one image input")
     image = description.input[0].type.imageType
@@ -97,7 +97,7 @@ def _interpreted(path: Path, model: Any) -> Callable[[Array], Float]:
         with quiet():
             interpreter = Interpreter(model)
     except Exception as e:  # ours, and all that a damaged package makes coremltools stumble over
-        raise PoseError(f"{path}: CoreML runs on macOS only, and here: {' '.join(str(e).split())}") from None
+        raise PoseError(f"{path}: CoreML runs on macOS only, and here: {one_line(e)}") from None
     log.warning("CoreML runs on macOS only; here the program in the package is interpreted, which is slow")
     return lambda image: interpreter(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from yolopose.errors import PoseError, shown
+from yolopose.errors import PoseError, one_line, shown
 from yolopose.files import read_yaml
 from yolopose.formats.base import Float
 from yolopose.geometry.keypoints import default_layout
-from yolopose.limits import MAX_BATCH, MAX_CLASSES, whole
+from yolopose.limits import MAX_BATCH, MAX_CLASSES, MAX_METADATA, whole
 from yolopose.metadata import PREPROCESSING, ModelInfo, class_names, literal, sides
 
 Dims = Sequence[Any]
@@ -118,6 +121,30 @@ def decoded(rows: Float, classes: int) -> Float:
 def channels_last(info: ModelInfo) -> ModelInfo:
     """What a file of TensorFlow or TF Lite says of itself: its images have their channels last."""
     return replace(info, extra=info.extra | {"preprocessing": PREPROCESSING.replace("NCHW", "NHWC")})
+
+
+def archived(path: Path, pick: Callable[[list[str]], str | None]) -> str | None:
+    """The text of the entry that `pick` chooses among the names of the archive in a file; None when it chooses none.
+
+    Raises:
+        zipfile.BadZipFile: there is no archive in the file.
+        PoseError: a damaged entry, or one larger than metadata are.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = pick(archive.namelist())
+            if name is None:
+                return None
+            with archive.open(name) as entry:
+                data = entry.read(MAX_METADATA + 1)
+        text = data.decode()
+    except zipfile.BadZipFile:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, struct.error, zlib.error) as e:
+        raise PoseError(f"{path}: its metadata cannot be read: {one_line(e)}") from None
+    if len(data) > MAX_METADATA:
+        raise PoseError(f"{path}: its metadata have more than {MAX_METADATA} bytes")
+    return text
 
 
 def save_metadata(path: Path, info: ModelInfo) -> None:

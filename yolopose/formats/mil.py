@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, shown
 from yolopose.formats.base import Float
 
 
@@ -87,7 +87,7 @@ def _constant(value: Any) -> Any:
 def _padded(x: Tensor, pad_type: str, pad: Sequence[int], value: float) -> Tensor:
     """(B, C, H, W) with top, bottom, left, right added."""
     if pad_type not in ("custom", "valid"):
-        raise PoseError(f"no interpretation of the padding {pad_type!r}")
+        raise PoseError(f"no interpretation of the padding {shown(pad_type)}")
     return functional.pad(x, (*pad[2:], *pad[:2]), value=value) if pad_type == "custom" else x
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -144,7 +144,9 @@ def open_openvino(path: Path, options: OpenOptions) -> OpenvinoBackend:
     try:
         model = _core().read_model(files[0])
     except RuntimeError as e:
-        raise PoseError(f"{path}: OpenVINO cannot read it: {str(e).strip().splitlines()[-1].strip()}") from None
+        raise PoseError(
+            f"{path}: OpenVINO cannot read it: {one_line((str(e).strip() or 'RuntimeError').splitlines()[-1])}"
+        ) from None
     ranks = [[len(port.partial_shape) for port in ports] for ports in (model.inputs, model.outputs)]
     if ranks != [[4], [3]]:
         shapes = " → ".join(str([str(port.partial_shape) for port in ports]) for ports in (model.inputs, model.outputs))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolopose.config import ExportConfig
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, refuse_other_shape, to_nchw
 from yolopose.formats.describe import METADATA, describe, load_metadata, save_metadata, stated_precision
 from yolopose.formats.quiet import quiet
@@ -83,7 +83,7 @@ def _load(path: Path, options: OpenOptions) -> tuple[Any, list[int], list[int]]:
             inputs = predictor.get_input_handle(predictor.get_input_names()[0]).shape()
             return predictor, inputs, list(_run(predictor, np.zeros(inputs, np.float32)).shape)
         except Exception as e:  # Paddle's own exception types share no base but this one
-            error = " ".join(str(e).split())
+            error = one_line(e)
     raise PoseError(f"{path}: Paddle cannot load it: {error[-200:]}")
 
 

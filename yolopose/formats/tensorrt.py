@@ -18,7 +18,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -249,7 +249,7 @@ def _tensorrt(what: str) -> Any:
     except ModuleNotFoundError:
         raise
     except ImportError as e:
-        raise PoseError(f"{what}: TensorRT cannot be loaded: {e}") from None
+        raise PoseError(f"{what}: TensorRT cannot be loaded: {one_line(e)}") from None
     return tensorrt
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import threading
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolopose.config import ExportConfig
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -28,7 +27,7 @@ from yolopose.formats.base import (
     to_rgb,
 )
 from yolopose.formats.calibration import calibration_images
-from yolopose.formats.describe import channels_last, decoded, describe, is_end_to_end, stated_precision
+from yolopose.formats.describe import archived, channels_last, decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.quiet import quiet
 from yolopose.metadata import ModelInfo, literal
 
@@ -153,7 +152,7 @@ def open_interpreter(path: Path, options: OpenOptions, delegates: Sequence[Any] 
             interpreter = Interpreter(str(path), num_threads=threads, experimental_delegates=list(delegates) or None)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as e:
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0]
+        reason = one_line((str(e).strip() or type(e).__name__).splitlines()[0])
         raise PoseError(f"{path}: LiteRT cannot load it: {reason}") from None
     return interpreter
 
@@ -161,18 +160,20 @@ def open_interpreter(path: Path, options: OpenOptions, delegates: Sequence[Any] 
 def read_metadata(path: Path) -> dict[str, Any]:
     """What the file says of itself, in the archive behind it; empty when it has none."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(name for name in archive.namelist() if name.endswith((".json", ".txt")))
-            text = archive.read(METADATA if METADATA in names else names[0]).decode() if names else "{}"
+        text = archived(path, _choose)
     except zipfile.BadZipFile:
         return {}
-    except (OSError, ValueError, RuntimeError, zlib.error) as e:  # RuntimeError: an entry that is encrypted
-        raise PoseError(f"{path}: its metadata cannot be read: {e}") from None
     try:
-        values = json.loads(text)
-    except ValueError:
+        values = json.loads(text or "{}")
+    except (ValueError, RecursionError):
         values = literal(text)  # Ultralytics' older files hold a Python dictionary
     return values if isinstance(values, dict) else {}
+
+
+def _choose(names: list[str]) -> str | None:
+    """The entry with the metadata: ours, or the first that may be some."""
+    found = sorted(name for name in names if name.endswith((".json", ".txt")))
+    return METADATA if METADATA in found else next(iter(found), None)
 
 
 def write_metadata(path: Path, info: ModelInfo) -> None:
@@ -201,7 +202,7 @@ def export_tflite(network: PoseNet, config: ExportConfig, info: ModelInfo, targe
         try:
             model = litert_torch.convert(nhwc, (torch.zeros(info.batch, *info.imgsz, 3),))
         except (ValueError, RuntimeError) as e:
-            raise PoseError(f"format=tflite: LiteRT cannot convert this network: {str(e).splitlines()[0]}") from None
+            raise PoseError(f"format=tflite: LiteRT cannot convert this network: {one_line(e)}") from None
         model.export(str(target))
     if config.int8:
         _to_int8(target, info, config.data)

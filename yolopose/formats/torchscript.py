@@ -13,12 +13,13 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line, shown
 from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, refuse_other_shape, to_rgb
-from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
+from yolopose.formats.describe import archived, decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.pytorch import choose_device
 from yolopose.formats.quiet import quiet, unwarned
-from yolopose.metadata import ModelInfo
+from yolopose.limits import MAX_BATCH, MAX_PIXELS, whole
+from yolopose.metadata import ModelInfo, sides
 
 if TYPE_CHECKING:
     import torch
@@ -92,16 +93,15 @@ def open_torchscript(path: Path, options: OpenOptions) -> TorchScriptBackend:
 def _metadata(path: Path) -> dict[str, Any]:
     """What the file says of itself, read from the archive without torch; empty when it says nothing."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            entry = next((name for name in archive.namelist() if name.endswith(f"/extra/{CONFIG}")), None)
-            values = json.loads(archive.read(entry)) if entry else {}
-    except (OSError, zipfile.BadZipFile, ValueError) as e:
-        raise PoseError(f"{path}: not a TorchScript file: {e}") from None
+        text = archived(path, lambda names: next((name for name in names if name.endswith(f"/extra/{CONFIG}")), None))
+        values = json.loads(text or "{}")
+    except (zipfile.BadZipFile, ValueError, RecursionError) as e:
+        raise PoseError(f"{path}: not a TorchScript file: {one_line(e)}") from None
     if not isinstance(values, dict):
         raise PoseError(f"{path}: {CONFIG} within it is no JSON object")
     task = values.get("task", "pose")
     if task != "pose":
-        raise PoseError(f"{path}: this is a {task!r} model; yolopose runs pose models")
+        raise PoseError(f"{path}: this is a {shown(task)} model; yolopose runs pose models")
     return values
 
 
@@ -113,11 +113,13 @@ def _is_dynamic(metadata: Mapping[str, Any]) -> bool:
 
 def _sizes(path: Path, metadata: Mapping[str, Any]) -> tuple[int, int, int, int]:
     """(B, 3, H, W) that the file states to have been traced with; (1, 3, 640, 640) when it states nothing."""
-    imgsz = metadata.get("imgsz", 640)
-    b, sides = metadata.get("batch", 1), [imgsz, imgsz] if isinstance(imgsz, int) else imgsz
-    if not isinstance(sides, list) or len(sides) != 2 or not all(isinstance(n, int) and n > 0 for n in (b, *sides)):
-        raise PoseError(f"{path}: its metadata are damaged: batch is {b!r}, imgsz is {imgsz!r}")
-    return b, 3, sides[0], sides[1]
+    try:
+        h, w = sides(metadata.get("imgsz", 640))
+        batch = whole(metadata.get("batch", 1), "batch", 1, MAX_BATCH)
+        whole(batch * h * w, "the pixels of its input", 1, MAX_PIXELS)
+    except PoseError as error:
+        raise PoseError(f"{path}: its metadata are damaged: {error}") from None
+    return batch, 3, h, w
 
 
 def _probe(module: Any, sizes: tuple[int, ...], device: torch.device) -> tuple[torch.Tensor, torch.dtype]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 
 
 def to_bgr(image: Any, name: str = "image") -> list[NDArray[np.uint8]]:
@@ -59,7 +59,7 @@ def _pil_samples(picture: Any, name: str) -> NDArray[Any]:
         deep = picture.mode[0] in "IF"  # 16- and 32-bit grey, which PIL's own conversion would clip
         return np.asarray(picture if deep else picture.convert("RGB"))
     except (OSError, ValueError) as error:  # PIL decodes lazily
-        raise PoseError(f"{name}: PIL cannot decode it ({error})") from None
+        raise PoseError(f"{name}: PIL cannot decode it ({one_line(error)})") from None
 
 
 def _uint8(samples: NDArray[Any], name: str) -> NDArray[np.uint8]:

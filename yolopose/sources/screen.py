@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, one_line
 from yolopose.sources.frame import Frame
 
 _WORDS = re.compile(r"screen(\s+-?\d+)*", re.IGNORECASE)
@@ -54,7 +54,7 @@ def screen_frames(text: str, stop: threading.Event) -> Generator[Frame, None, No
     except Exception as error:
         if type(error).__name__ != "ScreenShotError":  # what mss raises, such as without a display
             raise
-        raise PoseError(f"{text}: the screen cannot be captured ({error})") from None
+        raise PoseError(f"{text}: the screen cannot be captured ({one_line(error)})") from None
 
 
 def _area(monitors: list[dict[str, Any]], number: int, region: tuple[int, int, int, int] | None) -> dict[str, int]:

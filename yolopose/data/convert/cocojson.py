@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line, shown
 from yolopose.geometry.boxes import clip_boxes, xyxy_to_cxcywh
 
 CROWD = "crowd regions left out"
@@ -72,7 +72,7 @@ def read_coco(file: Path) -> CocoSet:
     except KeyError as e:
         raise PoseError(f"{file}: an entry lacks {e}: not COCO keypoints as documented") from None
     except (TypeError, AttributeError) as e:
-        raise PoseError(f"{file}: not COCO keypoints as documented ({e})") from None
+        raise PoseError(f"{file}: not COCO keypoints as documented ({one_line(e)})") from None
     return CocoSet(list(images.values()), [str(c["name"]) for c in categories], names, skeleton, left_out)
 
 
@@ -83,7 +83,7 @@ def _load(file: Path) -> Mapping[str, Any]:
     except OSError as e:
         raise PoseError(f"coco={file}: {e.strerror or e}") from None
     except ValueError as e:
-        raise PoseError(f"{file}: not JSON: {e}") from None
+        raise PoseError(f"{file}: not JSON: {one_line(e)}") from None
     missing = [k for k in ("images", "annotations", "categories") if not isinstance(values, dict) or k not in values]
     if missing:
         raise PoseError(f"{file}: no {missing[0]!r} list; a COCO annotation file has images, annotations, categories")
@@ -113,9 +113,11 @@ def _images(file: Path, entries: Sequence[Mapping[str, Any]]) -> dict[Any, CocoI
         name = str(entry["file_name"]).replace("\\", "/").removeprefix("images/")
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or ":" in name or "\n" in name:
-            raise PoseError(f"{file}: file_name {name!r} leads out of the folder of the images")
+            raise PoseError(f"{file}: file_name {shown(name)} leads out of the folder of the images")
         if "images" in path.parts[:-1]:
-            raise PoseError(f"{file}: file_name {name!r}: a folder in it is called images, as that of all images is")
+            raise PoseError(
+                f"{file}: file_name {shown(name)}: a folder in it is called images, as that of all images is"
+            )
         if stems.setdefault(str(path.with_suffix("")), name) != name:
             raise PoseError(f"{file}: {stems[str(path.with_suffix(''))]} and {name} would share a label file")
         hw = (int(entry.get("height") or 0), int(entry.get("width") or 0))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, shown
 from yolopose.geometry.boxes import clip_boxes, xyxy_to_cxcywh
 from yolopose.images import image_size
 
@@ -82,7 +82,7 @@ def read_official(file: Path, images: Path, changes: list[Change]) -> dict[str, 
         if line.lower().endswith(".jpg"):
             source = sources.setdefault(_name(file, number, line), Source(line, images / line, file, number))
         elif source is None:
-            raise PoseError(f"{file}, line {number}: expected the name of an image, got {line[:60]!r}")
+            raise PoseError(f"{file}, line {number}: expected the name of an image, got {shown(line, 60)}")
         elif len(words) > 1:
             numbers = _numbers(words)
             if numbers is None or len(numbers) < 4:
@@ -108,7 +108,7 @@ def read_retinaface(file: Path, images: Path, changes: list[Change]) -> dict[str
             source = sources.setdefault(_name(file, number, name), Source(name, images / name, file, number))
             continue
         if source is None:
-            raise PoseError(f"{file}, line {number}: expected '# EVENT/NAME.jpg' first, got {line[:60]!r}")
+            raise PoseError(f"{file}, line {number}: expected '# EVENT/NAME.jpg' first, got {shown(line, 60)}")
         numbers = _numbers(line.split())
         if numbers is None or (len(numbers) != 4 and len(numbers) < 4 + 3 * POINTS):
             changes.append(Change(file, number, source.name, "rows that cannot be read left out", line))
@@ -131,7 +131,7 @@ def _name(file: Path, number: int, name: str) -> str:
     """A name that stays in the folder of the images."""
     parts = name.split("/")
     if name.startswith("/") or "\\" in name or ":" in name or any(part in ("", "..", ".", "images") for part in parts):
-        raise PoseError(f"{file}, line {number}: {name!r} is no name EVENT/NAME.jpg within the images' folder")
+        raise PoseError(f"{file}, line {number}: {shown(name)} is no name EVENT/NAME.jpg within the images' folder")
     return name
 
 
