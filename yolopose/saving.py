@@ -18,6 +18,7 @@ from yolopose.sources.frame import Frame
 Image = NDArray[np.uint8]
 
 RUNS = Path("runs") / "pose"
+MAX_STEM = 180  # bytes of a name: file systems take 255, and numbers and suffixes follow
 FRAME_RATE = 30.0  # of a video whose source does not tell its own
 
 
@@ -125,6 +126,7 @@ class Saver:
         item, stem = self._current.get(frame.stream, (-1, ""))
         if frame.kind == "image" or item != frame.item or not stem:
             plain = "".join(c if c.isalnum() or c in " ._-()+@" else "_" for c in Path(frame.path).stem) or "image"
+            plain = plain.encode()[:MAX_STEM].decode(errors="ignore")
             stem, number = plain, 1
             while stem.lower() in self._stems:  # some file systems do not tell cases apart
                 number += 1
