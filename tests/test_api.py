@@ -338,3 +338,14 @@ def test_single_cls_of_the_training_is_remembered(small: Path, tmp_path: Path) -
     model.train(data=data, epochs=1, workers=0, plots=False, project=tmp_path, single_cls=True)
     report = model.val(plots=False, verbose=False).report["box"]["protocol"]
     assert (report["single_cls"], report["data"]) == (True, str(data))
+
+
+def test_what_a_checkpoint_says_of_its_training_is_not_trusted(tmp_path: Path) -> None:
+    network = make_network()
+    said = {"data": ["no", {"name": 1}], "single_cls": "yes", "imgsz": {}}
+    save(tmp_path / "odd.pt", Checkpoint(network.state_dict(), network.spec, network.info, said))
+    with pytest.raises(UsageError, match="data is missing"):
+        YOLO(tmp_path / "odd.pt").val()
+    data = make_dataset(tmp_path / "data", count=2)
+    report = YOLO(tmp_path / "odd.pt").val(data=data, plots=False, verbose=False).report["box"]["protocol"]
+    assert (report["imgsz"], report["single_cls"]) == (640, False)

@@ -215,8 +215,8 @@ class YOLO(Model):
     def _remembering(self, config: ValConfig) -> ValConfig:
         """`config` with the data set, and single_cls, of the training where they are not given."""
         known = self._checkpoint.train_args if self._checkpoint else {}
-        if config.data is None and known.get("data"):
-            config = replace(config, data=str(known["data"]))
+        if config.data is None and isinstance(known.get("data"), str):
+            config = replace(config, data=known["data"])
         if "single_cls" not in config.given and known.get("single_cls") is True:
             config = replace(config, single_cls=True)
         if config.model is None and self.ckpt_path is not None:
