@@ -126,7 +126,7 @@ def test_names_as_long_as_the_file_system_takes_them(home: Path) -> None:
     names = ["x" * 250, "x" * 251, "图" * 83]
     for name in names:
         (home / f"{name}.jpg").write_bytes(cv2.imencode(".jpg", make_photo())[1].tobytes())
-    done = run(home, save_txt=True, save_crop=True)
+    done = run(home, save=True, save_txt=True, save_crop=True)
     written = files(done.save_dir)
     assert len(written) == 3 * len(names)
     assert all(len(Path(name).name.encode()) < 200 for name in written)
