@@ -186,7 +186,7 @@ def test_without_a_network_the_bundled_set_is_named(home: Path) -> None:
     with serve(b"") as gone:
         address = gone.address
     with pytest.raises(PoseError, match=r"cannot reach .*data=sample-pose\.yaml"):
-        load_data(yaml(home / "work", f"path: set\ndownload: {address}x.zip\n"))
+        load_data(yaml(home / "work", f"path: new/deep/set\ndownload: {address}x.zip\n"))
     assert sorted(p.name for p in (home / "work").iterdir()) == ["backup.zip", "evil.yaml", "mine.txt"]
 
 

@@ -61,7 +61,7 @@ VALUES = (
     "[5, 2]",
     "[5.0, 3]",
     "[" * 500,
-    "[" + "0, " * 30_000 + "0]",
+    "[" + "0, " * 5000 + "0]",
     LAUGHS,
     "&a [*a]",
     "!!python/object/apply:os.system [touch pwned]",

@@ -80,6 +80,7 @@ def _may_hold(folder: Path, root: Path) -> bool:
 
 def _fetch(root: Path, downloads: Sequence[Download], notes: Path, note: Path) -> None:
     """`fetch`, by one process at a time; `note` holds the name of the staging folder between calls."""
+    missing = [folder for folder in root.parents if not folder.exists()]
     root.parent.mkdir(parents=True, exist_ok=True)
     staging = _staging(root.parent, note)
     contents = staging / "contents"
@@ -101,6 +102,8 @@ def _fetch(root: Path, downloads: Sequence[Download], notes: Path, note: Path) -
         with suppress(OSError):  # what is left of a download is kept for the next call
             staging.rmdir()
             note.unlink()
+            for folder in missing:  # made by us, and empty when the download failed
+                folder.rmdir()
 
 
 def _staging(parent: Path, note: Path) -> Path:
