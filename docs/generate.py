@@ -12,7 +12,7 @@ HEAD = """# Arguments
 <!-- made by docs/generate.py, do not edit -->
 
 `yolo MODE key=value …`; `--key value` and `--key=value` mean the same, and a boolean's bare name means True. In Python
-they are keywords of the method of the same name. `cfg=FILE` reads further ones from a YAML file, those given beside it
+they are keywords of the method of the same name. `cfg=FILE` reads further ones from a YAML file, those given with it
 win.
 """
 TAIL = """

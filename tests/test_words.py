@@ -1,6 +1,8 @@
 """The orders in which people write a command."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from yolopose.errors import UsageError
 from yolopose.words import joined, read_arguments, split_mode
@@ -91,3 +93,32 @@ def test_words_that_stand_alone(line: str, says: str) -> None:
     with pytest.raises(UsageError) as error:
         read_arguments(mode, rest)
     assert str(error.value) == says
+
+
+WORDS = (
+    "predict",
+    "train",
+    "verify",
+    "pose",
+    "detect",
+    "task=pose",
+    "mode=val",
+    "--verbose",
+    "--name",
+    "conf=0.5",
+    "=",
+    "a=",
+    "",
+)
+
+
+@given(st.lists(st.sampled_from(WORDS) | st.text("-=[],.a0 ", max_size=5), max_size=6))
+def test_any_words_are_read_or_refused_in_one_line(words: list[str]) -> None:
+    said = ""
+    try:
+        mode, rest = split_mode(joined(words))
+        if mode is not None:
+            read_arguments(mode, rest)
+    except UsageError as error:
+        said = str(error)
+    assert "\n" not in said

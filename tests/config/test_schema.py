@@ -85,7 +85,7 @@ def test_a_cfg_file_gives_values_and_explicit_ones_win(tmp_path: Path) -> None:
     assert (config.conf, config.iou) == (0.5, 0.4)
 
 
-@pytest.mark.parametrize("text", ["cnof: 0.5\n", "- 1\n", "a: [\n"])
+@pytest.mark.parametrize("text", ["cnof: 0.5\n", "conf: high\n", "embed: [1]\n", "- 1\n", "a: [\n"])
 def test_a_bad_cfg_file_is_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "args.yaml"
     file.write_text(text)

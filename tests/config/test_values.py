@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from yolopose.config import PredictConfig, TrainConfig, parse
+from yolopose.config import MODES, PredictConfig, TrainConfig, arguments, parse
 from yolopose.errors import UsageError
 
 
@@ -71,6 +73,37 @@ def test_other_devices_are_refused(value: Any) -> None:
 def test_choices_in_any_case(choice: str) -> None:
     assert parse(TrainConfig, {"optimizer": choice.lower()}).optimizer == choice
     assert parse(TrainConfig, {"optimizer": choice.upper()}).optimizer == choice
+
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.just(10**400)
+    | st.binary(max_size=4),
+    lambda items: st.lists(items, max_size=3) | st.dictionaries(st.text(max_size=3), items, max_size=2),
+    max_leaves=6,
+)
+
+
+def refusal(cls: type[Any], values: dict[str, Any]) -> str:
+    try:
+        parse(cls, values)
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+@given(st.sampled_from(sorted(MODES)), st.data())
+def test_any_value_is_taken_or_refused_in_one_line(mode: str, data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(arguments(MODES[mode]))))
+    value = data.draw(ANYTHING)
+    for form in (value, str(value)):
+        said = refusal(MODES[mode], {key: form})
+        assert "\n" not in said
+        assert len(said) < 400
 
 
 @pytest.mark.parametrize("value", [[320, 320, 320], [], np.zeros((2, 2)), np.zeros(20_000), object()])

@@ -46,7 +46,10 @@ def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
             others[key] = value
             continue
         argument = known[key]
-        converted = convert(argument, value)
+        try:
+            converted = convert(argument, value)
+        except UsageError as error:
+            raise UsageError(f"{_origin(key, values)}{error}") from None
         taken[key] = converted
         if (counts and value is not None) or converted != argument.default:  # in this order: a source may be an array
             given.add(key)
@@ -66,22 +69,27 @@ def _merged(values: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
     yield from ((key, value, True) for key, value in values.items())
 
 
+def _origin(key: str, values: Mapping[str, Any]) -> str:
+    """The start of an error about an argument: the file that it comes from, or nothing."""
+    return "" if key in values else f"cfg={values['cfg']}: "
+
+
 def _sort_out(cls: type[Any], others: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Refuse, warn of or accept the arguments that this mode does not have; see `foreign.py`."""
     mode = next((name for name, known in MODES.items() if known is cls), cls.__name__)
-    where = f"cfg={values['cfg']}: " if "cfg" in values else ""
     left_out: list[str] = []
     without_effect: list[str] = []
     for key, value in others.items():
         row = FOREIGN.get(key)
         ours = tuple(arguments(known)[key].default for known in MODES.values() if key in arguments(known))
         if row is None and not ours:
-            raise UsageError(("" if key in values else where) + unknown_key(key, arguments(cls)))
+            raise UsageError(f"{_origin(key, values)}{unknown_key(key, arguments(cls))}")
         if (row and row.changes_nothing(value)) or equal(value, (None, *ours, *DEFAULTS.get(key, ()))):
             continue
         if row is not None and mode in row.modes:
             instead = f"use {row.instead}" if row.instead else "leave it out"
-            raise UsageError(f"{key}={shown(value)}: not implemented in yolopose ({row.meaning}); {instead}")
+            said = f"{key}={shown(value)}: not implemented in yolopose ({row.meaning}); {instead}"
+            raise UsageError(f"{_origin(key, values)}{said}")
         (left_out if ours or (row and row.modes) else without_effect).append(key)
     if values.get("verbose") in (False, "False", "false", 0):
         return

@@ -14,6 +14,7 @@ from yolopose.errors import UsageError, did_you_mean, shown
 if TYPE_CHECKING:
     from yolopose.config.schema import Argument
 
+LARGEST = 1e18
 MAX_LENGTH = 10_000  # values of an array given for an argument
 _DEVICE = re.compile(r"cpu|mps|auto|cuda|-1|\d+(,\d+)*")
 
@@ -92,12 +93,9 @@ def _as(hint: Any, raw: Any, original: Any) -> Any:
     """`raw` as `hint`, or None where it does not fit."""
     if hint is bool:
         return bool(raw) if isinstance(raw, bool) or (isinstance(raw, (int, float)) and raw in (0, 1)) else None
-    if hint is int:
-        whole = isinstance(raw, (int, float)) and not isinstance(raw, bool) and float(raw).is_integer()
-        return int(raw) if whole else None
-    if hint is float:
-        number = isinstance(raw, (int, float)) and not isinstance(raw, bool) and math.isfinite(raw)
-        return float(raw) if number else None
+    if hint in (int, float):
+        number = isinstance(raw, (int, float)) and not isinstance(raw, bool) and abs(raw) < LARGEST  # no NaN either
+        return hint(raw) if number and (hint is float or raw == int(raw)) else None
     if hint is str:
         return str(original) if isinstance(original, (str, int)) and not isinstance(original, bool) else None
     if get_origin(hint) is tuple:
