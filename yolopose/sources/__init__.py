@@ -90,11 +90,12 @@ def _open_list(members: list[Any], options: SourceOptions) -> Source:
         shown_name = masked(name) if isinstance(name, str) else name
         raise UsageError(f"source list: {shown_name} is a stream and others are not; streams need a list of their own")
     items: list[Item] = []
+    position = 0
     for member in members:
-        if isinstance(member, str | os.PathLike):
-            items += _named(os.fspath(member), options)
-        else:
-            items += _memory_items(member, sum(item.count for item in items))
+        path = isinstance(member, str | os.PathLike)
+        added = _named(os.fspath(member), options) if path else _memory_items(member, position)
+        items += added
+        position += sum(item.count for item in added)
     return _items(items, options)
 
 
