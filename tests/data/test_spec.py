@@ -219,6 +219,18 @@ def test_links_in_a_circle_are_followed_once(folder: Path) -> None:
     assert names(found) == ["y.PNG", "x.jpg", "z.jpeg"]
 
 
+def test_links_to_folders_above_are_not_followed(folder: Path) -> None:
+    (folder / "secret.jpg").write_bytes(b"")
+    (folder / "images" / "up").symlink_to("..")
+    (folder / "images" / "disk").symlink_to("/")
+    (folder / "images" / "b" / "beside").symlink_to("../../other")
+    (folder / "other").mkdir()
+    (folder / "other" / "o.png").write_bytes(b"")
+    assert names(load_data(write(folder, COMPLETE)).split("train")) == ["y.PNG", "x.jpg", "o.png", "z.jpeg"]
+    (folder / "linked").symlink_to("images")
+    assert len(load_data(write(folder, COMPLETE.replace("images", "linked"))).split("train")) == 4
+
+
 def test_many_ways_to_one_folder_are_one(tmp_path: Path) -> None:
     """2^24 ways."""
     for i in range(24):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -235,18 +236,33 @@ def _downloads(value: Any) -> tuple[Download, ...]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The images in a folder and below, sorted; of a folder that links lead to again, the first way counts."""
+    """The images in a folder and below, sorted.
+
+    Links are followed, but not to a folder above (which would be a circle, or the whole disk), and of a folder that is
+    reached in several ways the first counts.
+    """
     found: list[str] = []
+    above = _identities(Path(os.path.realpath(folder)).parents)
     seen: set[tuple[int, int]] = set()
     for base, folders, names in os.walk(folder, followlinks=True):
-        here = os.stat(base)
-        if (here.st_dev, here.st_ino) in seen:
+        here = _identities([base])
+        if not here or here & seen or here & above:
             folders.clear()
             continue
-        seen.add((here.st_dev, here.st_ino))
+        seen |= here
         folders.sort()
         found += [os.path.join(base, n) for n in names if suffix_of(n) in IMAGE_SUFFIXES]
     yield from map(Path, sorted(found))
+
+
+def _identities(folders: Iterable[str | Path]) -> set[tuple[int, int]]:
+    """What tells folders from one another, whatever leads to them; without those that are gone."""
+    found = set()
+    for folder in folders:
+        with suppress(OSError):
+            status = os.stat(folder)
+            found.add((status.st_dev, status.st_ino))
+    return found
 
 
 def _listed(file: Path, root: Path) -> Iterator[Path]:
