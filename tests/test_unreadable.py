@@ -134,6 +134,17 @@ def test_no_failure_leaves_a_folder_and_says_that_results_are_there(
     assert sorted(os.listdir("runs/pose/predict")) == ["a.jpg", "c.jpg"]
 
 
+def test_names_with_control_characters_stay_within_their_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("folder").mkdir()
+    Path("a.jpg").rename("folder/a\n\x1b[31mb.jpg")
+    Path("broken.jpg").rename("folder/c\n\x1b[31md.jpg")
+    list(run("folder"))
+    out, err = capsys.readouterr()
+    assert "folder/a\\n\\x1b[31mb.jpg: " in out
+    assert "folder/c\\n\\x1b[31md.jpg: not readable" in err
+    assert "\x1b" not in out + err
+
+
 def test_max_pixels_is_an_argument(here: Path) -> None:
     with pytest.raises(PoseError, match=r"a\.jpg: 320x240 pixels, more than max_pixels=1000"):
         list(run("a.jpg", max_pixels=1000))

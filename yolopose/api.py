@@ -87,7 +87,8 @@ class YOLO(Model):
 
         Raises:
             UsageError: an unknown or impossible argument.
-            PoseError: the source is not there. An unreadable image among others is warned of and left out.
+            PoseError: the source is not there. What was found in a folder, pattern or list file and cannot
+                be read is warned of and left out; what you named raises, or with missing="skip" is None.
         """
         run = self._run(self._parsed(PredictConfig, {"source": source, **arguments}))
         return run if stream else list(run)

@@ -144,6 +144,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
     """The bytes of a regular file. Raises ValueError for one of more than `most`, OSError as `open_regular` does."""
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > most:  # not read(most): that would take so much memory for any file
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
             raise ValueError(f"more than {most >> 20} MB")
-        return file.read()
+        return file.read(size + (1 << 20))  # some files of /proc state no size, and a few of those never end

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from yolopose.callbacks import Hooks
 from yolopose.config import PredictConfig, ValConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import clip_boxes
 from yolopose.geometry.letterbox import Letterbox, fit
@@ -350,12 +350,13 @@ def _placed(results: Iterable[Results], frames: list[Frame]) -> Iterator[Results
 
 def _title(frame: Frame) -> str:
     """The start of a frame's line: which of how many, and its path."""
+    path = printable(frame.path)
     if frame.kind == "stream":
-        return f"{frame.stream}: {frame.path}" if (frame.items or 1) > 1 else frame.path
+        return f"{frame.stream}: {path}" if (frame.items or 1) > 1 else path
     count = f"{frame.item + 1}/{frame.items}" if frame.items else f"{frame.item + 1}"
     if frame.kind == "image":
-        return f"image {count} {frame.path}"
-    return f"video {count} (frame {frame.index + 1}/{frame.total or '?'}) {frame.path}"
+        return f"image {count} {path}"
+    return f"video {count} (frame {frame.index + 1}/{frame.total or '?'}) {path}"
 
 
 def _position(frame: Frame, source: Source) -> tuple[int, int | None]:

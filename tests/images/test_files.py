@@ -52,6 +52,23 @@ def test_exif_orientation(kind, orientation, tmp_path):
     assert images.image_size(path) == images.check_image(path) == image.shape[:2]
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("reduce", [2, 4, 8])
+def test_a_jpeg_may_be_decoded_small(reduce, orientation):
+    data = oriented("JPEG", orientation)
+    height, width = TURNS[orientation - 1](CORNERS).shape[:2]
+    assert images.decode(data, reduce=reduce).shape == (-(-height // reduce), -(-width // reduce), 3)
+    assert images.decode(oriented("PNG", orientation), reduce=reduce).shape == (height, width, 3)
+
+
+@pytest.mark.parametrize("name", ["animated", "still"])
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_picture_counts(kind, name, tmp_path):
+    more = [Image.fromarray(CORNERS[::-1].copy())] if name == "animated" else []
+    data = encoded(kind, save_all=True, append_images=more, lossless=True)
+    assert np.abs(images.decode(data).astype(int) - CORNERS[..., ::-1]).max() <= 3
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000"])
 def test_read_size_and_check_agree(kind, tmp_path):
     path = tmp_path / "Übung 写真.bin"  # non-ASCII name, and a suffix that says nothing

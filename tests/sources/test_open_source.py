@@ -106,6 +106,10 @@ def test_arrays_are_not_copied_and_read_lazily():
         ("", "source is empty"),
         ([["a.jpg"]], "type list"),
         (["rtsp://host/a", "b.jpg"], r"rtsp://host/a is a stream"),
+        (["rtsp://a:secret@host/a", "b.jpg"], r"rtsp://\*\*\*@host/a is a stream"),
+        (10**40, "no such camera"),
+        ("9" * 5000, "no such camera"),
+        ([0, 1 << 40], "no such camera"),
     ],
 )
 def test_no_source_at_all(source, message):
@@ -195,6 +199,12 @@ def test_patterns_go_through_loops_of_links_once(photos):
     found = [os.path.relpath(frame.path, photos) for frame in open_source(f"{photos}/**/s*/**/*.jpg")]
     assert "sub/d.jpg" in found
     assert len(found) < 10
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/pagemap"), reason="only Linux has such files")
+def test_a_file_of_the_system_that_never_ends_is_one_line():
+    (frame,) = open_source("/proc/self/pagemap")
+    assert frame.error.startswith("/proc/self/pagemap: ")
 
 
 def test_names_that_begin_like_a_home_folder(photos, monkeypatch):

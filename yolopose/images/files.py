@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from yolopose.errors import PoseError, one_line, printable
 from yolopose.files import open_regular, read_bounded
-from yolopose.images.headers import Header, plugins, read_header
+from yolopose.images.headers import Header, plugin, read_header
 from yolopose.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 
 Image = NDArray[np.uint8]
@@ -188,7 +188,7 @@ def _decoded(data: bytes, header: Header, name: str, reduce: int) -> Image:
 def _by_pillow(data: bytes, header: Header) -> Image | None:
     """The first picture, in BGR, or None."""
     try:
-        with plugins()[header.kind](io.BytesIO(data)) as picture:
+        with plugin(header.kind)(io.BytesIO(data)) as picture:
             return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1])
     except Exception:  # it raises nearly anything for damaged bytes
         return None

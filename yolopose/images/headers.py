@@ -8,6 +8,7 @@ directory of a TIFF file, which is that of EXIF too, is read here: Pillow before
 from __future__ import annotations
 
 import functools
+import importlib
 import io
 import os
 import re
@@ -20,6 +21,7 @@ from yolopose.limits import MAX_HEADER_BYTES, MAX_HEADER_READS, MAX_TAG_VALUES
 ORIENTATION = 0x112
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF field types BYTE, SHORT, LONG, LONG8
 _TIFF_TAGS = frozenset({254, 256, 257, 273, ORIENTATION, 279, 322, 323, 324, 325, 339, 50706})
+_PLUGINS = {"PNG": "PngImage", "WebP": "WebPImage", "BMP": "BmpImage", "GIF": "GifImage"}
 _PNG_STUB = b"\0\0\0\0IDAT\x35\xaf\x06\x1e"  # an empty chunk, at which Pillow stops
 
 
@@ -82,22 +84,20 @@ class _Window:
 
 
 @functools.cache
-def plugins() -> dict[str, Callable[[Any], Any]]:
-    """Pillow's readers; `Image.open` would add a limit of its own, which only the whole process can raise."""
-    from PIL import BmpImagePlugin, GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+def plugin(kind: str) -> Callable[[Any], Any]:
+    """Pillow's reader of a format; `Image.open` would add a limit that only the whole process can raise."""
+    if kind != "JPEG":
+        name = _PLUGINS[kind]
+        reader: Callable[[Any], Any] = getattr(importlib.import_module(f"PIL.{name}Plugin"), f"{name}File")
+        return reader
+    from PIL import Image, JpegImagePlugin
 
     class Jpeg(JpegImagePlugin.JpegImageFile):
         def getexif(self) -> Image.Exif:
             """Nothing: opening asks for the resolution, and would unpack all of a directory that may be hostile."""
             return Image.Exif()
 
-    return {
-        "JPEG": Jpeg,
-        "PNG": PngImagePlugin.PngImageFile,
-        "WebP": WebPImagePlugin.WebPImageFile,
-        "BMP": BmpImagePlugin.BmpImageFile,
-        "GIF": GifImagePlugin.GifImageFile,
-    }
+    return Jpeg
 
 
 def _length(file: BinaryIO) -> int:
@@ -105,7 +105,7 @@ def _length(file: BinaryIO) -> int:
 
 
 def _jpeg(file: BinaryIO) -> Header:
-    image = plugins()["JPEG"](_Window(file, MAX_HEADER_BYTES))
+    image = plugin("JPEG")(_Window(file, MAX_HEADER_BYTES))
     orientation = _orientation(image.info.get("exif", b""))
     complete = bool(image.tile) and _jpeg_ends(file, file.tell())
     return Header("JPEG", image.height, image.width, orientation, complete)
@@ -124,7 +124,7 @@ def _jpeg_ends(file: BinaryIO, scan: int) -> bool:
 
 def _png(file: BinaryIO) -> Header:
     """The size by Pillow; the chunks are walked for the end, and an orientation that may stand behind the pixels."""
-    image = plugins()["PNG"](io.BytesIO(file.read(33) + _PNG_STUB))
+    image = plugin("PNG")(io.BytesIO(file.read(33) + _PNG_STUB))
     orientation, animated, position, end = None, False, 33, _length(file)
     for _ in range(MAX_TAG_VALUES):
         file.seek(position)
@@ -149,19 +149,19 @@ def _webp(file: BinaryIO) -> Header:
     file.seek(0)
     if 8 + size > end:
         return Header("WebP", 1, 1, complete=False)
-    image = plugins()["WebP"](_Window(file, end + 1))
+    image = plugin("WebP")(_Window(file, end + 1))
     return Header("WebP", image.height, image.width, _orientation(image.info.get("exif", b"")))
 
 
 def _bmp(file: BinaryIO) -> Header:
-    image = plugins()["BMP"](_Window(file, MAX_HEADER_BYTES))
+    image = plugin("BMP")(_Window(file, MAX_HEADER_BYTES))
     codec, _, offset, arguments = image.tile[0]
     size = arguments[1] * image.height if codec == "raw" else 1  # bytes of a row
     return Header("BMP", image.height, image.width, complete=offset + size <= _length(file))
 
 
 def _gif(file: BinaryIO) -> Header:
-    image = plugins()["GIF"](_Window(file, MAX_HEADER_BYTES))
+    image = plugin("GIF")(_Window(file, MAX_HEADER_BYTES))
     file.seek(-1, os.SEEK_END)
     return Header("GIF", image.height, image.width, complete=file.read(1) == b";" or None)
 

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, shown
 from yolopose.images.arrays import picture_family
 from yolopose.sources.files import Item, expand, read_lines
 from yolopose.sources.frame import Frame, Source, SourceOptions
@@ -42,7 +42,7 @@ def open_source(source: Any, options: SourceOptions | None = None) -> Source:
     if isinstance(source, list | tuple):
         return _open_list(list(source), options)
     if _is_camera(source):
-        return _streams([int(source)], options)
+        return _streams([_camera(source)], options)
     return _items(_memory_items(source, 0), options)
 
 
@@ -52,7 +52,7 @@ def _open_text(text: str, options: SourceOptions) -> Source:
     if text == "-":
         return Source(stdin_frames(options))
     if text.isdecimal():
-        return _streams([int(text)], options)
+        return _streams([_camera(text)], options)
     if is_screen(text):
         screen_region(text)  # a wrong number of words is to be known at once
         stop = threading.Event()
@@ -84,7 +84,7 @@ def _open_list(members: list[Any], options: SourceOptions) -> Source:
         raise UsageError("source is an empty list")
     live = [_is_camera(member) or (isinstance(member, str) and _is_stream_text(member)) for member in members]
     if all(live):
-        return _streams([_address(str(member)) for member in members], options)
+        return _streams([_address(m) if isinstance(m, str) else _camera(m) for m in members], options)
     if any(live):
         name = members[live.index(True)]
         shown_name = masked(name) if isinstance(name, str) else name
@@ -133,9 +133,15 @@ def _stream_list(path: Path) -> list[str | int]:
 
 def _address(text: str, base: Path | None = None) -> str | int:
     if text.isdecimal():
-        return int(text)
+        return _camera(text)
     beside = base / text if base and not is_url(text) else None
     return str(beside) if beside and beside.exists() else text
+
+
+def _camera(number: Any) -> int:
+    if len(number) > 9 if isinstance(number, str) else abs(number) >> 30:
+        raise UsageError(f"source={shown(number)}: there is no such camera")
+    return int(number)
 
 
 def _is_camera(value: Any) -> bool:
