@@ -334,3 +334,18 @@ def test_paths_of_files_lead_there_from_any_folder(
     assert memory.path == "image0.jpg"
     monkeypatch.chdir(folder.parent)
     assert photo.image().shape == photo.plot().shape
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
+def test_a_row_of_damaged_weights_is_no_detection(value: float) -> None:
+    class Damaged(FakeBackend):
+        def infer(self, images: Any) -> Any:
+            out = super().infer(images)
+            out[:, 2, 1] = value  # the width of the box that is there
+            return out
+
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[10:50, 10:50] = 255
+    config = PredictConfig(imgsz=64)
+    assert len(detect(FakeBackend(), [image], config)[0].boxes) == 1
+    assert len(detect(Damaged(), [image], config)[0].boxes) == 0

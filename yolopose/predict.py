@@ -30,6 +30,7 @@ from yolopose.sources import Frame, Source, SourceOptions, open_source
 if TYPE_CHECKING:
     from yolopose.nn.head import Maps
 
+FAR = 1e9  # pixels that no image has; beyond them, and for NaN, the arithmetic of a row would fail
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
 
@@ -146,10 +147,11 @@ def _run(
 def _detections(
     backend: Backend, rows: Sequence[Float], letterboxes: Sequence[Letterbox], config: PredictConfig | ValConfig
 ) -> list[Detections]:
-    """Candidate rows in canvas pixels → detections in pixels of each image."""
+    """Candidate rows in canvas pixels → detections in pixels of each image; what is not finite is none."""
     (k, d), classes = backend.info.kpt_shape, len(backend.info.names)
     out = []
     for candidates, box in zip(rows, letterboxes, strict=True):
+        candidates = candidates[(np.abs(candidates) < FAR).all(1)]
         boxes, flat = choose(candidates, classes, config)
         boxes[:, :4] = clip_boxes(box.boxes_to_source(boxes[:, :4]), box.source)
         points = box.points_to_source(flat.reshape(-1, k, d))

@@ -83,11 +83,12 @@ def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
     tell_if_early("onnxruntime")
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    settings.log_severity_level = 3  # errors only
+    settings.log_severity_level = 4  # errors are raised too, and told in one line
     settings.intra_op_num_threads = options.cpu_threads() or 0
     providers = _providers(options.device, ort.get_available_providers())
     try:
-        session = ort.InferenceSession(str(path), settings, providers=providers)
+        retry = int(len(providers) > 1)  # it would print the error, and fail again
+        session = ort.InferenceSession(str(path), settings, providers=providers, enable_fallback=retry)
     except Exception as e:  # ONNX Runtime's own exception types share no base but this one
         raise PoseError(f"{path}: ONNX Runtime cannot load it: {_first_line(e)}") from None
     _check_fallback(options.device, providers, session.get_providers())
