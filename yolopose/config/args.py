@@ -109,7 +109,7 @@ class ValConfig(RunArgs, DetectArgs):
     )  # fmt: skip
     gt: str | None = arg(None, "with metric=widerface: folder of the ground truth .mat files")
     save_widerface: bool = arg(False, "write detections in WIDER FACE's form, EVENT/NAME.txt")
-    strict: bool = arg(False, "stop at the first bad label row instead of setting it aside")
+    strict: bool = arg(False, "stop at the first bad label row instead of leaving it out")
     single_cls: bool = arg(False, "treat all classes as one")
     per_keypoint: bool = arg(False, "print the table of errors per keypoint; report.json always has it")
     save_json: bool = arg(False, "write predictions.json in COCO's result format")
@@ -162,7 +162,7 @@ class TrainConfig(RunArgs):
     multi_scale: bool = arg(
         False, "vary the input size by ±50 % from batch to batch", note="another share than ±50 % is not implemented"
     )
-    strict: bool = arg(False, "stop at the first bad label row instead of setting it aside")
+    strict: bool = arg(False, "stop at the first bad label row instead of leaving it out")
     dropout: float = arg(0.0, "accepted for compatibility; pose networks have no dropout", low=0.0, high=1.0)
     val: bool = arg(True, "validate after every epoch")
     split: str = arg("val", "part of the data set validated on", choices=("train", "val", "test"))
@@ -228,7 +228,7 @@ class ExportConfig(RunArgs):
     agnostic_nms: bool = arg(False, "with nms: boxes of different classes suppress each other")
     data: str | None = arg(None, "data set YAML whose train images calibrate int8; None is the packaged photographs")
     verify: bool = arg(True, "open the new file and compare it with the model on photographs")
-    out: str | None = arg(None, "file to write; None is beside the model")
+    out: str | None = arg(None, "file to write; None is next to the model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,7 +286,7 @@ class ConvertConfig(Given):
     widerface: str | None = arg(None, "folder of WIDER FACE: WIDER_train, WIDER_val, wider_face_split")
     data: str | None = arg(None, "data set YAML to make a COCO keypoints .json of")
     split: str = arg("val", "part of the data set", choices=("train", "val", "test"))
-    images: str | None = arg(None, "with coco: folder of its images, linked beside the labels")
+    images: str | None = arg(None, "with coco: folder of its images, linked next to the labels")
     landmarks: str | None = arg(None, "with widerface: RetinaFace's label.txt; None looks for it in the folder")
     seed: int = arg(0, "with widerface: seed of the 80/20 split of its training images", low=0)
     stratify: bool = arg(False, "with widerface: take 20 % of every event instead of 20 % of all images")
