@@ -315,6 +315,7 @@ def test_after_a_training_the_outcome_is_at_hand(small: Path, tmp_path: Path) ->
     model.train(data=data, epochs=1, workers=0, plots=False, project=tmp_path, val=False, imgsz=64)
     assert (model.trainer.save_dir, model.trainer.best) == (tmp_path / "train", model.ckpt_path)
     assert model.trainer.args.imgsz == 64
+    assert model.trainer.network is model.model
 
 
 def test_a_data_set_that_only_the_checkpoint_names(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -151,11 +152,11 @@ class YOLO(Model):
     def _fit(self, config: TrainConfig) -> Metrics | None:
         """`train` with arguments that are checked."""
         outcome = train_model(config, self._network, self.callbacks, pretrained=self.pretrained)
-        if outcome.args.save:
+        if outcome.args.save and outcome.best.exists():  # not on a rank of another machine
             self._open(outcome.best)
         else:
-            self._hold(outcome.network)
-        self.trainer, self.metrics = outcome, outcome.metrics
+            self._hold(outcome.network.cpu())
+        self.trainer, self.metrics = dataclasses.replace(outcome, network=self.model), outcome.metrics
         return self.metrics
 
     def export(self, **arguments: Any) -> str:
