@@ -276,3 +276,48 @@ def test_recorded_checkpoints_round_trip(golden, tmp_path):
     )
     assert all(torch.equal(own.state[key], value) for key, value in foreign.state.items())  # they were half before
     assert (tmp_path / "own.pt").stat().st_size < 7_000_000
+
+
+BIG = "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format_version": [BIG] * 100_000}, "written by another yolopose"),
+        ({"info": {"kpt_shape": [3_000_000, 3]}}, "K of kpt_shape must be from 1 to 10000, got 3000000"),
+        ({"info": {"kpt_shape": [10**18, 3]}}, "K of kpt_shape must be from 1 to 10000"),
+        ({"info": {"flip_idx": torch.ones(2)}}, "flip_idx must be a list, got Tensor of shape"),
+        ({"info": {"stride": float("nan")}}, "stride must be a whole number, got nan"),
+        ({"info": {"stride": [BIG] * 1000}}, "stride must be a whole number|nested without end"),
+        ({"info": {"names": {0: [[BIG]] * 1000}}}, "a name of names must be text|nested without end"),
+        ({"info": {"imgsz": [10**9, 10**9]}}, "imgsz must be from 1 to"),
+        ({"info": {"batch": float("inf")}}, "batch must be a whole number, got inf"),
+        ({"info": {"task": [BIG] * 1000}}, "this is a .* model|nested without end"),
+        ({"extra": {"note": [[BIG] * 1000] * 1000}}, "nested without end"),
+        ({"state": {1: torch.ones(1), "a": torch.ones(1)}}, "'state' is not what it should be"),
+        ({"spec": {"scales": torch.ones(3)}}, "scales must map a letter"),
+    ],
+)  # fmt: skip
+def test_values_of_hostile_files_end_in_one_short_line(tmp_path, changes, words):
+    network = tiny()
+    whole = {"info": network.info.to_dict(), "spec": network.spec, "extra": {}}
+    merged = {key: whole[key] | value if key in whole else value for key, value in changes.items()}
+    path = tampered(tmp_path, **merged)
+    with pytest.raises(PoseError, match=words) as caught:
+        checkpoint.build(checkpoint.load(path))
+    assert len(str(caught.value)) < 700
+
+
+def test_whole_numbers_are_no_weights(tmp_path):
+    network = tiny()
+    state = network.state_dict()
+    state["model.0.conv.weight"] = state["model.0.conv.weight"].long()
+    with pytest.raises(PoseError, match=r"model\.0\.conv\.weight.*'whole numbers'.* stored"):
+        checkpoint.build(checkpoint.load(tampered(tmp_path, state=state)))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    with pytest.raises(PoseError, match="a pipe or device, not a file"):
+        checkpoint.load(tmp_path / "a.pt")

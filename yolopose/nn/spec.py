@@ -82,9 +82,10 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     activation = spec.get("activation")
     if activation is not None and not (isinstance(activation, str) and activation == "nn.SiLU()"):
         raise PoseError(f"{file}: activation {shown(activation)} is not supported, only SiLU; remove the key")
-    if scales := spec.get("scales", {}):
-        if not isinstance(scales, dict):
-            raise PoseError(f"{file}: scales must map a letter to [depth, width, max_channels], got {shown(scales)}")
+    scales = spec.get("scales")
+    if scales is not None and not isinstance(scales, dict):
+        raise PoseError(f"{file}: scales must map a letter to [depth, width, max_channels], got {shown(scales)}")
+    if scales:
         spec["scale"] = _choose_scale(spec.get("scale"), scales, file)
     return spec
 
