@@ -3,6 +3,7 @@
 # make test-clients   third-party programs in .venv-clients (with torch, 2.3 GB) and .venv-clients-light (without, 1.5 GB), then their tests
 # make test-exports   every export runtime in .venv-exports (5 GB), then the tests of all formats
 # make test-gpu   what exists only on a GPU, with a Python that has torch for CUDA (GPU_PYTHON=…); without one it says so and ends 0
+# make test-oldest   the light install with the lowest versions that pyproject.toml promises, in .venv-oldest, then the tests that need no more
 PYTHON ?= python3
 GPU_PYTHON ?= $(firstword $(wildcard .venv-gpu/bin/python .venv-dev/bin/python) $(PYTHON))
 PIP_INSTALL = install --quiet --disable-pip-version-check --constraint constraints.txt
@@ -21,7 +22,11 @@ CLIENTS_LIGHT = .venv-clients-light/.installed
 CLIENT_TESTS = -m pytest -p no:anyio -m clients -W default -W error:::yolopose
 EVERYWHERE = tests/clients/test_supervision.py tests/clients/test_norfair.py tests/clients/test_tables.py
 
-.PHONY: demo test test-slow test-clients test-exports test-gpu check clean
+OLDEST = .venv-oldest/.installed
+OLDEST_TESTS = tests/config tests/data tests/evaluate tests/geometry tests/images tests/sources tests/test_bundled.py tests/test_cli.py \
+  tests/test_errors.py tests/test_files.py tests/test_light.py tests/test_predict.py tests/test_results.py tests/test_saving.py tests/test_draw.py
+
+.PHONY: demo test test-slow test-clients test-oldest test-exports test-gpu check clean
 
 $(LIGHT): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -70,6 +75,16 @@ test: $(DEV)
 test-slow: $(DEV)
 	$(PYTEST) -n auto -m slow
 
+$(OLDEST): pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
+	  --editable . pytest pytest-timeout hypothesis
+	touch $@
+
+# tests that ask for torch or another package of the extras are skipped (tests/conftest.py)
+test-oldest: $(OLDEST)
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(OLDEST_TESTS)
+
 test-exports: $(EXPORTS)
 	OMP_NUM_THREADS=1 .venv-exports/bin/python -m pytest -p no:anyio -n auto --dist loadfile -m exports tests/exports
 
@@ -89,4 +104,4 @@ check: $(DEV)
 	.venv-dev/bin/lint-imports
 
 clean:
-	rm -rf .venv .venv-dev .venv-clients .venv-clients-light .venv-exports tests/exports/node_modules build dist runs *.egg-info
+	rm -rf .venv .venv-dev .venv-oldest .venv-clients .venv-clients-light .venv-exports tests/exports/node_modules build dist runs *.egg-info

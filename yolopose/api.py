@@ -22,6 +22,7 @@ from yolopose.config.parse import Config
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import require_torch
+from yolopose.formats.table import check_options
 from yolopose.formats.table import export as export_file
 from yolopose.model import Model
 from yolopose.predict import Run, predict
@@ -172,6 +173,7 @@ class YOLO(Model):
         """`export` with arguments that are checked; the file is named after the model's own unless told otherwise."""
         from yolopose.evaluate.verify import check_export
 
+        check_options(config)  # before the network is read, or torch asked for
         if config.model is None and self.ckpt_path is not None:
             config = replace(config, model=str(self.ckpt_path))
         hooks, exporter = Hooks(self.callbacks), Exporter(config, self.model)

@@ -136,7 +136,7 @@ def _score(right: Array, skip: Array, conf: Array, cls: Array, truth_classes: Ar
                 continue
             p, r = hits / np.arange(1, len(hits) + 1), hits / total
             read = _envelope(p, r)
-            ap[c, t] = np.trapezoid(read, RECALLS)
+            ap[c, t] = _area(read)
             if t == 0:
                 envelope[c] = read
                 precision[c] = np.interp(-CONFIDENCES, -conf[rows], p, left=1)
@@ -146,6 +146,11 @@ def _score(right: Array, skip: Array, conf: Array, cls: Array, truth_classes: Ar
         return scores
     best = int(smooth(scores.f1.mean(0)).argmax())
     return Scores(scores.classes, truths, ap, precision, recall, envelope, best)
+
+
+def _area(read: NDArray[np.float64]) -> float:
+    """The area below precisions at RECALLS, by trapezoids; NumPy's own function has another name before 2.0."""
+    return float((np.diff(RECALLS) * (read[1:] + read[:-1]) / 2).sum())
 
 
 def _envelope(precision: Array, recall: Array) -> Array:
