@@ -24,8 +24,9 @@ LINE = re.compile(r"^\d+ +(\w+)\((.*)\) += (-?\d+)(?:<(.*)>)?")
 FOLDER = re.compile(r'<([^<>]*)>, "(?:[^"\\]|\\.)*"[^"]*$')
 QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 NAMES = ("/etc/resolv.conf", "/etc/hosts")  # read by every look-up of a host, whatever its outcome
-# what docs/security.md lists, below the home folder: matplotlib's list of fonts, which it keeps for every program
-EXCEPTIONS = (".config", ".cache/matplotlib")
+# what docs/security.md lists, below the home folder: matplotlib's list of fonts, which it keeps for every program, and
+# the empty folder that Paddle makes
+EXCEPTIONS = (".config", ".cache/matplotlib", ".cache/paddle")
 
 
 @dataclass(frozen=True)

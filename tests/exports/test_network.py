@@ -45,7 +45,14 @@ def test_an_export_sends_nothing_and_writes_nothing_elsewhere(kind: str, option:
     save(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
     row = next(row for row in FORMATS if row.argument == kind)
     out = tmp_path / "run" / f"m{row.also or row.suffix}"
-    words = [str(out), f"model={tmp_path / 'm.pt'}", f"format={kind}", "imgsz=64", *([option] if option else [])]
+    words = [
+        str(out),
+        f"model={tmp_path / 'm.pt'}",
+        f"format={kind}",
+        "imgsz=64",
+        "verify=False",
+        option or "half=False",
+    ]
     seen = watched.watch(MAIN, tmp_path, words, NODE_PATH=str(MODULES))
     assert seen.code == 0, seen.output
     assert seen.network == []

@@ -185,10 +185,10 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
         UsageError: an unknown format, or an argument that the format does not take.
         PoseError: what the export needs is not installed, or the export failed.
     """
-    row = _row(config)
+    row = check_options(config)
+    config = replace(config, format=row.argument)
     write = row.export
-    if write is None:
-        raise UsageError(f"format={row.argument}: the model is one already; to write another copy use YOLO(…).save()")
+    assert write is not None
     if isinstance(model, (str, Path)) and not needs_torch(model):
         raise UsageError(f"{model}: an export starts from a .pt checkpoint, not from another export")
     require_torch(f"format={row.argument}")
@@ -230,8 +230,12 @@ def _named(part: Path, target: Path) -> Iterator[None]:
         raise type(e)(str(e).replace(str(part), str(target)).replace(part.name, target.name)) from None
 
 
-def _row(config: ExportConfig) -> Format:
-    """The format asked for. Raises UsageError when it does not exist or does not take an argument that was set."""
+def check_options(config: ExportConfig) -> Format:
+    """The format asked for.
+
+    Raises:
+        UsageError: it does not exist, is not written by an export, or does not take an argument that was set.
+    """
     by_name = {row.argument: row for row in FORMATS}
     wanted = config.format.lower()
     if wanted not in by_name:
@@ -239,6 +243,8 @@ def _row(config: ExportConfig) -> Format:
         hint = did_you_mean(by_title.get(wanted, wanted), by_name, "{}")
         raise UsageError(f"format={shown(config.format)}: known are {', '.join(by_name)}{hint}")
     row = by_name[wanted]
+    if row.export is None:
+        raise UsageError(f"format={row.argument}: the model is one already; to write another copy use YOLO(…).save()")
     if config.int8 and config.half:
         raise UsageError("int8=True and half=True: a file is one or the other")
     taken = COMMON | row.options | (SUPPRESSION if config.nms else frozenset())
