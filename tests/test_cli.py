@@ -115,5 +115,6 @@ def test_the_bundled_checkpoint_is_exported_when_none_is_named(
     monkeypatch.chdir(tmp_path)
     assert main(["export", "format=onix"]) == 2
     assert "did you mean onnx?" in capsys.readouterr().err
+    pytest.importorskip("torch")
     assert main(["export", "format=torchscript", "imgsz=64", "verify=False"]) == 0
     assert (tmp_path / "yolov8n-face.torchscript").is_file()

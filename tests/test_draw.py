@@ -1,5 +1,6 @@
 import threading
 
+import cv2
 import numpy as np
 import pytest
 
@@ -139,6 +140,10 @@ def test_labels_stay_inside_the_picture(box):
     assert (spots[:, 2:] - spots[:, :2] == (80, 16)).all()
 
 
+needs_typefaces = pytest.mark.skipif(not hasattr(cv2, "FontFace"), reason="OpenCV before 5 has no typefaces")
+
+
+@needs_typefaces
 def test_labels_keep_clear_of_one_another():
     boxes = np.array([[20 + 3 * i, 100 + i, 120 + 3 * i, 220 + i, 0.9, 0] for i in range(4)], np.float32)
     others, pen = Obstacles(boxes), Pen.fit(DrawStyle(), (240, 320))
@@ -194,9 +199,8 @@ def test_colour_mode_is_checked():
         DrawStyle(color_mode="clas")
 
 
+@needs_typefaces
 def test_fonts(tmp_path, monkeypatch):
-    import cv2
-
     boxes = [[40, 60, 140, 200, 0.9, 0]]
     assert (draw(boxes, style=DrawStyle(font="Arial.ttf")) == draw(boxes)).all()
     with pytest.raises(PoseError, match=r"none\.ttf"):

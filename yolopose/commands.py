@@ -24,6 +24,7 @@ from yolopose.config import (
 from yolopose.console import log
 from yolopose.errors import UsageError
 from yolopose.formats.pytorch import require_torch
+from yolopose.formats.table import check_options
 
 
 def run_predict(values: dict[str, Any]) -> int:
@@ -73,6 +74,7 @@ def run_train(values: dict[str, Any]) -> int:
 def run_export(values: dict[str, Any]) -> int:
     """`yolo export`: of a checkpoint; without `model`, of the bundled one."""
     config = parse(ExportConfig, values)
+    check_options(config)  # before the network is read, or torch asked for
     model = config.model or weights.default_model(suffix=".pt")
     log.info(f"saved as {YOLO(model)._export(config)}")
     return 0

@@ -154,6 +154,7 @@ def test_truths_without_keypoints_are_ignored_and_in_compat_mode_missed(tmp_path
 
 
 def test_files_hold_what_was_found(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
     yaml = rectangles(tmp_path / "data")
     values: dict[str, Any] = {"save_json": True, "save_txt": True, "save_conf": True, "plots": True, "metric": "coco"}
     metrics = run(FakeBackend(K), yaml, project=str(tmp_path / "runs"), **values)
@@ -235,6 +236,8 @@ def test_without_matplotlib_all_but_the_plots_is_there(
 
 
 def test_the_report_is_written_before_the_plots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+
     def fail(*_: Any) -> None:
         raise RuntimeError("no ink")
 
