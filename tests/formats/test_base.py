@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from yolopose.formats.base import OpenOptions, in_batches_of, select, to_nchw, to_nhwc
+from yolopose.errors import UsageError
+from yolopose.formats.base import OpenOptions, as_exported, in_batches_of, select, to_nchw, to_nhwc
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -54,3 +55,10 @@ def test_fixed_batches_are_filled_and_cut(count: int) -> None:
 def test_threads(monkeypatch: pytest.MonkeyPatch, text: str, asked: int | None, expected: int | None) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     assert OpenOptions(threads=asked).cpu_threads() == expected
+
+
+def test_an_idle_gpu_is_the_cpu_for_runtimes_without_gpus(caplog: pytest.LogCaptureFixture) -> None:
+    as_exported("best.tflite", "float32", OpenOptions(device="-1"))
+    assert "device=-1: best.tflite runs on the CPU only" in caplog.text
+    with pytest.raises(UsageError, match=r"device=0: best\.tflite runs on the CPU only; leave it out"):
+        as_exported("best.tflite", "float32", OpenOptions(device="0"))

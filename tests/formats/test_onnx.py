@@ -189,6 +189,14 @@ def test_a_gpu_that_is_not_there(static: Path, monkeypatch: pytest.MonkeyPatch) 
     assert open_backend(static).device == "cpu"
 
 
+def test_an_idle_gpu(static: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    import onnxruntime as ort
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert open_backend(static, device="-1").device == "cpu"
+    assert "device=-1: this ONNX Runtime has no CUDA; running on the CPU" in caplog.text
+
+
 @pytest.mark.parametrize("device", ["banana", "0,1", "cuda:x", "mps"])
 def test_what_is_no_device(static: Path, device: str) -> None:
     with pytest.raises(UsageError, match=f"device={device}: ONNX Runtime runs on one device") as error:

@@ -78,9 +78,11 @@ def as_exported(name: str, precision: str, options: OpenOptions) -> None:
     """For runtimes that compute on the CPU only, and only in the `precision` of the file: is something else wanted?
 
     Raises:
-        UsageError: another device.
+        UsageError: another device; -1, an idle GPU, is answered with a line.
     """
-    if options.device not in (None, "", "auto", "cpu"):
+    if options.device == "-1":
+        log.info(f"device=-1: {name} runs on the CPU only")
+    elif options.device not in (None, "", "auto", "cpu"):
         raise UsageError(f"device={options.device}: {name} runs on the CPU only; leave it out")
     keep_precision(name, precision, options)
 

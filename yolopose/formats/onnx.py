@@ -115,8 +115,9 @@ def _providers(device: str | None, available: list[str]) -> list[Any]:
     if not name.isdecimal() and name not in ("auto", "none", "cpu", "-1"):
         raise UsageError(f"device={device}: ONNX Runtime runs on one device: cpu, 0 or another GPU's number, or -1")
     gpu = "CUDAExecutionProvider" in available
-    if name == "-1" and not gpu:
-        log.info("device=-1: this ONNX Runtime has no CUDA; running on the CPU")
+    if name == "-1":
+        found = "does not tell how busy GPUs are; taking GPU 0" if gpu else "has no CUDA; running on the CPU"
+        log.info(f"device=-1: this ONNX Runtime {found}")
     if name == "cpu" or (name in ("auto", "none", "-1") and not gpu):
         return ["CPUExecutionProvider"]
     if not gpu:
