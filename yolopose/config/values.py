@@ -53,9 +53,9 @@ def plain(value: Any) -> Any:
         return type(value)(map(plain, value)) if type(value) in (list, tuple) else [plain(item) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if hasattr(value, "shape") and callable(getattr(value, "tolist", None)):
-        size = math.prod(value.shape)
-        return value.tolist() if size <= MAX_LENGTH else value
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and callable(getattr(value, "tolist", None)):
+        return value.tolist() if math.prod(shape) <= MAX_LENGTH else value
     if type(value).__module__ == "torch" and type(value).__name__ == "device":
         return str(value)
     return value
