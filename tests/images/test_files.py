@@ -148,6 +148,22 @@ def test_unreadable_files_say_why(tmp_path):
         images.read_image(tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "JPEG2000"])
+def test_of_damaged_data_opencv_logs_nothing_of_its_own(kind, capfd):
+    data = bytearray(encoded(kind, compression="tiff_deflate") if kind == "TIFF" else encoded(kind))
+    size = len(data)
+    data[size // 3 : size // 3 + 60] = bytes(min(60, size - size // 3))
+    level = cv2.setLogLevel if hasattr(cv2, "setLogLevel") else cv2.utils.logging.setLogLevel
+    before = level(3)
+    try:
+        with pytest.raises(PoseError):
+            images.decode(bytes(data[:size]), "x.bin")
+        assert capfd.readouterr() == ("", "")
+        assert level(before) == 3  # given back
+    finally:
+        level(before)
+
+
 def test_dng_preview_is_refused():
     info = {50706: b"\1\4\0\0", 254: 1}
     with pytest.raises(PoseError, match="preview"):

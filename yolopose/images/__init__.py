@@ -12,6 +12,7 @@ from yolopose.images.files import (
     read_image,
 )
 from yolopose.images.headers import Header, read_header
+from yolopose.images.opencv import unlogged
 
 __all__ = [
     "Header",
@@ -25,4 +26,5 @@ __all__ = [
     "read_header",
     "read_image",
     "to_bgr",
+    "unlogged",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import nullcontext
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from yolopose.errors import PoseError, one_line, printable
 from yolopose.files import open_regular, read_bounded
 from yolopose.images.headers import Header, plugin, read_header
+from yolopose.images.opencv import unlogged
 from yolopose.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 
 Image = NDArray[np.uint8]
@@ -173,7 +175,8 @@ def _decoded(data: bytes, header: Header, name: str, reduce: int) -> Image:
     image: Any = None
     try:
         if not header.animated:  # of damaged ones OpenCV 5 gives memory that it has not written to
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+            with nullcontext() if header.kind in ("JPEG", "PNG") else unlogged():  # these two log nothing
+                image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(name, f"OpenCV refuses it ({one_line(error.err)})") from None
     if image is None and (header.animated or header.kind in _BY_PILLOW):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from yolopose.console import log
-from yolopose.images import ImageError, check_header
+from yolopose.images import ImageError, check_header, unlogged
 from yolopose.sources.frame import Frame, SourceOptions
 
 _MOST_FRAMES = 10**9  # OpenCV states absurd numbers where a container does not know its length
@@ -33,42 +31,12 @@ def frame_rate(capture: Any, stride: int) -> float | None:
 def open_capture(*arguments: Any) -> Any:
     """A cv2.VideoCapture, without the lines that OpenCV logs where it cannot open one: we say so ourselves, in one.
 
-    They would show the passwords of addresses too. The log level belongs to the process, so it is restored only when no
-    other thread is opening any more.
+    They would show the passwords of addresses too.
     """
     import cv2
 
-    with _unlogged():
+    with unlogged():
         return cv2.VideoCapture(*arguments)
-
-
-@contextmanager
-def _unlogged() -> Iterator[None]:
-    import cv2
-
-    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
-    with _opening.lock:
-        if not _opening.count:
-            _opening.level = set_level(0)
-        _opening.count += 1
-    try:
-        yield
-    finally:
-        with _opening.lock:
-            _opening.count -= 1
-            if not _opening.count:
-                set_level(_opening.level)
-
-
-class _Opening:
-    """How many threads are opening a capture, and the log level before the first of them."""
-
-    lock = threading.Lock()
-    count = 0
-    level = 0
-
-
-_opening = _Opening()
 
 
 def check_frames(capture: Any, max_pixels: int) -> str | None:
