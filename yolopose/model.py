@@ -240,6 +240,6 @@ class Model:
 def _fresh(name: str) -> PoseNet:
     """A network with random weights from a model YAML."""
     require_torch(name)
-    from yolopose.nn.network import PoseNet, load_spec
+    from yolopose.nn.network import PoseNet, check_maps, load_spec
 
-    return PoseNet(load_spec(name)).eval()
+    return check_maps(PoseNet(load_spec(name)))

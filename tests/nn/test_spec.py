@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from yolopose.errors import PoseError
-from yolopose.nn.network import PoseNet
+from yolopose.nn.network import PoseNet, check_maps
 from yolopose.nn.spec import check_spec, load_spec, read_rows, scale_channels
 
 GOOD = {
@@ -130,6 +130,15 @@ def test_bad_rows_are_named(tmp_path, row, message):
     with pytest.raises(PoseError, match=r"yolov8-mine.yaml: head row 0 .*" + message) as error:
         PoseNet(load_spec(path))
     assert "\n" not in str(error.value)
+
+
+def test_maps_that_do_not_fit_one_another_are_told(tmp_path):
+    head = [[-1, 1, "Conv", [32, 3, 2, 5]], [[1, 2], 1, "Pose", ["nc", "kpt_shape"]]]
+    assert check_maps(PoseNet(load_spec(write(tmp_path, head=head)))).info.stride == 4
+    head = [[-1, 1, "Conv", [32, 5, 1, 0]], [[-1, 1], 1, "Concat", [1]], [[1, 3], 1, "Pose", ["nc", "kpt_shape"]]]
+    network = PoseNet(load_spec(write(tmp_path, head=head)))
+    with pytest.raises(PoseError, match=r"^yolov8-mine\.yaml: its maps do not fit one another: "):
+        check_maps(network)
 
 
 def first(row) -> dict:

@@ -18,7 +18,7 @@ from yolopose.nn import layers
 from yolopose.nn.head import Maps, PoseHead, anchors
 from yolopose.nn.spec import Row, check_spec, load_spec, read_rows, scale_channels, scaling
 
-__all__ = ["Maps", "PoseNet", "checksum", "load_spec", "transfer"]
+__all__ = ["Maps", "PoseNet", "check_maps", "checksum", "load_spec", "transfer"]
 
 BLOCKS: dict[str, type[nn.Module]] = {
     "Conv": layers.Conv,
@@ -31,6 +31,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "SPP": layers.SPP,
     "SPPF": layers.SPPF,
 }
+MAX_BLANK = 1 << 24  # numbers in the maps of a blank image that is worth its time
 REPEATED_INSIDE = ("C2f", "C2", "C3")
 OTHERS = ("Concat", "nn.Upsample", "Pose")
 
@@ -170,6 +171,24 @@ class PoseNet(nn.Module):
             levels = [torch.empty(1, 0, imgsz[0] // s, imgsz[1] // s, device=device) for s in head.strides]
             head.baked = anchors(levels, head.strides)
         return self
+
+
+@torch.no_grad()
+def check_maps(network: PoseNet) -> PoseNet:
+    """`network`, in evaluation mode, once a blank image of one cell at its largest stride has gone through it.
+
+    Raises:
+        PoseError: maps that are joined do not fit one another; naming the file.
+    """
+    side = network.info.stride
+    if sum(part.channels * (side // part.stride) ** 2 for part in network.parts[:-1]) > MAX_BLANK:
+        return network.eval()  # the largest of YOLOv8-pose has a hundredth of it
+    try:
+        network.eval()(torch.zeros(1, network.channels, side, side))
+    except RuntimeError as error:
+        reason = one_line(str(error).splitlines()[0])
+        raise PoseError(f"{network.spec['yaml_file']}: its maps do not fit one another: {reason}") from None
+    return network
 
 
 def _check_size(spec: Mapping[str, Any], channels: int) -> None:
