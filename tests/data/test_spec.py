@@ -231,6 +231,14 @@ def test_links_to_folders_above_are_not_followed(folder: Path) -> None:
     assert len(load_data(write(folder, COMPLETE.replace("images", "linked"))).split("train")) == 4
 
 
+def test_a_disk_is_not_searched_for_images(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec_module, "MAX_FOLDERS", 3)
+    with pytest.raises(PoseError, match="images: more than 3 folders; name the one"):
+        load_data(write(folder, COMPLETE)).split("train")
+    monkeypatch.setattr(spec_module, "MAX_FOLDERS", 4)
+    load_data(write(folder, COMPLETE)).split("train")
+
+
 def test_many_ways_to_one_folder_are_one(tmp_path: Path) -> None:
     """2^24 ways."""
     for i in range(24):

@@ -30,7 +30,6 @@ VALUES = (
     "yes",
     ".",
     "..",
-    "/",
     "~/x",
     "~nosuch",
     "images",

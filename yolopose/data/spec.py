@@ -13,7 +13,7 @@ from yolopose.data.fetch import Download, fetch
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
 from yolopose.files import read_bounded, read_yaml
 from yolopose.geometry.keypoints import KeypointLayout
-from yolopose.limits import MAX_CLASSES, MAX_LIST_BYTES, MAX_TEXT, whole
+from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, whole
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -250,6 +250,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen |= here
+        if len(seen) > MAX_FOLDERS:  # such as the whole disk
+            raise PoseError(f"{one_line(folder)}: more than {MAX_FOLDERS} folders; name the one that the images are in")
         folders.sort()
         found += [os.path.join(base, n) for n in names if suffix_of(n) in IMAGE_SUFFIXES]
     yield from map(Path, sorted(found))
