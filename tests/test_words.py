@@ -47,6 +47,8 @@ def test_words_in_any_order(line: str) -> None:
         ("train pose=12", "train", {"pose": "12"}),
         ("--resume train", "train", {"resume": "True"}),
         ("train imgsz=[320, 640]", "train", {"imgsz": "[320,640]"}),
+        ("predict source=http://x/?q= save", "predict", {"source": "http://x/?q=", "save": "True"}),
+        ("predict source=[1]a.jpg conf=0.5", "predict", {"source": "[1]a.jpg", "conf": "0.5"}),
         ("verify a.pt b.onnx", "verify", {"a": "a.pt", "b": "b.onnx"}),
         ("verify --device cpu a.pt b.onnx", "verify", {"device": "cpu", "a": "a.pt", "b": "b.onnx"}),
         ("verify --out r.json a.pt b.onnx", "verify", {"out": "r.json", "a": "a.pt", "b": "b.onnx"}),

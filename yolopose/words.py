@@ -21,10 +21,10 @@ def joined(words: Sequence[str]) -> list[str]:
     for word in words:
         last = out[-1] if out else ""
         key, equals, value = last.partition("=")
-        open_list = bool(equals) and value[:1] in ("[", "(") and value[-1:] not in ("]", ")")
+        open_list = value[:1] in ("[", "(") and not ("]" in value or ")" in value)
         assigned = word.startswith("=") and bool(last) and not equals
-        awaited = bool(key) and last.endswith("=") and "=" not in word and not word.startswith("--")
-        if open_list or assigned or awaited:
+        awaited = bool(key and equals) and not value and "=" not in word and not word.startswith("--")
+        if (open_list and "=" not in word) or assigned or awaited:
             out[-1] = last + word
         else:
             out.append(word)
