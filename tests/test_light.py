@@ -23,7 +23,11 @@ def closure(name: str) -> set[str]:
         if current in names:
             continue
         names.add(current)
-        for line in metadata.requires(current) or []:
+        try:
+            lines = metadata.requires(current) or []
+        except metadata.PackageNotFoundError:
+            continue  # a requirement of another platform or Python
+        for line in lines:
             if "extra ==" not in line and "platform_system" not in line and "sys_platform" not in line:
                 waiting.append(re.split(r"[\s;<>=!~\[(]", line, maxsplit=1)[0].lower())
     return names

@@ -80,7 +80,7 @@ def test_predict(watch: Watch, tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["predict", "val"])
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
 def test_predict_and_val(watch: Watch, tmp_path: Path, mode: str, suffix: str) -> None:
-    data = make_dataset(tmp_path / "run" / "data")
+    data = make_dataset(tmp_path / "data")
     model = tiny_onnx(tmp_path / "m.onnx") if suffix == ".onnx" else checkpoint(tmp_path / "m.pt")
     what = f"data={data}" if mode == "val" else f"source={data.parent / 'images'}"
     clean(watch, mode, f"model={model}", what, "imgsz=64", "split=train" if mode == "val" else "save_txt=True")
@@ -89,7 +89,7 @@ def test_predict_and_val(watch: Watch, tmp_path: Path, mode: str, suffix: str) -
 @pytest.mark.slow
 @pytest.mark.parametrize("cache", ["cache=False", "cache=disk"])
 def test_train(watch: Watch, tmp_path: Path, cache: str) -> None:
-    data = make_dataset(tmp_path / "run" / "data", 8)
+    data = make_dataset(tmp_path / "data", 8)
     model = checkpoint(tmp_path / "m.pt")
     clean(watch, "train", f"model={model}", f"data={data}", "imgsz=64", "epochs=2", "batch=4", "workers=2", cache)
 
