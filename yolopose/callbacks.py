@@ -16,7 +16,7 @@ Callbacks = Mapping[str, Iterable[Callback]]
 TRAIN_EVENTS = (
     "on_pretrain_routine_start", "on_pretrain_routine_end", "on_train_start", "on_train_epoch_start",
     "on_train_batch_start", "on_params_update", "on_before_zero_grad", "optimizer_step", "on_train_batch_end",
-    "on_train_epoch_end", "on_fit_epoch_end", "on_model_save", "on_train_end", "teardown",
+    "on_train_epoch_end", "on_model_save", "on_fit_epoch_end", "on_train_end", "teardown",
 )  # fmt: skip
 VAL_EVENTS = ("on_val_start", "on_val_batch_start", "on_val_batch_end", "on_val_end")
 PREDICT_EVENTS = (

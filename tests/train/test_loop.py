@@ -176,7 +176,7 @@ def test_callbacks_see_the_run_in_order(tmp_path):
     seen = []
     callbacks = {name: [lambda run, name=name: seen.append(name)] for name in TRAIN_EVENTS + VAL_EVENTS}
     small_run(tmp_path, callbacks, epochs=1, count=4)
-    before = TRAIN_EVENTS.index("on_fit_epoch_end")
+    before = TRAIN_EVENTS.index("on_model_save")
     after = TRAIN_EVENTS.index("on_train_end")
     assert seen == [
         *TRAIN_EVENTS[:before],

@@ -51,7 +51,7 @@ def resume(last: Path, tmp_path: Path, change) -> None:
 
 
 ENTRIES = ("epochs", "epoch", "iteration", "waiting", "elapsed", "best_fitness", "best_epoch", "stop", "batch", "given",
-           "network", "updates", "optimizer", "scaler", "gradients")  # fmt: skip
+           "recipe", "network", "updates", "optimizer", "scaler", "gradients")  # fmt: skip
 VALUES = (None, "text", -1, 2**70, [], {}, torch.ones(3), float("nan"))
 RIGHT = {("given", "[]"), ("scaler", "{}"), ("gradients", "{}"), ("elapsed", str(2**70)), ("best_fitness", str(2**70))}
 

@@ -179,12 +179,12 @@ def finish_epoch(run: Run, hooks: Hooks, loggers: Sequence[Logger]) -> None:
         final = run.stop or run.epoch + 1 >= run.epochs
         run.validation = validate_epoch(run, hooks) if run.args.val or final else None
         run.judge()
-        hooks("on_fit_epoch_end", run)
         report.append(run.csv, run.row)
         for logger in loggers:
             logger.log(run.row, run.epoch + 1)
         if run.args.save:
             save(run, hooks)
+        hooks("on_fit_epoch_end", run)
     run.stop, epochs = run.ranks.agree([run.stop, run.epochs])
     run.replan(epochs)
     run.epoch += 1
