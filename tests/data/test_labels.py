@@ -2,6 +2,7 @@ import logging
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -198,16 +199,16 @@ def test_a_passing_read_error_is_not_remembered(
 ) -> None:
     spec = load_data(make_dataset(tmp_path))
 
-    real = files_module.open_regular
+    for module, name in ((files_module, "open_regular"), (rows_module, "read_bounded")):
+        real = getattr(module, name)
 
-    def fail(path: Path) -> object:
-        if path.stem == "002":
-            raise OSError(5, "Input/output error")
-        return real(path)
+        def fail(path: Path, *rest: object, real: Any = real) -> object:
+            if Path(path).stem == "002":
+                raise OSError(5, "Input/output error")
+            return real(path, *rest)
 
-    for module in (files_module, rows_module):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "open_regular", fail)
+            patch.setattr(module, name, fail)
             found = scan(spec, "train")
         assert (found.counts.corrupt, found.counts.instances) == (1, 10)
         assert "Input/output error" in caplog.text
