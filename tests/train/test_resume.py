@@ -124,11 +124,12 @@ def test_the_newest_run_below_the_project_is_found(tmp_path):
         resume(project=tmp_path / "nothing")
 
 
-def test_no_checkpoint_raises_the_bound_of_pixels(whole, tmp_path):
+def test_no_checkpoint_raises_a_bound_or_says_where_to_write(whole, tmp_path):
     ours = checkpoint.load(whole.best)
-    ours.train_args["max_pixels"] = 1 << 60
+    ours.train_args |= {"max_pixels": 1 << 60, "data_dir": "/elsewhere", "cache_dir": "/elsewhere"}
     checkpoint.save(tmp_path / "last.pt", ours)
-    assert state._arguments(checkpoint.load(tmp_path / "last.pt")).max_pixels == MAX_PIXELS
+    arguments = state._arguments(checkpoint.load(tmp_path / "last.pt"))
+    assert (arguments.max_pixels, arguments.data_dir, arguments.cache_dir) == (MAX_PIXELS, None, None)
 
 
 def test_some_arguments_may_change_and_others_may_not(tmp_path):
@@ -154,15 +155,18 @@ def test_the_optimizer_stays_when_other_epochs_would_choose_another(epochs, late
     assert len(rows(outcome.save_dir)) == 1 + later
 
 
-def test_a_last_pt_moved_out_of_its_run_goes_on_in_a_new_folder(tmp_path, caplog):
+def test_a_last_pt_moved_out_of_its_run_goes_on_in_a_new_folder(tmp_path, caplog, monkeypatch):
+    """Below the caller's project, whatever the file says of its own."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine" / "train").mkdir(parents=True)
     with pytest.raises(Killed):
         start(tmp_path, "here", killer("on_train_batch_end", 2))
     foreign = tmp_path / "foreign"
     (foreign / "kept").mkdir(parents=True)
     (foreign / "results.csv").write_text("mine\n1\n2\n3\n")
     moved = shutil.copy(tmp_path / "runs" / "here" / "weights" / "last.pt", foreign / "kept" / "last.pt")
-    outcome = resume(model=moved)
-    assert outcome.save_dir == tmp_path / "runs" / "here2"
+    outcome = resume(model=moved, project="mine")
+    assert outcome.save_dir == Path("mine", "train2")
     assert f"going on in {outcome.save_dir}" in caplog.text
     assert (foreign / "results.csv").read_text() == "mine\n1\n2\n3\n"
     assert sorted(path.name for path in foreign.iterdir()) == ["kept", "results.csv"]

@@ -145,13 +145,15 @@ def reopen(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
                 f"{name}={getattr(config, name)}: a resumed run keeps {name}={getattr(stored, name)}; "
                 f"only {', '.join(sorted(CHANGEABLE))} may change"
             )
+    if folder_of(checkpoint) is None:  # moved out of its run: where it goes on is not the file's to say
+        changes |= {"project": config.project, "name": config.name}
     given = frozenset(state["given"]) - {"epochs", "patience", "time"} | changes.keys()
     return dataclasses.replace(stored, batch=state["batch"], **changes, given=given), checkpoint
 
 
 def _arguments(checkpoint: Checkpoint) -> TrainConfig:
-    """The arguments of the run; a file named in them (`cfg`) is not read again, and no file raises `max_pixels`."""
-    left_out = ("cfg", "resume", "max_pixels")
+    """The arguments of the run, but for what only the caller may say: other files, bounds, places to write to."""
+    left_out = ("cfg", "resume", "max_pixels", "data_dir", "cache_dir")
     values = {str(key): value for key, value in checkpoint.train_args.items() if key not in left_out}
     try:
         return parse(TrainConfig, values)
