@@ -21,9 +21,9 @@ def test_references_to_references_are_not_expanded() -> None:
     value: object = "x" * 1_000_000
     for _ in range(100):
         value = [value] * 1000
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(shown(value)) <= MAX_SHOWN
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     assert len(shown(10**100_000)) < 40
 
 

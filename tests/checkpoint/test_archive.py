@@ -32,10 +32,10 @@ def saved(path, value):
 
 
 def refusal(path, words):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(PoseError, match=words) as caught, open_archive(path) as opened:
         opened.plain(opened.root)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -228,10 +228,10 @@ def test_structures_without_end_are_refused(tmp_path):
         deep = [deep]
     with opened_with(tmp_path) as opened:
         for bomb in (loop, laughs, deep, {"a": Thing(Name("x", "Namespace"), state={"loop": loop})}):
-            started = time.perf_counter()
+            started = time.process_time()
             with pytest.raises(PoseError, match=r"a\.pt: refused: its data are nested without end"):
                 opened.plain(bomb)
-            assert time.perf_counter() - started < 5
+            assert time.process_time() - started < 5
 
 
 def test_records_become_plain_values(tmp_path):

