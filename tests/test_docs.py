@@ -62,3 +62,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_ledger_of_findings_names_tests_that_exist() -> None:
+    missing = []
+    for line in (ROOT / "docs" / "decisions" / "0009-findings.md").read_text(encoding="utf-8").splitlines():
+        file = ""
+        cell = line.split("|")[-2] if line.startswith("| ") else ""
+        for path, name in re.findall(r"(tests/[\w/]+\.py)?(?:::(\w+))?", cell):
+            file = path or file
+            text = (ROOT / file).read_text(encoding="utf-8") if file and (ROOT / file).is_file() else ""
+            if (path and not text) or (name and f"def {name}(" not in text):
+                missing.append(f"{file}::{name}")
+    assert not missing, "\n".join(missing)

@@ -187,6 +187,40 @@ def test_callbacks_see_the_run_in_order(tmp_path):
     ]
 
 
+def test_callbacks_find_the_names_of_ultralytics(tmp_path):
+    """What documented recipes read of the trainer: losses by batch and epoch, rates, metrics, files."""
+    means: list[torch.Tensor] = []
+
+    def batch(trainer):
+        assert trainer.loss_items.shape == trainer.tloss.shape == (5,)
+        assert trainer.label_loss_items(trainer.loss_items).keys() == {f"train/{n}" for n in trainer.loss_names}
+        means.append(trainer.loss_items)
+
+    def epoch(trainer):
+        assert torch.allclose(trainer.tloss, torch.stack(means).mean(0), rtol=1e-5)
+        assert (trainer.epoch, trainer.epochs, trainer.batch_size) == (0, 1, 4)
+        assert trainer.optimizer.param_groups[0]["lr"] == trainer.lr["lr/pg0"] > 0
+        assert trainer.args.lr0 == 0.01
+        assert (trainer.amp, trainer.world_size, trainer.device.type) == (False, 1, "cpu")
+        assert len(trainer.train_loader) == 2
+
+    def fit(trainer):
+        assert trainer.metrics.keys() >= {"metrics/mAP50(P)", "val/box_loss"}
+        assert trainer.validator.metrics.results_dict.items() <= trainer.metrics.items()
+
+    def end(trainer):
+        assert trainer.last.is_file()
+        assert trainer.best.is_file()
+        assert trainer.csv.is_file()
+        assert trainer.wdir == trainer.save_dir / "weights"
+        assert trainer.best_fitness == trainer.fitness
+
+    callbacks = {"on_train_batch_end": [batch], "on_train_epoch_end": [epoch], "on_fit_epoch_end": [fit],
+                 "on_train_end": [end]}  # fmt: skip
+    small_run(tmp_path, callbacks, epochs=1)
+    assert len(means) == 2
+
+
 def test_validation_callbacks_see_the_validator_and_its_run(tmp_path):
     seen = []
 
