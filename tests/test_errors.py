@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from yolopose.errors import MAX_MESSAGE, MAX_SHOWN, PoseError, UsageError, one_line, shown
+from yolopose.errors import MAX_MESSAGE, MAX_SHOWN, PoseError, UsageError, first_line, one_line, shown
 from yolopose.limits import whole
 
 
@@ -32,6 +32,11 @@ def test_no_control_character_reaches_the_terminal(text: str) -> None:
     for line in (shown(text), shown({text: [text]}), one_line(text)):
         assert line.isprintable()
         line.encode("utf-8")
+
+
+def test_the_first_line_of_an_error_that_may_say_nothing() -> None:
+    assert first_line(RuntimeError("\n a\tb \nsecond")) == "a b"
+    assert first_line(RuntimeError()) == first_line(RuntimeError(" \n")) == "RuntimeError"
 
 
 def test_whole_numbers_are_bounded() -> None:

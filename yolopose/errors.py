@@ -59,6 +59,11 @@ def one_line(text: object, limit: int = 400) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
+def first_line(error: object) -> str:
+    """The first line of what a library says, as `one_line` has it; of an error that says nothing, its type."""
+    return one_line((str(error).strip() or type(error).__name__).splitlines()[0])
+
+
 def printable(text: str) -> str:
     """`text` with control characters, line breaks, direction marks and lone surrogates as escapes."""
     if text.isprintable():

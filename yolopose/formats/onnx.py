@@ -13,7 +13,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, one_line, shown
+from yolopose.errors import PoseError, UsageError, first_line, one_line, shown
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -64,7 +64,7 @@ class OnnxBackend(Backend):
         try:
             output = np.asarray(self._session.run([self._output], feed)[0], np.float32)
         except Exception as e:  # as in `open_onnx`: the graph's own faults, such as maps that do not fit one another
-            raise PoseError(f"{self._name}: ONNX Runtime cannot run it: {_first_line(e)}") from None
+            raise PoseError(f"{self._name}: ONNX Runtime cannot run it: {first_line(e)}") from None
         k, d = self.info.kpt_shape
         given = output.shape[2 if self._end_to_end else 1] if output.ndim == 3 and len(output) == len(images) else None
         if given != (6 + k * d if self._end_to_end else self.info.channels):
@@ -90,7 +90,7 @@ def open_onnx(path: Path, options: OpenOptions) -> OnnxBackend:
         retry = int(len(providers) > 1)  # it would print the error, and fail again
         session = ort.InferenceSession(str(path), settings, providers=providers, enable_fallback=retry)
     except Exception as e:  # ONNX Runtime's own exception types share no base but this one
-        raise PoseError(f"{path}: ONNX Runtime cannot load it: {_first_line(e)}") from None
+        raise PoseError(f"{path}: ONNX Runtime cannot load it: {first_line(e)}") from None
     _check_fallback(options.device, providers, session.get_providers())
     try:
         inputs, outputs = session.get_inputs(), session.get_outputs()
@@ -140,11 +140,6 @@ def _check_fallback(device: str | None, wanted: list[Any], given: list[str]) -> 
     log.warning(f"{told}; running on the CPU")
 
 
-def _first_line(error: Exception) -> str:
-    """The first line of an error's text, or its type."""
-    return one_line((str(error).strip() or type(error).__name__).splitlines()[0])
-
-
 def export_onnx(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
     """Write `network` to `target` as a single ONNX file with the metadata of `info`.
 
@@ -186,7 +181,7 @@ def _graph(network: PoseNet, config: ExportConfig, info: ModelInfo) -> Any:
         try:
             model = write(wrapper, example, names, info.stride if config.dynamic else None)
         except (ValueError, torch.onnx.errors.OnnxExporterError) as e:
-            raise PoseError(f"opset={opset}: torch cannot write this network in it: {_first_line(e)}") from None
+            raise PoseError(f"opset={opset}: torch cannot write this network in it: {first_line(e)}") from None
     if model.opset_import[0].version != opset:
         raise PoseError(f"opset={opset}: torch cannot convert this network to it; leave opset out")
     return model

@@ -11,7 +11,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig, replace
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, one_line
+from yolopose.errors import PoseError, UsageError, first_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -122,8 +122,7 @@ def _open(
     except PoseError:
         raise
     except Exception as e:  # TensorFlow raises errors of its own, protobuf's and Python's
-        reason = one_line((str(e).strip() or type(e).__name__).splitlines()[0])
-        raise PoseError(f"{path}: TensorFlow cannot load it: {reason}") from None
+        raise PoseError(f"{path}: TensorFlow cannot load it: {first_line(e)}") from None
     if len(function.inputs) != 4 or len(function.output) != 3 or function.inputs[3] != 3:
         shapes = f"{list(function.inputs)} → {list(function.output)}"
         raise PoseError(f"{path}: expected (B, H, W, 3) images and one decoded (B, 4+C+K·D, A) output, got {shapes}")

@@ -18,7 +18,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, one_line
+from yolopose.errors import PoseError, first_line, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -226,7 +226,7 @@ def build(trt: Any, model: bytes, config: ExportConfig, info: ModelInfo) -> byte
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):
         reasons = [parser.get_error(i).desc() for i in range(parser.num_errors)]
-        raise PoseError(f"format=engine: TensorRT cannot read the ONNX model: {'; '.join(reasons).splitlines()[0]}")
+        raise PoseError(f"format=engine: TensorRT cannot read the ONNX model: {first_line('; '.join(reasons))}")
     settings = builder.create_builder_config()
     settings.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of mantissa under the name of float32
     if config.workspace:

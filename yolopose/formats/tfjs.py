@@ -21,7 +21,7 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.download import cache_dir
-from yolopose.errors import PoseError, one_line
+from yolopose.errors import PoseError, first_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -94,8 +94,7 @@ class Node:
         hello: dict[str, Any] = json.loads(line) if line else {"error": self._last_words()}
         if "error" in hello:
             self.stop()
-            reason = one_line(str(hello["error"]).strip().splitlines()[0])
-            raise PoseError(f"{self._name}: TensorFlow.js cannot load it: {reason}")
+            raise PoseError(f"{self._name}: TensorFlow.js cannot load it: {first_line(hello['error'])}")
         return hello
 
     def run(self, images: Float) -> Float:
@@ -108,7 +107,7 @@ class Node:
                 (rank,) = self._numbers(1, "<u4")
                 if rank == 0:
                     text = self._read(int(self._numbers(1, "<u4")[0])).decode(errors="replace")
-                    raise PoseError(f"{self._name}: TensorFlow.js cannot run it: {text.splitlines()[0]}")
+                    raise PoseError(f"{self._name}: TensorFlow.js cannot run it: {first_line(text)}")
                 shape = self._numbers(int(rank), "<u4")
                 return self._numbers(int(shape.prod()), "<f4").astype(np.float32, copy=False).reshape(shape)
             except (OSError, EOFError, ValueError):
@@ -209,7 +208,6 @@ def export_tfjs(network: PoseNet, config: ExportConfig, info: ModelInfo, target:
 
     TensorFlow.js makes float32 of them when it loads the model, and has one scale for all channels of a weight:
     `rescaled` gives them equal ranges.
-
     """
     model = keras_model(network, config, info, rescaled=config.int8)
     kinds = {"uint8": KERNELS} if config.int8 else {"float16": KERNELS} if config.half else {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolopose.config import ExportConfig
-from yolopose.errors import PoseError, one_line
+from yolopose.errors import PoseError, first_line, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -152,8 +152,7 @@ def open_interpreter(path: Path, options: OpenOptions, delegates: Sequence[Any] 
             interpreter = Interpreter(str(path), num_threads=threads, experimental_delegates=list(delegates) or None)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as e:
-        reason = one_line((str(e).strip() or type(e).__name__).splitlines()[0])
-        raise PoseError(f"{path}: LiteRT cannot load it: {reason}") from None
+        raise PoseError(f"{path}: LiteRT cannot load it: {first_line(e)}") from None
     return interpreter
 
 

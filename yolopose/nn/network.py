@@ -10,7 +10,7 @@ from zlib import crc32
 import torch
 from torch import Tensor, nn
 
-from yolopose.errors import PoseError, one_line, shown
+from yolopose.errors import PoseError, first_line, one_line, shown
 from yolopose.geometry.keypoints import KeypointLayout, default_layout
 from yolopose.limits import MAX_CHANNELS, MAX_PARAMETERS, MAX_STRIDE, whole
 from yolopose.metadata import ModelInfo
@@ -186,8 +186,7 @@ def check_maps(network: PoseNet) -> PoseNet:
     try:
         network.eval()(torch.zeros(1, network.channels, side, side))
     except RuntimeError as error:
-        reason = one_line(str(error).splitlines()[0])
-        raise PoseError(f"{network.spec['yaml_file']}: its maps do not fit one another: {reason}") from None
+        raise PoseError(f"{network.spec['yaml_file']}: its maps do not fit one another: {first_line(error)}") from None
     return network
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from yolopose.config import TrainConfig, arguments
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, one_line
+from yolopose.errors import PoseError, UsageError, first_line
 from yolopose.formats.pytorch import choose_device
 
 PATIENCE = timedelta(hours=1)  # for the others while the first rank validates
@@ -103,7 +103,7 @@ def joined(config: TrainConfig) -> Iterator[Ranks]:
     except (dist.DistError, RuntimeError) as error:
         if not _is_lost(error):
             raise
-        reason = one_line(str(error).splitlines()[0])
+        reason = first_line(error)
         raise PoseError(f"rank {rank} of {world}: another rank is gone, so the run ends here ({reason})") from error
     finally:
         log.setLevel(level)
