@@ -46,8 +46,8 @@ def download(
     """Fetch `url` to `target`, unless it is there already; → `target`.
 
     What a broken connection left behind is continued if the server can, by the next try or the next call. Processes and
-    threads that want the same file wait for the first of them. Progress is shown. A user and
-    password in the address are sent as HTTP's basic authorization and never shown.
+    threads that want the same file wait for the first of them. A user and password in the
+    address are sent as HTTP's basic authorization and never shown.
 
     Where no `sha256` is known, the file `first_sum` keeps the sum of the first download, and another file that comes
     later is refused. A file of more than `most` bytes is refused.

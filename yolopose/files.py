@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders; YAML files read as plain data."""
+"""Atomic writes of files and folders, bounded reads of files that may be anything, YAML read as plain data."""
 
 from __future__ import annotations
 

@@ -209,10 +209,10 @@ def rows(repeats=1, channels=16, last="C2f"):
 )  # fmt: skip
 def test_architectures_that_do_not_fit_are_refused_soon(tmp_path, spec, words):
     path = tampered(tmp_path, spec=tiny().spec | spec)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(PoseError, match=words) as caught:
         checkpoint.build(checkpoint.load(path))
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 

@@ -57,10 +57,10 @@ def by_memo(module: str, word: str) -> bytes:
 
 
 def check_refused(data: bytes, canary, words: str = "") -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(PoseError) as caught:
         unpickle.load(data, "evil.pt")
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     message = str(caught.value)
     assert message.startswith("evil.pt: ")
     assert "\n" not in message
@@ -240,9 +240,9 @@ def test_self_reference_is_data():
 def test_doubling_bombs_cost_nothing_and_are_no_keys(tmp_path):
     """A billion laughs: 2**60 leaves by reference, which must be neither copied nor hashed."""
     laughs = b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
-    started = time.perf_counter()
+    started = time.process_time()
     assert len(unpickle.load(HEAD + laughs + b".", "x.pt")) == 2
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
     check_refused(HEAD + b"}" + laughs + b"K\x01s.", tmp_path / "none", "key of type tuple")
     check_refused(HEAD + call(name("builtins", "set"), laughs) + b".", tmp_path / "none", "key of type tuple")
     check_refused(HEAD + call(name("_codecs", "encode"), text("x"), laughs) + b".", tmp_path / "none", "codec")

@@ -133,14 +133,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
                 yield Archive(zipped, path, path.stat().st_size)
     except FileNotFoundError:
         raise PoseError(f"{path}: no such file") from None
-    except (
-        zipfile.BadZipFile,
-        struct.error,
-        EOFError,
-        NotImplementedError,
-        UnicodeDecodeError,
-        OverflowError,
-    ) as error:
+    except DAMAGED as error:
         raise PoseError(f"{path}: damaged or cut off ({one_line(error)})") from None
     except OSError as error:
         raise PoseError(f"{path}: cannot be read ({error.strerror or error})") from None

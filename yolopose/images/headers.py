@@ -2,7 +2,7 @@
 
 JPEG, PNG, WebP, BMP and GIF are read by Pillow, through a window that bounds what a header may make it read. The
 directory of a TIFF file, which is that of EXIF too, is read here: Pillow before 13 unpacks every tag of it, so that
-2 MB can take gigabytes, while nine tags are needed. Of PNM, PFM, JPEG 2000 and AVIF only the declared size is known.
+2 MB can take gigabytes, while twelve tags are needed. Of PNM, PFM, JPEG 2000 and AVIF only the declared size is known.
 """
 
 from __future__ import annotations
