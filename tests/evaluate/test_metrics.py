@@ -1,5 +1,7 @@
 """Metrics as scripts read them: curves, tables, one line in a notebook, pickles."""
 
+import csv
+import io
 import json
 import pickle
 from dataclasses import replace
@@ -14,6 +16,7 @@ from builders import FakeBackend, make_photo
 
 from yolopose.config import ValConfig
 from yolopose.data.labels import load_data
+from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validate import validate
 
@@ -73,6 +76,12 @@ def test_a_row_per_class_in_every_form(metrics: Metrics) -> None:
     assert json.loads(metrics.to_json(decimals=3)) == [row]
     assert metrics.to_csv().splitlines()[0] == ",".join(row)
     pd.testing.assert_frame_equal(metrics.to_df(decimals=3), pd.DataFrame([row]))
+
+
+def test_a_class_name_is_no_formula_of_a_spreadsheet() -> None:
+    header, *rows = csv.reader(io.StringIO(ConfusionMatrix({0: "=1+1", 1: "b"}).to_csv()))
+    assert header == ["Predicted", "'=1+1", "b", "background"]
+    assert [row[0] for row in rows] == ["'=1+1", "b", "background"]
 
 
 def test_a_confusion_matrix_in_every_form(metrics: Metrics, tmp_path: Path) -> None:

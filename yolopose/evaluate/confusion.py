@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.evaluate.tables import Table
 from yolopose.geometry.boxes import iou_matrix
+from yolopose.tables import Rows
 
 Array = NDArray[Any]
 IOU = 0.45  # two boxes that overlap by more than this show the same thing
@@ -17,7 +17,7 @@ CONFIDENCE = 0.25  # of the detections that count, unless the user asked for ano
 DEFAULT_CONF = 0.001  # val's own confidence: far too low to count detections by
 
 
-class ConfusionMatrix(Table):
+class ConfusionMatrix(Rows):
     """`matrix` (C + 1, C + 1): rows the class predicted, columns the true one; the last of each is background.
 
     Every detection chooses the truth it overlaps most, whatever the classes, and every truth keeps the detection that

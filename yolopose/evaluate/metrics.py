@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.precision import CONFIDENCES, RECALLS, Scores
-from yolopose.evaluate.tables import Table
+from yolopose.tables import Rows
 
 Array = NDArray[Any]
 CURVES = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
@@ -113,7 +113,7 @@ class KindMetrics:
 
 
 @dataclass(frozen=True, repr=False)
-class Metrics(Table):
+class Metrics(Rows):
     """The result of a validation; `summary`, `to_df`, `to_csv` and `to_json` have a row per class.
 
     `speed` is in milliseconds per image; `losses` are filled in when a criterion was given, `coco` with `metric=coco`,

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sqlite3
-from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import PoseError, one_line, printable, shown
-from yolopose.files import cell
 from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.host import Array
-
-if TYPE_CHECKING:
-    import pandas as pd
+from yolopose.tables import Rows
 
 SQL_TYPES = {"class": "INTEGER", "confidence": "REAL", "track_id": "INTEGER"}
 COLUMNS = ("name", "class", "confidence", "box", "track_id", "keypoints")
@@ -59,39 +53,15 @@ def rounded(values: Array, decimals: int) -> list[float]:
     return [round(value, decimals) for value in values.tolist()]
 
 
-class Exports(ABC):
-    """`summary` in other forms; what needs pandas says so when it is not installed."""
+class Exports(Rows):
+    """`summary` in other forms, of instances that need not all have the same keys."""
 
-    @abstractmethod
-    def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """One dict of JSON types per instance."""
+    tojson = Rows.to_json
 
-    def to_json(self, normalize: bool = False, decimals: int = 5) -> str:
-        """`summary` as indented JSON."""
-        return json.dumps(self.summary(normalize, decimals), indent=2)
-
-    tojson = to_json
-
-    def to_csv(self, normalize: bool = False, decimals: int = 5) -> str:
-        """`summary` as CSV with a header; box and keypoints are Python literals in their cells.
-
-        A class name that a spreadsheet would calculate gets an apostrophe in front.
-        """
-        rows = self.summary(normalize, decimals)
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns(rows), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row | {"name": cell(row["name"])} for row in rows)
-        return text.getvalue()
-
-    def to_df(self, normalize: bool = False, decimals: int = 5) -> pd.DataFrame:
-        """`summary` as a pandas table; PoseError when pandas is not installed."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise PoseError("this needs pandas: pip install pandas (to_csv and to_json work without it)") from None
-        rows = self.summary(normalize, decimals)
-        return pd.DataFrame(rows, columns=columns(rows))
+    def _columns(self, rows: list[dict[str, Any]]) -> list[str]:
+        """The keys of the rows of `summary_rows`, in order; of no rows, those that any instance has."""
+        keys = {key for row in rows for key in row} or set(COLUMNS) - {"track_id"}
+        return [key for key in COLUMNS if key in keys]
 
     def to_xml(self, normalize: bool = False, decimals: int = 5) -> str:
         """`to_df` as XML, a `row` per instance; box and keypoints are Python literals in their elements."""
@@ -120,12 +90,6 @@ class Exports(ABC):
             raise PoseError(
                 f"{db_path}: cannot write table {shown(table_name)}: {one_line(error.__cause__ or error)}"
             ) from None
-
-
-def columns(summary: list[dict[str, Any]]) -> list[str]:
-    """The keys of the rows of `summary_rows`, in order; of no rows, those that any instance has."""
-    keys = {key for row in summary for key in row} or set(COLUMNS) - {"track_id"}
-    return [key for key in COLUMNS if key in keys]
 
 
 def label_lines(boxes: Boxes, keypoints: Keypoints, *, save_conf: bool) -> list[str]:
