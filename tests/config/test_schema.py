@@ -60,7 +60,7 @@ def test_text_and_values_are_converted(key: str, value: Any, expected: Any) -> N
         (TrainConfig, "fraction", 0, "more than 0, at most 1"),
         (TrainConfig, "lr", 0.1, "unknown argument 'lr'; did you mean 'lr0'?"),
         (PredictConfig, "line_thickness", 3, "did you mean 'line_width'?"),
-        (PredictConfig, "zzz", 3, "unknown argument 'zzz'; 'yolo cfg' lists them all"),
+        (PredictConfig, "zzz", 3, "unknown argument 'zzz'; 'yolo help predict' lists them"),
         (PredictConfig, "classes", [0, -1], "at least 0"),
         (PredictConfig, "cofn", 0.5, "unknown argument 'cofn'; did you mean 'conf'?"),
     ],

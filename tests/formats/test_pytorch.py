@@ -117,3 +117,13 @@ def test_what_needs_torch_says_what_helps(what: str, remedy: str | None, monkeyp
     with pytest.raises(PoseError, match=r"needs torch: pip install 'yolopose\[train\]'") as error:
         pytorch.require_torch(what)
     assert ("export" in str(error.value)) is (remedy is not None)
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [("0,1", "device=0,1 takes one device here; there is cpu"), ("7", "device=7 is not on this machine")],
+)
+def test_a_device_that_cannot_be_taken_is_told_why(device: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UsageError, match=f"^{said}"):
+        choose_device(device)

@@ -83,7 +83,7 @@ def _sort_out(cls: type[Any], others: Mapping[str, Any], values: Mapping[str, An
         row = FOREIGN.get(key)
         ours = tuple(arguments(known)[key].default for known in MODES.values() if key in arguments(known))
         if row is None and not ours:
-            raise UsageError(f"{_origin(key, values)}{unknown_key(key, arguments(cls))}")
+            raise UsageError(f"{_origin(key, values)}{unknown_key(key, arguments(cls), mode)}")
         if (row and row.changes_nothing(value)) or equal(value, (None, *ours, *DEFAULTS.get(key, ()))):
             continue
         if row is not None and mode in row.modes:
@@ -107,7 +107,7 @@ def read_cfg(path: Path) -> dict[str, Any]:
         raise UsageError(f"cfg={e}") from None
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
+def unknown_key(key: str, known: Iterable[str], mode: str) -> str:
     """One line for a key that does not exist, with the nearest one that does."""
-    hint = did_you_mean(ALIASES.get(key.lower(), key), known) or "; 'yolo cfg' lists them all"
+    hint = did_you_mean(ALIASES.get(key.lower(), key), known) or f"; 'yolo help {mode}' lists them"
     return f"unknown argument {shown(key)}{hint}"

@@ -150,8 +150,9 @@ def choose_device(name: str | None) -> torch.device:
         return torch.device(f"cuda:{text}")
     if text == "-1":
         return _idle_gpu(gpus)
+    wrong = "takes one device here" if "," in text else "is not on this machine"
     there = ", ".join(["cpu", *(str(i) for i in range(gpus))])
-    raise UsageError(f"device={name}: not on this machine, or not one device; there is {there}")
+    raise UsageError(f"device={name} {wrong}; there is {there}")
 
 
 def _idle_gpu(gpus: int) -> torch.device:
