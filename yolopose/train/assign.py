@@ -59,8 +59,8 @@ def assign(
         centres: anchor centres in pixels.
         truths: the batch's ground truth.
         topk: anchors per truth.
-        compat: also count anchors of no alignment (CIoU ≤ 0) where the order of ties happens to choose them, as Ultralytics
-            8.3 does; by default they are background.
+        compat: also count anchors of no alignment (CIoU ≤ 0) where the order of ties happens to choose them, as
+            Ultralytics 8.3 does; by default they are background.
     """
     count = centres.shape[0]
     inside = contains(truths.boxes, centres)  # (G, A)
