@@ -180,7 +180,7 @@ BASE = {"path": ".", "train": "images", "kpt_shape": [3, 2], "names": ["cat"]}
         ("train", [1, 2], "train must be a folder"),
         ("names", "cat", "names must list"),
         ("names", {"a": "cat"}, "names must list"),
-        ("names", [["cat"]], "which is no name"),
+        ("names", [["cat"]], "names must list .* a name of names must be text"),
         ("names", [], "names must list"),
         ("names", {0: "cat", "0": "dog"}, "names must list"),
         ("flip_idx", 3, "flip_idx"),

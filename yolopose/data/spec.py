@@ -14,6 +14,7 @@ from yolopose.errors import PoseError, did_you_mean, one_line, shown
 from yolopose.files import read_bounded, read_yaml
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, whole
+from yolopose.metadata import class_names
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -145,7 +146,7 @@ def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
         yaml=file,
         path=path,
         names=_names(values),
-        layout=_layout(values),
+        layout=KeypointLayout.from_dict(values),
         given_sigmas=bool(values.get("kpt_oks_sigmas")),
         sources=sources,
         downloads=_downloads(values.get("download")),
@@ -153,15 +154,6 @@ def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
             _text("annotations", split): path / _text("annotations", entry) for split, entry in annotations.items()
         },
     )
-
-
-def _layout(values: Mapping[str, Any]) -> KeypointLayout:
-    """The keypoint layout. Raises PoseError for entries of a wrong form."""
-    try:
-        return KeypointLayout.from_dict(values)
-    except (TypeError, ValueError, OverflowError, LookupError) as e:
-        keys = "kpt_names, flip_idx, skeleton and kpt_oks_sigmas"
-        raise PoseError(f"one of {keys} is no list of the right kind ({one_line(e, 200)})") from None
 
 
 def _text(name: str, value: Any) -> str:
@@ -191,32 +183,13 @@ def _names(values: Mapping[str, Any]) -> dict[int, str]:
         nc = whole(nc, "nc", 1, MAX_CLASSES)
     if names is None and nc is not None:
         return {i: f"class{i}" for i in range(nc)}
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not 0 < len(names) <= MAX_CLASSES:
-        raise PoseError(f"names must list the classes or map 0, 1, … to them, got {shown(values.get('names'))}")
-    known = {_class_index(key): value for key, value in names.items()}
-    if set(known) != set(range(len(names))):
-        raise PoseError(f"names must list the classes or map 0, 1, … to them, got {shown(values.get('names'))}")
-    if nc is not None and nc != len(names):
-        raise PoseError(f"nc is {nc}, but names has {len(names)} entries")
-    return {i: _class_name(known[i]) for i in range(len(names))}
-
-
-def _class_index(key: Any) -> int:
-    """A class number of `names`, -1 for anything else; text of digits counts too."""
-    if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 10:
-        return int(key)
-    return key if isinstance(key, int) and not isinstance(key, bool) else -1
-
-
-def _class_name(value: Any) -> str:
-    """A class name; words such as `no` that YAML reads as something else are taken as they come."""
-    if isinstance(value, str | bool | int | float) or value is None:
-        text = f"{value}" if not isinstance(value, int) or value.bit_length() < 256 else shown(value)
-        if len(text) <= MAX_TEXT:
-            return text
-    raise PoseError(f"names holds {shown(value)}, which is no name")
+    try:
+        found = class_names(names)
+    except PoseError as e:
+        raise PoseError(f"names must list the classes or map 0, 1, … to them: {e}") from None
+    if nc is not None and nc != len(found):
+        raise PoseError(f"nc is {nc}, but names has {len(found)} entries")
+    return found
 
 
 def _downloads(value: Any) -> tuple[Download, ...]:
