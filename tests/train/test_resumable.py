@@ -68,6 +68,22 @@ def test_every_entry_is_checked(last: Path, tmp_path: Path, key: str, value: obj
     assert str(error.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"lr0": float("nan")}, {"lr0": -0.1}, {"weight_decay": float("inf")}, {"momentum": 2.0}, {"name": "x"}],
+    ids=str,
+)
+def test_the_recipe_is_one_that_an_optimizer_takes(last: Path, tmp_path: Path, change) -> None:
+    with pytest.raises(PoseError, match=r"damaged: train_state\.recipe is"):
+        resume(last, tmp_path, lambda content: content.extra["train_state"]["recipe"].update(change))
+
+
+@pytest.mark.parametrize(("key", "value"), [("metrics", "x"), ("metrics", [1]), ("fitness", "x"), ("fitness", {})])
+def test_figures_of_the_last_epoch_are_checked(last: Path, tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(PoseError, match=rf"damaged: {key} is"):
+        resume(last, tmp_path, lambda content: content.extra.update({key: value}))
+
+
 def test_an_absent_entry_and_an_absent_state(last: Path, tmp_path: Path) -> None:
     with pytest.raises(PoseError, match=r"train_state\.batch is None"):
         resume(last, tmp_path / "a", lambda content: content.extra["train_state"].pop("batch"))

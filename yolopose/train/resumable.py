@@ -16,11 +16,12 @@ from yolopose.errors import PoseError, shown
 from yolopose.limits import MAX_BATCH, whole
 from yolopose.train.optim import OPTIMIZERS, Recipe
 
+KEPT = {"metrics": dict, "fitness": int | float}  # beside the state, of the last complete epoch
 MANY = 1 << 48  # more epochs, batches or updates than any run has
 
 
 def training_state(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What `save_last` left under `train_state`, checked but for the optimizer, which is not built yet.
+    """What `save_last` left under `train_state`, checked with `KEPT`; the optimizer is checked when it is built.
 
     Raises:
         PoseError: an entry that is missing or of another type, named.
@@ -31,6 +32,9 @@ def training_state(checkpoint: Checkpoint) -> dict[str, Any]:
     for key, is_right in (ENTRIES | _tensors(checkpoint.state)).items():
         if key not in state or not is_right(state[key]):
             raise damaged(checkpoint.path, f"train_state.{key}", state.get(key))
+    for key, kind in KEPT.items():
+        if not isinstance(checkpoint.extra.get(key), kind | None):
+            raise damaged(checkpoint.path, key, checkpoint.extra[key])
     return state
 
 
@@ -121,6 +125,8 @@ def _recipe(value: Any) -> bool:
         isinstance(value, dict)
         and value.keys() == kinds.keys()
         and all(isinstance(value[name], kind) for name, kind in kinds.items())
+        and all(_number(value[name]) for name, kind in kinds.items() if kind is float)
+        and value["momentum"] <= 1
         and value["name"] in OPTIMIZERS
     )
 
