@@ -116,7 +116,7 @@ def test_little_memory_changes_no_batch(found: Scan, monkeypatch: pytest.MonkeyP
 
 
 def test_slots_stay_within_their_share_of_the_free_memory(found: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader_module, "_processors", lambda: 16)
+    monkeypatch.setattr(loader_module, "processors", lambda: 16)
     monkeypatch.setattr(Loader, "_start", lambda *_: None)
     data = dataset(found)
     data.items = data.items * 200

@@ -47,7 +47,7 @@ def free_memory() -> int:
     return max(min(limits), 0)
 
 
-def local_ranks() -> int:
-    """Training processes on this machine, which share its memory and processors: torchrun says how many."""
+def local_ranks(default: int = 1) -> int:
+    """Training processes on this machine, which share its memory and processors: as torchrun says, or the default."""
     ranks = os.environ.get("LOCAL_WORLD_SIZE", "")
-    return max(int(ranks), 1) if ranks.isascii() and ranks.isdecimal() else 1
+    return max(int(ranks), 1) if ranks.isascii() and ranks.isdecimal() else default

@@ -104,7 +104,7 @@ class Loader:
     ) -> None:
         self.dataset, self.batch, self.pin = dataset, batch, pin
         self._plan = Plan(dataset, batch, rank, world, group=max(BLOCK // batch, 1))
-        workers = min(workers, _processors(), -(-len(self) // self._plan.group))
+        workers = min(workers, processors(), -(-len(self) // self._plan.group))
         self.workers, self._plan.group, self._ahead = self._fitting(workers)
         self._loader: DataLoader[Any] | None = None
         if self.workers:
@@ -215,7 +215,7 @@ class _Work:
         return parcels
 
 
-def _processors() -> int:
+def processors() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from yolopose.config import TrainConfig, replace, to_dict
 from yolopose.console import log
 from yolopose.data.dataset import PoseDataset
 from yolopose.data.labels import DataSpec, Scan, load_data, scan
-from yolopose.data.loader import Loader
+from yolopose.data.loader import Loader, processors
 from yolopose.errors import PoseError, UsageError
+from yolopose.files import write_text
 from yolopose.geometry.keypoints import compat_sigmas
 from yolopose.locks import alone
 from yolopose.nn.network import PoseNet
@@ -121,7 +121,7 @@ def _check(network: PoseNet, data: DataSpec, config: TrainConfig) -> None:
 
 def _loader(config: TrainConfig, dataset: PoseDataset, ranks: Ranks, size: int) -> Loader:
     """The training images in batches for this rank, which shares the machine's processors with its neighbours."""
-    share = max((os.cpu_count() or 1) // ranks.neighbours, 1)
+    share = max(processors() // ranks.neighbours, 1)
     return Loader(
         dataset, size // ranks.world, workers=min(config.workers, share), rank=ranks.rank, world=ranks.world,
         pin=ranks.device.type == "cuda",
@@ -166,7 +166,7 @@ def _write_args(run: Run) -> None:
     values = {"task": "pose", "mode": "train"} | to_dict(run.args) | {"given": sorted(run.args.given)}
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     try:
-        (run.save_dir / "args.yaml").write_text(text, encoding="utf-8")
+        write_text(run.save_dir / "args.yaml", text)
     except OSError as error:
         raise PoseError(f"{run.save_dir}: cannot be written: {error.strerror or error}") from None
 

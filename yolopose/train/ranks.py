@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from yolopose.config import TrainConfig, arguments
 from yolopose.console import log
+from yolopose.data.folders import local_ranks
 from yolopose.errors import PoseError, UsageError, first_line
 from yolopose.formats.pytorch import choose_device
 
@@ -39,7 +40,7 @@ class Ranks:
     @property
     def neighbours(self) -> int:
         """How many of the processes share this machine, this one included."""
-        return int(os.environ.get("LOCAL_WORLD_SIZE", self.world)) if self.world > 1 else 1
+        return local_ranks(self.world) if self.world > 1 else 1
 
     @property
     def main(self) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from yolopose.console import log
 from yolopose.errors import PoseError
+from yolopose.evaluate.metrics import KEYS
 from yolopose.files import write_text
 from yolopose.progress import progress as show_progress
 from yolopose.train.loss import PARTS
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from yolopose.train.run import Run
 
 HEADER = ("Epoch", "GPU_mem", *(f"{part}_loss" for part in PARTS), "Instances", "Size")
-METRICS = tuple(f"metrics/{name}({kind})" for kind in "BP" for name in ("precision", "recall", "mAP50", "mAP50-95"))
 COLUMNS = (
-    "epoch", "time", *(f"train/{part}_loss" for part in PARTS), *METRICS,
+    "epoch", "time", *(f"train/{part}_loss" for part in PARTS), *KEYS,
     *(f"val/{part}_loss" for part in PARTS), *(f"lr/pg{group}" for group in range(3)),
 )  # fmt: skip
 
