@@ -1,9 +1,11 @@
 """The house rules that a machine can check: floors, public names, sizes."""
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,15 @@ def test_floors_hold_and_a_violation_is_seen(tmp_path: Path) -> None:
     told = lint_imports(tmp_path)
     assert told.returncode == 1
     assert "yolopose.geometry.boxes" in told.stdout
+
+
+def test_every_module_stands_on_a_floor() -> None:
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    known = set(re.findall(r"yolopose[\w.]*", " ".join(contract["layers"])))
+    found = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources() if path.stem[:2] != "__"}
+    homeless = {name for name in found if not any(f"{name}.".startswith(f"{floor}.") for floor in known)}
+    assert len(found) > 100
+    assert homeless == set()
 
 
 def test_public_names_exist() -> None:
