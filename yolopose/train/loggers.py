@@ -85,6 +85,7 @@ LOGGERS: dict[str, type[TensorBoard] | type[WandB] | type[MLflow]] = {
     "wandb": WandB,
     "mlflow": MLflow,
 }
+LOCAL = frozenset({"tensorboard"})  # those that send nothing; only the caller may ask for another
 
 
 def check_loggers(names: Sequence[str]) -> None:

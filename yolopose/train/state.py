@@ -13,8 +13,9 @@ from yolopose import __version__
 from yolopose.checkpoint import Checkpoint, load, save
 from yolopose.config import TrainConfig, parse, to_dict
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, shown
 from yolopose.saving import RUNS
+from yolopose.train.loggers import LOCAL
 from yolopose.train.resumable import optimizer_state, training_state
 from yolopose.train.run import Run
 
@@ -139,6 +140,9 @@ def reopen(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
         raise PoseError(f"{path}: this run is finished; to train on from its weights: model={path} without resume")
     state, stored = training_state(checkpoint), _arguments(checkpoint)
     changes = {name: getattr(config, name) for name in config.given if name in CHANGEABLE}
+    if sending := [name for name in stored.loggers or () if name not in LOCAL and "loggers" not in changes]:
+        log.warning(f"loggers={shown(sending[0])}: what sends is not taken from {path}; name it again to go on with it")
+        changes["loggers"] = tuple(name for name in stored.loggers or () if name in LOCAL) or None
     for name in sorted(config.given - CHANGEABLE - FINDING):
         if getattr(config, name) != getattr(stored, name):
             raise UsageError(
