@@ -45,6 +45,7 @@ MAX_UNPACKED = 1 << 38  # bytes of all files of a .zip file: 256 GiB
 MAX_EXPANSION = 100  # times the size of a .zip file that its contents may have,
 MAX_UNPACKED_FREELY = 1 << 26  # bytes that they may have in any case
 MAX_PATH_PARTS = 64  # folders in the path of a file in a .zip file
+MAX_CSV = 1 << 26  # bytes of a run's results.csv: 200,000 epochs
 MAX_FOLDERS = 100_000  # below one folder of images
 MAX_LIST_BYTES = 1 << 28  # of a text file that names images
 MAX_LABEL_BYTES = 1 << 24  # of one image's label file

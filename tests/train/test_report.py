@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from yolopose.errors import PoseError
 from yolopose.train import report
 
 
@@ -27,3 +30,22 @@ def test_rows_are_added_read_and_dropped_again(tmp_path):
     report.truncate(path, 1)
     assert report.read(path)["epoch"] == [1.0]
     assert [name for name in tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize("text", ["epoch;time\n1;2\n", 'epoch,time\n"1","2"\n', "epoch,time\n1\n", "\xff"])
+def test_a_table_that_a_spreadsheet_has_changed_is_named(text, tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text(text, encoding="latin-1")
+    for use in (report.read, lambda path: report.truncate(path, 1)):
+        with pytest.raises(PoseError, match=r"results\.csv: not the table of a run any more"):
+            use(path)
+    assert path.read_text(encoding="latin-1") == text
+
+
+def test_an_empty_table_and_blank_lines_are_no_damage(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text("")
+    assert report.read(path) == {}
+    path.write_text("epoch,time\n1,2\n\n2,3\n\n")
+    report.truncate(path, 1)
+    assert report.read(path) == {"epoch": [1.0], "time": [2.0]}

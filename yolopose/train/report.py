@@ -13,7 +13,8 @@ from torch import Tensor
 from yolopose.console import log
 from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import KEYS
-from yolopose.files import write_text
+from yolopose.files import read_bounded, write_text
+from yolopose.limits import MAX_CSV
 from yolopose.progress import progress as show_progress
 from yolopose.train.loss import PARTS
 
@@ -48,18 +49,37 @@ def append(path: Path, row: Mapping[str, float]) -> None:
 
 
 def read(path: Path) -> dict[str, list[float]]:
-    """The columns of results.csv by name; none when there is no such file."""
-    if not path.exists():
-        return {}
-    names, *rows = (text.split(",") for text in path.read_text(encoding="utf-8").split())
-    return {name: [float(row[i]) for row in rows] for i, name in enumerate(names)}
+    """The columns of results.csv by name; none when there is no such file. Raises PoseError as `truncate` does."""
+    titles, rows = _table(path)
+    return {name: [row[i] for _, row in rows] for i, name in enumerate(titles.split(",") if rows else ())}
 
 
 def truncate(path: Path, epochs: int) -> None:
-    """Drop the rows after the first `epochs` epochs: they will be written again."""
+    """Drop the rows after the first `epochs` epochs: they will be written again.
+
+    Raises:
+        PoseError: the file cannot be read or written, or has been changed to something else.
+    """
     if path.exists():
-        titles, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True) or [""]
-        _write(path, titles + "".join(row for row in rows if float(row.split(",")[0]) <= epochs))
+        titles, rows = _table(path)
+        kept = [line for line, numbers in rows if numbers[0] <= epochs]
+        _write(path, "".join(f"{line}\n" for line in (titles, *kept)))
+
+
+def _table(path: Path) -> tuple[str, list[tuple[str, list[float]]]]:
+    """The line of titles, and each row as it stands and as numbers."""
+    if not path.exists():
+        return "", []
+    try:
+        titles, *lines = read_bounded(path, MAX_CSV).decode().split() or [",".join(COLUMNS)]
+        rows = [(line, [float(cell) for cell in line.split(",")]) for line in lines]
+        if any(len(numbers) != len(titles.split(",")) for _, numbers in rows):
+            raise ValueError
+    except OSError as error:
+        raise PoseError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise PoseError(f"{path}: not the table of a run any more; move it away to begin another") from None
+    return titles, rows
 
 
 def _digits(column: str, value: float) -> str:
