@@ -122,6 +122,12 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
         part.write_text(text, encoding="utf-8", errors=errors)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write bytes by `beside`."""
+    with beside(path) as part:
+        part.write_bytes(data)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The entries of a YAML file, read as plain data and within the bounds of `limits`.
 

@@ -132,6 +132,35 @@ def test_no_checkpoint_raises_a_bound_or_says_where_to_write(whole, tmp_path):
     assert (arguments.max_pixels, arguments.data_dir, arguments.cache_dir) == (MAX_PIXELS, None, None)
 
 
+def test_no_checkpoint_sends_anything_by_a_logger(tmp_path, caplog):
+    with pytest.raises(Killed):
+        start(tmp_path, "broken", killer("on_train_batch_end", 1))
+    last = tmp_path / "runs" / "broken" / "weights" / "last.pt"
+    theirs = checkpoint.load(last)
+    theirs.train_args["loggers"] = ["wandb", "tensorboard"]
+    checkpoint.save(last, theirs)
+    config, _ = state.reopen(parse(TrainConfig, {"resume": last}))
+    assert config.loggers == ("tensorboard",)
+    assert "loggers='wandb': what sends is not taken from" in caplog.text
+    config, _ = state.reopen(parse(TrainConfig, {"resume": last, "loggers": "wandb"}))
+    assert config.loggers == ("wandb",)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="making links needs rights there")
+def test_links_in_the_folder_of_a_run_are_replaced_and_not_followed(tmp_path):
+    with pytest.raises(Killed):
+        start(tmp_path, "broken", killer("on_train_batch_end", 1))
+    folder, mine = tmp_path / "runs" / "broken", tmp_path / "mine.txt"
+    mine.write_text("mine")
+    names = ("args.yaml", "results.png", "val_batch0_pred.jpg", "train_batch6.jpg", "weights/best.pt")
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(mine)
+    resume(model=folder / "weights" / "last.pt", plots=True)
+    assert mine.read_text() == "mine"
+    assert not any((folder / name).is_symlink() for name in names)
+
+
 def test_some_arguments_may_change_and_others_may_not(tmp_path):
     with pytest.raises(Killed):
         start(tmp_path, "broken", killer("on_train_batch_end", 1))

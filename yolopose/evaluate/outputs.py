@@ -17,7 +17,7 @@ from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.draw.mosaic import shrunk
 from yolopose.evaluate.coco import PROTOCOLS, Instances
 from yolopose.evaluate.precision import BODY_AREA, Truth
-from yolopose.files import beside
+from yolopose.files import beside, write_bytes
 from yolopose.images import encode_jpeg
 from yolopose.metadata import ModelInfo
 from yolopose.predict import Detections
@@ -152,7 +152,7 @@ class Pictures:
             for which, name in enumerate(("labels", "pred")):
                 tiles = [pair[which] for pair in part]
                 picture = mosaic(tiles, self.info.layout, self.info.names, DrawStyle(conf=which == 1))
-                (self.folder / f"val_batch{sheet}_{name}.jpg").write_bytes(encode_jpeg(picture))
+                write_bytes(self.folder / f"val_batch{sheet}_{name}.jpg", encode_jpeg(picture))
 
 
 class CocoSets:

@@ -8,6 +8,7 @@ import numpy as np
 
 from yolopose.data.batch import Batch
 from yolopose.draw import DrawStyle, Tile, mosaic
+from yolopose.files import write_bytes
 from yolopose.geometry.boxes import cxcywh_to_xyxy
 from yolopose.images import encode_jpeg
 from yolopose.plots.training import LabelFacts, plot_labels, plot_results
@@ -39,7 +40,7 @@ def draw_batch(batch: Batch, run: Run, path: Path) -> None:
         for i, image in enumerate(images)
     ]
     info = run.network.info
-    path.write_bytes(encode_jpeg(mosaic(tiles, info.layout, info.names, DrawStyle(conf=False))))
+    write_bytes(path, encode_jpeg(mosaic(tiles, info.layout, info.names, DrawStyle(conf=False))))
 
 
 def draw_labels(run: Run) -> None:
