@@ -46,6 +46,13 @@ def test_what_is_masked_has_no_password_and_no_key() -> None:
     assert masked("rtsp://me:pass@cam/live?key=1") == "rtsp://***@cam/live"
     assert masked("http://h?key=1") == "http://h"
     assert masked("http://h/a@b.jpg") == "http://h/a@b.jpg"
+    assert masked("http://h:80/a@b.jpg") == "http://h:80/a@b.jpg"
+    assert masked("http://[::1]:80/a@b.jpg") == "http://[::1]:80/a@b.jpg"
+
+
+def test_a_password_with_a_slash_that_was_not_escaped_is_masked_too() -> None:
+    assert masked("rtsp://me:pa/ss@cam/live") == "rtsp://***@cam/live"
+    assert masked("rtsp://me:p/s@s@cam:554/live?key=1") == "rtsp://***@cam:554/live"
 
 
 def test_a_password_goes_into_the_header_and_into_no_message(tmp_path, monkeypatch) -> None:

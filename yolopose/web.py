@@ -62,6 +62,8 @@ def masked(url: str) -> str:
     """An address of any kind as messages show it: one printable line without user, password, query and fragment."""
     head, separator, rest = url.partition("://")
     place, slash, path = rest.partition("/")
+    if "@" in path and "@" not in place and not re.fullmatch(r"(\[.*\]|[^:]*)(:\d*)?", place):
+        place, slash, path = "***@", "", path.rpartition("@")[2]  # no port: the start of a password with a slash in it
     place = place.partition("?")[0].partition("#")[0] if "@" not in place else f"***@{place.rpartition('@')[2]}"
     path = path.partition("?")[0].partition("#")[0]
     return one_line(f"{head}{separator}{place}{slash}{path}" if separator else url, 200)
