@@ -1,5 +1,6 @@
 """TF.js models are data: what lies beside one, or in the current folder, is never run."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -82,3 +83,31 @@ def test_a_program_in_the_current_folder_is_not_node(
     with pytest.raises(PoseError, match=r"install Node\.js"):
         open_backend(model)
     assert not (tmp_path / "pwned.txt").exists()
+
+
+STUB = """exports.setWasmPaths = exports.setThreadsCount = exports.setBackend = exports.ready = () => {};
+exports.io = { fromMemory: (model) => model };
+exports.loadGraphModel = () => { throw new Error("loaded"); };"""
+
+
+@needs_node
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names there")
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a.bin"], "loaded"),
+        (["a.bin", "../evil_web_model/a.bin"], "named twice"),
+        (["pipe.bin"], r"pipe\.bin is not a regular file"),
+        (["zero.bin"], r"zero\.bin is not a regular file"),
+    ],
+)
+def test_weights_are_files_each_read_once(
+    names: list[str], told: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "a.bin").write_bytes(bytes(8))
+    os.mkfifo(model / "pipe.bin")
+    (model / "zero.bin").symlink_to(os.devnull)
+    (model / "model.json").write_text(json.dumps({"weightsManifest": [{"paths": names, "weights": []}]}))
+    monkeypatch.setenv("NODE_PATH", str(modules(tmp_path / "elsewhere", STUB)))
+    with pytest.raises(PoseError, match=rf"cannot load it: .*{told}"):
+        open_backend(model)

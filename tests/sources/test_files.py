@@ -122,3 +122,10 @@ def test_empty_and_unreadable_lists(name, tree):
     (tree / name).write_bytes(b"\xff\xfe\0a\0")
     with pytest.raises(PoseError, match=f"{name}: cannot be read as "):
         expand(str(tree / name))
+
+
+def test_a_csv_larger_than_any_list_is_refused(tree, monkeypatch):
+    monkeypatch.setattr("yolopose.sources.files.MAX_LIST_BYTES", 1 << 10)
+    (tree / "long.csv").write_text("a.jpg\n" * 1000)
+    with pytest.raises(PoseError, match=r"long\.csv: cannot be read"):
+        expand(str(tree / "long.csv"))

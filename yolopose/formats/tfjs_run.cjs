@@ -25,8 +25,12 @@ async function start() {
   await tf.setBackend("wasm");
   await tf.ready();
   const { modelTopology, weightsManifest, signature } = JSON.parse(fs.readFileSync(path.join(folder, "model.json")));
-  const files = weightsManifest.flatMap((group) => group.paths);
-  const weights = Buffer.concat(files.map((file) => fs.readFileSync(path.join(folder, path.basename(file)))));
+  const files = weightsManifest.flatMap((group) => group.paths).map((file) => path.join(folder, path.basename(file)));
+  if (new Set(files).size < files.length) throw new Error("a file of weights is named twice");
+  for (const file of files) { // a pipe would be waited for, and some devices never end
+    if (!fs.statSync(file).isFile()) throw new Error(`${path.basename(file)} is not a regular file`);
+  }
+  const weights = Buffer.concat(files.map((file) => fs.readFileSync(file)));
   const weightData = weights.buffer.slice(weights.byteOffset, weights.byteOffset + weights.length);
   const weightSpecs = weightsManifest.flatMap((group) => group.weights);
   const model = await tf.loadGraphModel(tf.io.fromMemory({ modelTopology, weightSpecs, weightData, signature }));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import glob
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -171,9 +172,9 @@ def _listed(path: Path) -> list[Item]:
 def _csv_cells(path: Path) -> list[str]:
     """The cells of the column named source, path, image or file, or of the first column where none is so named."""
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        table = io.StringIO(read_bounded(path, MAX_LIST_BYTES).decode("utf-8-sig"), newline="")
+        rows = [row for row in csv.reader(table) if any(cell.strip() for cell in row)]
+    except (OSError, ValueError, csv.Error) as error:
         raise PoseError(f"{path}: cannot be read as a UTF-8 CSV table ({error})") from None
     heads = [cell.strip().lower() for cell in rows[0]] if rows else []
     named = next((heads.index(name) for name in CSV_COLUMNS if name in heads), None)
