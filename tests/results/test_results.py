@@ -113,6 +113,18 @@ def test_verbose(classes, text):
     assert Results(IMAGE, "a.jpg", {0: "person", 1: "dog"}, boxes).verbose() == text
 
 
+def test_a_class_name_forges_no_line_of_a_log():
+    assert Results(IMAGE, "a.jpg", {0: "a\nERROR: b\x1b[2J"}, [[0, 0, 9, 9, 0.5, 0]]).verbose().isprintable()
+
+
+def test_save_txt_replaces_a_link_and_does_not_follow_it(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "mine.txt")
+    Results(IMAGE, "a.jpg", {0: "person"}, [[0, 0, 9, 9, 0.5, 0]]).save_txt(tmp_path / "a.txt")
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert not (tmp_path / "a.txt").is_symlink()
+
+
 @pytest.mark.parametrize("tracked", [False, True])
 @pytest.mark.parametrize("d", [2, 3])
 def test_summary(d, tracked):

@@ -68,7 +68,7 @@ def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> 
         with alone(notes / f"{key}.lock"):
             if not root.exists():  # another process may just have finished
                 _fetch(place / root.name, downloads, notes, notes / f"{key}.txt")
-                log.info(f"data set unpacked into {root}")
+                log.info(f"data set unpacked into {one_line(root)}")
     except OSError as e:
         raise PoseError(f"{root}: cannot be made ({e.strerror or e}: {e.filename or ''})") from None
 

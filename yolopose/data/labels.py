@@ -24,7 +24,7 @@ from yolopose.data.flips import audit_flip
 from yolopose.data.labelcache import Entry, Stat
 from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
 from yolopose.data.spec import DataSpec, load_data
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, printable
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
 from yolopose.limits import MAX_PIXELS
 from yolopose.progress import progress
@@ -196,7 +196,7 @@ def _report(scan: Scan, cached: bool) -> None:
     folder = label_path(scan.items[0].path).parent
     source = " (label cache)" if cached else ""
     log.info(
-        f"{scan.split}: Scanning {folder}{source}… {n.images} images, {n.backgrounds} backgrounds, {n.corrupt} corrupt"
+        f"{scan.split}: Scanning {printable(str(folder))}{source}… {n.images} images, {n.backgrounds} backgrounds, {n.corrupt} corrupt"
     )
     for row in scan.bad[:SHOWN]:
         log.warning(f"{scan.split}: {row}")

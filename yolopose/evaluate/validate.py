@@ -17,7 +17,7 @@ from yolopose.config import replace as change
 from yolopose.console import log
 from yolopose.data.labels import DataSpec, Item, Scan, scan, select
 from yolopose.data.reading import prefetch
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, printable
 from yolopose.evaluate import coco, faces, scales
 from yolopose.evaluate.cocofiles import annotated
 from yolopose.evaluate.confusion import ConfusionMatrix
@@ -232,10 +232,10 @@ def _tell(metrics: Metrics, config: ValConfig, measures: Sequence[FaceOutput], *
     """Print the tables, write the report, draw the plots."""
     if config.verbose:
         for line in lines(metrics, brief=brief, keypoints=config.per_keypoint):
-            log.info(line)
+            log.info(printable(line))
         for measure in measures:
             for line in measure.lines():
-                log.info(line)
+                log.info(printable(line))
     if metrics.save_dir is None:
         return
     write_report(metrics, metrics.save_dir / "report.json")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from yolopose.errors import printable
 from yolopose.nn.head import Distances
 from yolopose.nn.network import PoseNet
 
@@ -73,7 +74,7 @@ def summary(model: PoseNet, imgsz: int | tuple[int, int] = 640, *, table: bool =
     counts = count(model, imgsz)
     fused = not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     totals = (
-        f"{name} summary{' (fused)' * fused}: {counts.layers} layers, {counts.parameters:,} parameters, "
+        f"{printable(name)} summary{' (fused)' * fused}: {counts.layers} layers, {counts.parameters:,} parameters, "
         f"{counts.gradients:,} gradients, {counts.gflops:.1f} GFLOPs"
     )
     return f"{_table(model)}\n{totals}" if table else totals

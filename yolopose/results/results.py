@@ -12,7 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, printable
+from yolopose.files import write_text
 from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
 from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.pictures import aligned, as_pil, picture_path, reopen, show_picture, write_picture
@@ -133,7 +134,7 @@ class Results(Exports):
         if not len(self):
             return "(no detections), "
         counts = sorted(Counter(int(c) for c in self.boxes.table[:, -1].tolist()).items())
-        return "".join(f"{n} {self.name(cls)}{'s' * (n > 1)}, " for cls, n in counts)
+        return "".join(f"{n} {printable(self.name(cls))}{'s' * (n > 1)}, " for cls, n in counts)
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
         """One dict of JSON types per instance: name, class, confidence, box, track_id when tracked, keypoints."""
@@ -147,8 +148,7 @@ class Results(Exports):
         path = Path(txt_file)
         lines = label_lines(self.boxes, self.keypoints, save_conf=save_conf)
         if lines or path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{line}\n" for line in lines))
+            write_text(path, "".join(f"{line}\n" for line in lines))
         return str(path)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:

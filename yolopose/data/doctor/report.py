@@ -26,7 +26,7 @@ from yolopose.data.labelcache import Stat
 from yolopose.data.labels import examine, label_path, load_data
 from yolopose.data.rows import BadRow
 from yolopose.data.spec import DataSpec
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, printable
 from yolopose.files import write_text
 from yolopose.saving import run_folder
 
@@ -76,7 +76,7 @@ class Report:
         errors = sum(finding.level == "error" for finding in self.findings)
         warnings = len(self.findings) - errors
         verdict = f"{number(errors, 'error')}, {number(warnings, 'warning')}" if self.findings else "nothing wrong"
-        return "\n".join([*lines, f"{verdict}; report: {self.folder / 'report.html'}"])
+        return "\n".join(printable(line) for line in [*lines, f"{verdict}; report: {self.folder / 'report.html'}"])
 
 
 def run(config: DoctorConfig) -> int:
