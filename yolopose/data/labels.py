@@ -193,10 +193,10 @@ def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
 def _report(scan: Scan, cached: bool) -> None:
     """Say the counts, and the first few things that are wrong."""
     n = scan.counts
-    folder = label_path(scan.items[0].path).parent
+    folder = printable(str(label_path(scan.items[0].path).parent))
     source = " (label cache)" if cached else ""
     log.info(
-        f"{scan.split}: Scanning {printable(str(folder))}{source}… {n.images} images, {n.backgrounds} backgrounds, {n.corrupt} corrupt"
+        f"{scan.split}: Scanning {folder}{source}… {n.images} images, {n.backgrounds} backgrounds, {n.corrupt} corrupt"
     )
     for row in scan.bad[:SHOWN]:
         log.warning(f"{scan.split}: {row}")
