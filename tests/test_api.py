@@ -157,6 +157,16 @@ def test_training_goes_on_at_the_size_of_the_checkpoint(small: Path, tmp_path: P
     assert model.model_info.imgsz == (64, 64)
 
 
+def test_args_yaml_names_the_architecture_that_was_trained(small: Path, tmp_path: Path) -> None:
+    data, file = make_dataset(tmp_path / "data", count=2), tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(YOLO(small).model.spec))
+    options = {"data": data, "epochs": 1, "imgsz": 64, "workers": 0, "plots": False, "val": False}
+    YOLO(file).train(**options, project=tmp_path, name="fresh")
+    assert yaml.safe_load((tmp_path / "fresh" / "args.yaml").read_text())["model"] == str(file)
+    YOLO(file).load(small).train(**options, project=tmp_path, name="loaded")  # no file holds what this started from
+    assert yaml.safe_load((tmp_path / "loaded" / "args.yaml").read_text())["model"] is None
+
+
 def test_a_foreign_checkpoint_is_measured_at_its_own_size(golden: Path) -> None:
     metrics = YOLO(golden / "natural-n17.pt").val(data=golden / "pose8" / "data.yaml", plots=False, verbose=False)
     assert metrics.report["box"]["protocol"]["imgsz"] == 320

@@ -102,6 +102,26 @@ def test_help_and_facts(argv: list[str], says: str, capsys: pytest.CaptureFixtur
     assert says in capsys.readouterr().out
 
 
+def test_a_file_of_arguments_may_name_the_mode(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "args.yaml"
+    file.write_text("task: pose\nmode: predict\nmodel: nowhere.onnx\n")
+    for words in ([f"cfg={file}", "imgsz=64"], ["pose", "--cfg", str(file)]):
+        assert main([*words, "source=x.jpg"]) == 1
+        assert "nowhere.onnx: no such file" in capsys.readouterr().err
+    assert main([f"cfg={file}", "--help"]) == 0
+    assert "max_det" in capsys.readouterr().out
+    for text, says in (
+        ("mode: track", "which mode?"),
+        ("task: detect\nmode: val", "the task 'pose' only"),
+        ("- 1", "cfg="),
+    ):
+        file.write_text(text)
+        assert main([f"cfg={file}"]) == 2
+        assert says in capsys.readouterr().err
+    assert main(["cfg=nowhere.yaml"]) == 2
+    assert "cfg=nowhere.yaml" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_has_help(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([mode, "help"]) == 0

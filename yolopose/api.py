@@ -148,7 +148,10 @@ class YOLO(Model):
             UsageError: an unknown argument, or no data set named.
             PoseError: the data set cannot be read, or the run failed; the line says which and how to go on.
         """
-        return self._fit(self._parsed(TrainConfig, arguments))
+        config = self._parsed(TrainConfig, arguments)
+        if config.model is None and self._network is not None and not self.pretrained:
+            config = replace(config, model=self.model_name)  # an architecture alone: with it args.yaml repeats the run
+        return self._fit(config)
 
     def _fit(self, config: TrainConfig) -> Metrics | None:
         """`train` with arguments that are checked."""

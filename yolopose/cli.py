@@ -10,7 +10,7 @@ from yolopose import __version__, completion, helptext
 from yolopose.config import MODES
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
-from yolopose.words import joined, read_arguments, split_mode
+from yolopose.words import joined, mode_of_cfg, read_arguments, split_mode
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +34,7 @@ def _run(words: list[str]) -> int:
     asked = [word for word in words if word in ("-h", "--help", "--h")]
     words = [word for word in words if word not in asked]
     mode, rest = split_mode(joined(words))
+    mode = mode or mode_of_cfg(rest)
     bare = [word for word in rest if "=" not in word]
     if mode is None:
         command = "help" if asked or not rest else (bare or [""])[0].lstrip("-")

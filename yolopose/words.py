@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from yolopose.config import MODES, arguments
 from yolopose.config.foreign import FOREIGN
+from yolopose.config.parse import read_cfg
 from yolopose.config.values import members_of
 from yolopose.errors import UsageError, did_you_mean, shown
 
@@ -67,6 +69,21 @@ def split_mode(words: Sequence[str]) -> tuple[str | None, list[str]]:
     if modes[0] not in MODES:
         raise UsageError(f"mode={modes[0]}: one of {', '.join(MODES)}{did_you_mean(modes[0], MODES)}")
     return modes[0], [word for i, word in enumerate(rest) if i not in bare or word not in extra]
+
+
+def mode_of_cfg(words: Sequence[str]) -> str | None:
+    """The `mode` that the file of `cfg=FILE` names, if there is one and it is ours: `yolo cfg=args.yaml epochs=5`.
+
+    Raises:
+        UsageError: the file cannot be read, or names a task other than pose.
+    """
+    for _, path in _named_values(words, ("cfg",)):
+        if path:
+            entries = read_cfg(Path(path))
+            _check_task(str(entries.get("task", "pose")))
+            mode = entries.get("mode")
+            return mode if mode in tuple(MODES) else None
+    return None
 
 
 def read_arguments(mode: str, words: Sequence[str]) -> dict[str, Any]:
