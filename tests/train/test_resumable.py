@@ -46,6 +46,7 @@ def resume(last: Path, tmp_path: Path, change) -> None:
     change(content)
     path = tmp_path / "runs" / "train" / "weights" / "last.pt"
     path.parent.mkdir(parents=True)
+    (path.parents[1] / "args.yaml").touch()  # by which a run's folder is known: it is gone on with there
     checkpoint.save(path, content)
     train(parse(TrainConfig, {"resume": str(path)}))
 
