@@ -35,6 +35,8 @@ MAX_TEXT = 1 << 16  # characters of a name or other text in metadata
 MAX_YAML = 2 << 20  # bytes of a YAML file
 MAX_YAML_NODES = 150_000  # entries in it, what it refers to counted in full
 MAX_YAML_DEPTH = 64
+MAX_YAML_NUMBER = 400  # characters of anything in it but text
+MAX_YAML_KEY = 18  # digits of a whole number as a key: longer ones can be made to collide
 MAX_METADATA = 4 << 20  # bytes of what an exported file says of itself
 MAX_ANSWER_HEAD = 1 << 20  # bytes of a web server's header, with those of its interim answers and redirections
 MAX_DOWNLOAD = 1 << 36  # bytes of a downloaded file: 64 GiB
@@ -51,6 +53,18 @@ MAX_LIST_BYTES = 1 << 28  # of a text file that names images
 MAX_LABEL_BYTES = 1 << 24  # of one image's label file
 MAX_BAD_ROWS = 1000  # of one label file that are named
 MAX_WEIGHTS = 1 << 31  # bytes of downloaded weights
+MAX_ARCHIVE_READ = 4 << 20  # bytes read of a checkpoint in one call; zipfile reads an archive's whole directory in one
+MAX_PICKLE = 32 << 20  # bytes of the pickle in a checkpoint; that of a training of the largest network has about 0.4 MB
+MAX_OPCODES = 1_000_000  # of that pickle, which has about 150,000
+MAX_COPIES = 1_000_000  # elements that its constructors may copy: a memoised list could be copied many times over
+MAX_INTEGER_BITS = 256  # of a number in a file; the state of a random generator has 128
+MAX_IDENTIFIER = 200  # characters of a class's module and name, and of a layer's name
+MAX_AXIS = 1 << 40  # of a tensor along one axis
+MAX_MODULES = 100_000  # layers, parameters and buffers of a checkpoint in all,
+MAX_MODULE_DEPTH = 32  # one in the other
+MAX_CHECKPOINT_NODES = 1_000_000  # values in a checkpoint,
+MAX_CHECKPOINT_DEPTH = 64  # one in the other
+MAX_CHECKPOINT_TEXT = 1 << 20  # characters of text in it, or four times its size if that is more
 
 
 def whole(value: Any, name: str, low: int, high: int) -> int:
@@ -97,7 +111,7 @@ def text(value: Any, name: str) -> str:
     """
     if value is None or isinstance(value, bool | float | date):
         return str(value)
-    if isinstance(value, int) and value.bit_length() <= 256:
+    if isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS:
         return str(value)
     if not isinstance(value, str) or len(value) > MAX_TEXT or not _is_unicode(value):
         raise PoseError(f"{name} must be text of at most {MAX_TEXT} characters, got {shown(value)}")

@@ -6,11 +6,9 @@ from typing import Any
 
 import yaml
 
-from yolopose.limits import MAX_YAML_DEPTH, MAX_YAML_NODES
+from yolopose.limits import MAX_YAML_DEPTH, MAX_YAML_KEY, MAX_YAML_NODES, MAX_YAML_NUMBER
 
 PLAIN = "tag:yaml.org,2002:str"
-MAX_NUMBER = 400  # characters of anything but text
-MAX_KEY = 18  # digits of a whole number as a key: longer ones can be made to collide
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,13 +42,13 @@ class _Loader(yaml.SafeLoader):
     def _size(self, node: Any, mark: Any) -> int:
         """How many nodes `node` stands for."""
         if isinstance(node, yaml.ScalarNode):
-            if node.tag != PLAIN and len(node.value) > MAX_NUMBER:
+            if node.tag != PLAIN and len(node.value) > MAX_YAML_NUMBER:
                 raise yaml.composer.ComposerError(None, None, f"a number of {len(node.value)} characters", mark)
             return 1
         if isinstance(node, yaml.SequenceNode):
             return 1 + sum(self._sizes[id(child)] for child in node.value)
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag.endswith(":int") and len(key.value) > MAX_KEY:
+            if isinstance(key, yaml.ScalarNode) and key.tag.endswith(":int") and len(key.value) > MAX_YAML_KEY:
                 raise yaml.composer.ComposerError(None, None, f"a key of {len(key.value)} digits", mark)
         return 1 + sum(self._sizes[id(child)] for pair in node.value for child in pair)
 

@@ -129,7 +129,7 @@ def test_entries_that_claim_more_than_the_file_has_are_refused(tmp_path):
 
 
 def test_a_pickle_that_is_too_large_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("yolopose.checkpoint.unpickle.MAX_BYTES", 100)
+    monkeypatch.setattr(archive, "MAX_PICKLE", 100)
     refusal(write(tmp_path / "a.pt", {"a/data.pkl": b"\x80\x02" + b"N" * 200 + b"."}), "its pickle has 203 bytes")
 
 
@@ -143,7 +143,7 @@ def test_entries_twice_are_refused(tmp_path):
 
 
 def test_an_endless_directory_is_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_READ", 1 << 16)
+    monkeypatch.setattr(archive, "MAX_ARCHIVE_READ", 1 << 16)
     path = write(tmp_path / "many.pt", {"a/data.pkl": EMPTY} | {f"a/data/{i:040}": b"" for i in range(1000)})
     refusal(path, "bytes of directory")
 

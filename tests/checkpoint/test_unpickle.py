@@ -267,7 +267,7 @@ def test_an_array_with_an_endless_empty_shape_is_empty():
 def test_limits_on_opcodes_and_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(unpickle, "MAX_OPCODES", 1000)
     check_refused(HEAD + b"N" * 1001 + b".", tmp_path / "none", "more than 1000 opcodes")
-    monkeypatch.setattr(unpickle, "MAX_BYTES", 500)
+    monkeypatch.setattr(unpickle, "MAX_PICKLE", 500)
     check_refused(HEAD + b"N" * 501 + b".", tmp_path / "none", "more than 500")
 
 

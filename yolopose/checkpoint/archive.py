@@ -21,11 +21,14 @@ from torch import Tensor
 from yolopose.checkpoint import unpickle
 from yolopose.checkpoint.inert import NUMPY_ARRAY, Name, Storage, TensorView, Thing
 from yolopose.errors import PoseError, one_line, shown
+from yolopose.limits import (
+    MAX_ARCHIVE_READ,
+    MAX_CHECKPOINT_DEPTH,
+    MAX_CHECKPOINT_NODES,
+    MAX_CHECKPOINT_TEXT,
+    MAX_PICKLE,
+)
 
-MAX_READ = 4 << 20  # bytes in one call; zipfile reads an archive's whole directory in one
-MAX_DEPTH = 64
-MAX_NODES = 1_000_000
-MAX_TEXT = 1 << 20
 DAMAGED = (zipfile.BadZipFile, struct.error, EOFError, NotImplementedError, UnicodeDecodeError, OverflowError)
 OLD_TORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how files of torch before 1.6 begin
 
@@ -39,10 +42,10 @@ class Archive:
         self._folder = _check(zipped, path, size)
         self._storages: dict[str, Tensor] = {}
         self._bytes_left = 4 * size + 4096  # what tensors may take in all, should many share one storage
-        self._nodes_left = MAX_NODES
-        self._text_left = max(4 * size, MAX_TEXT)  # characters, should many places share one text
+        self._nodes_left = MAX_CHECKPOINT_NODES
+        self._text_left = max(4 * size, MAX_CHECKPOINT_TEXT)  # characters, should many places share one text
         entry = zipped.getinfo(f"{self._folder}/data.pkl")
-        if entry.file_size > unpickle.MAX_BYTES:
+        if entry.file_size > MAX_PICKLE:
             raise PoseError(f"{path}: refused: its pickle has {entry.file_size} bytes")
         self.root: Any = unpickle.load(bytes(self._read(entry)), str(path))
 
@@ -57,7 +60,7 @@ class Archive:
     def plain(self, value: Any, depth: int = 0) -> Any:
         """`value` as dicts, lists, tuples, numbers, text and tensors; what else the file names becomes that name."""
         self._nodes_left -= 1
-        if depth > MAX_DEPTH or self._nodes_left < 0 or self._text_left < 0:
+        if depth > MAX_CHECKPOINT_DEPTH or self._nodes_left < 0 or self._text_left < 0:
             raise PoseError(f"{self.path}: refused: its data are nested without end")
         if isinstance(value, dict):
             return {key: self.plain(item, depth + 1) for key, item in value.items()}
@@ -102,7 +105,7 @@ class Archive:
     def _read(self, entry: zipfile.ZipInfo) -> bytearray:
         data = bytearray()
         with self._zip.open(entry) as stream:
-            while chunk := stream.read(MAX_READ // 4):
+            while chunk := stream.read(MAX_ARCHIVE_READ // 4):
                 data += chunk
         return data
 
@@ -111,7 +114,7 @@ class _Patient(io.FileIO):
     """A file that refuses to read very much at once: a directory of a million entries."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > MAX_READ:
+        if size is not None and size > MAX_ARCHIVE_READ:
             raise zipfile.BadZipFile(f"{size} bytes of directory")
         return super().read(size) or b""
 

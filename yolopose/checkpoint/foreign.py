@@ -8,15 +8,14 @@ from typing import Any
 from torch import Tensor
 
 from yolopose.checkpoint.archive import Archive
-from yolopose.checkpoint.inert import MAX_NAME, TensorView, Thing
+from yolopose.checkpoint.inert import TensorView, Thing
 from yolopose.errors import PoseError
-from yolopose.limits import MAX_CLASSES, whole
+from yolopose.limits import MAX_CLASSES, MAX_IDENTIFIER, MAX_MODULE_DEPTH, MAX_MODULES, whole
 
 # What the last layer of a network of another task is called.
 TASKS = {"Detect": "detection", "Segment": "segmentation", "Classify": "classification", "OBB": "oriented-box"}
 KEPT = ("epoch", "best_fitness", "train_metrics", "train_results", "docs")
 UNSTATED = "not stated in the file; weights by Ultralytics are AGPL-3.0"
-MAX_ENTRIES, MAX_DEPTH = 100_000, 32  # layers, parameters and buffers in all, one in the other
 
 
 def module(root: Any) -> Thing | None:
@@ -27,7 +26,7 @@ def module(root: Any) -> Thing | None:
 
 def state(archive: Archive, network: Thing) -> dict[str, Tensor]:
     """The state dict of `network`, in torch's order, every tensor in the type it is stored in."""
-    views = _walk(archive, _layers(archive, network), "model.", iter(range(MAX_ENTRIES)))
+    views = _walk(archive, _layers(archive, network), "model.", iter(range(MAX_MODULES)))
     return {key: archive.tensor(view) for key, view in views}
 
 
@@ -41,13 +40,13 @@ def _layers(archive: Archive, network: Thing) -> Thing:
 
 def _walk(archive: Archive, node: Thing, prefix: str, budget: Iterator[int]) -> Iterator[tuple[str, TensorView]]:
     """Parameters and buffers of a module and its children; `budget` ends a tree that contains itself."""
-    if prefix.count(".") > MAX_DEPTH:
+    if prefix.count(".") > MAX_MODULE_DEPTH:
         raise PoseError(f"{archive.path}: refused: its network has layers without end")
     found = node.state.get("_non_persistent_buffers_set")
     transient = found if isinstance(found, set) else set()
     for group in ("_parameters", "_buffers", "_modules"):
         for name, child in _children(archive, node, group):
-            if next(budget, None) is None or len(str(name)) > MAX_NAME:
+            if next(budget, None) is None or len(str(name)) > MAX_IDENTIFIER:
                 raise PoseError(f"{archive.path}: refused: its network has layers without end")
             if group == "_modules" and isinstance(child, Thing):
                 yield from _walk(archive, child, f"{prefix}{name}.", budget)
@@ -115,7 +114,7 @@ def _about(archive: Archive, root: dict[Any, Any]) -> dict[str, Any]:
 
 def _words(value: Any) -> str | None:
     """A short text, or None."""
-    return value if isinstance(value, str) and len(value) < MAX_NAME else None
+    return value if isinstance(value, str) and len(value) < MAX_IDENTIFIER else None
 
 
 def _or_else(value: Any, default: Any) -> Any:

@@ -16,9 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from yolopose.errors import shown
+from yolopose.limits import MAX_AXIS, MAX_IDENTIFIER
 
-MAX_NAME = 200  # characters of a global's module and name
-MAX_SIZE = 1 << 40  # of a tensor along one axis
 STAND_INS = ("ultralytics.", "torch.nn.")  # the classes of these packages become a `Thing`
 STORAGES = {"HalfStorage": "float16", "FloatStorage": "float32", "DoubleStorage": "float64",
             "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
@@ -80,7 +79,7 @@ def name(module: Any, word: Any) -> Name:
     """The record of a global, if it is on the list."""
     if not (isinstance(module, str) and isinstance(word, str)):
         refuse("a global whose name is not text")
-    if len(module) + len(word) > MAX_NAME:
+    if len(module) + len(word) > MAX_IDENTIFIER:
         refuse(f"a global whose name has {len(module) + len(word)} characters")
     found = Name(module, word)
     listed = found in CONSTRUCTORS or found in BARE
@@ -135,11 +134,11 @@ def _tensor(store: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Tensor
         refuse("a tensor without a storage, shape or stride")
     if len(shape) != len(stride) or len(shape) > 8:
         refuse("a tensor with an impossible shape or stride")
-    if any(type(n) is not int or not 0 <= n <= MAX_SIZE for n in (offset, *shape, *stride)):
+    if any(type(n) is not int or not 0 <= n <= MAX_AXIS for n in (offset, *shape, *stride)):
         refuse("a tensor with an impossible shape or stride")
     numel = math.prod(shape)
     if not numel:
-        if math.prod(max(n, 1) for n in shape) > MAX_SIZE:  # torch multiplies the other sizes out all the same
+        if math.prod(max(n, 1) for n in shape) > MAX_AXIS:  # torch multiplies the other sizes out all the same
             refuse("a tensor with an impossible shape or stride")
         return TensorView(store, 0, shape, (1,) * len(shape))
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))

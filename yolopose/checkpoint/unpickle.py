@@ -15,11 +15,7 @@ from typing import Any
 from yolopose.checkpoint import inert
 from yolopose.checkpoint.inert import refuse
 from yolopose.errors import PoseError, one_line
-
-MAX_BYTES = 32 << 20  # a training checkpoint of the largest network has about 0.4 MB
-MAX_OPCODES = 1_000_000  # and about 150,000 opcodes
-MAX_COPIES = 1_000_000  # elements that constructors may copy: a memoised list could be copied many times over
-MAX_INT_BITS = 256  # the state of a random generator has 128
+from yolopose.limits import MAX_COPIES, MAX_INTEGER_BITS, MAX_OPCODES, MAX_PICKLE
 
 
 def load(data: bytes, source: str) -> Any:
@@ -37,8 +33,8 @@ def load(data: bytes, source: str) -> Any:
 
 
 def _run(data: bytes) -> Any:
-    if len(data) > MAX_BYTES:
-        refuse(f"its pickle has {len(data)} bytes, more than {MAX_BYTES}")
+    if len(data) > MAX_PICKLE:
+        refuse(f"its pickle has {len(data)} bytes, more than {MAX_PICKLE}")
     machine = _Machine()
     stream = io.BytesIO(data)
     for _ in range(MAX_OPCODES):
@@ -98,7 +94,7 @@ class _Machine:
 
 
 def _integer(machine: _Machine, value: int) -> None:
-    if value.bit_length() > MAX_INT_BITS:
+    if value.bit_length() > MAX_INTEGER_BITS:
         refuse(f"an integer of {value.bit_length()} bits")
     machine.stack.append(value)
 
