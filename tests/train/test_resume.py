@@ -215,7 +215,7 @@ def test_without_best_pt_the_resumed_weights_are_the_best_so_far(tmp_path):
     assert checkpoint.load(outcome.best).extra["epoch"] in (1, 2, 3)
 
 
-def test_the_best_of_a_course_that_was_left_is_not_taken(tmp_path):
+def test_the_best_of_epochs_that_are_not_resumed_is_not_taken(tmp_path):
     """epoch2.pt is resumed; best.pt is of the fourth epoch, and what follows now is never better."""
     whole = start(tmp_path, "whole", save_period=2)
     assert checkpoint.load(whole.best).extra["epoch"] > 1

@@ -107,9 +107,10 @@ def _epoch_of(path: Path) -> int | None:
 
 
 def _begin_best(run: Run, checkpoint: Checkpoint) -> None:
-    """Let the weights that are resumed be the best so far: the true best.pt is not there, or of a course abandoned."""
+    """Let the weights that are resumed be the best so far: best.pt is missing, or of epochs that are not resumed."""
     log.info(
-        f"{run.best}: not of this course of the run; the weights of epoch {run.epoch} are the best until others are"
+        f"{run.best}: missing, or not of the epochs before this one; the weights of epoch {run.epoch} are the best"
+        " until others are better"
     )
     run.best_epoch, run.best_fitness = run.epoch - 1, run.fitness
     extra = {key: value for key, value in checkpoint.extra.items() if key != "train_state"}
