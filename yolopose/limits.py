@@ -113,11 +113,11 @@ def text(value: Any, name: str) -> str:
         return str(value)
     if isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS:
         return str(value)
-    if not isinstance(value, str) or len(value) > MAX_TEXT or not _is_unicode(value):
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not is_unicode(value):
         raise PoseError(f"{name} must be text of at most {MAX_TEXT} characters, got {shown(value)}")
     return value
 
 
-def _is_unicode(value: str) -> bool:
+def is_unicode(value: str) -> bool:
     """Whether every character can be written to a file; half a surrogate pair cannot."""
     return not any("\ud800" <= c <= "\udfff" for c in value) if not value.isascii() else True

@@ -157,9 +157,17 @@ def test_a_disk_that_is_too_small_is_named_and_the_archive_is_not_to_blame(
     assert not isinstance(caught.value, BadArchive)
 
 
-def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"exists|directory"):
-        unpack(archive(tmp_path / "x.zip", {"a.txt": "1", "a.txt/b.txt": "2"}), tmp_path / "out")
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (["a.txt", "a.txt/b.txt"], "both a file and a folder"),
+        (["a.txt/b.txt", "a.txt"], "both a file and a folder"),
+        ([f"{'a' * 300}.txt"], "a name is too long"),
+    ],
+)
+def test_names_that_are_not_possible_are_the_fault_of_the_archive(tmp_path: Path, names: list[str], told: str) -> None:
+    with pytest.raises(BadArchive, match=told):
+        unpack(archive(tmp_path / "x.zip", dict.fromkeys(names, "1")), tmp_path / "out")
 
 
 def test_nothing_but_the_archive_itself_is_read(tmp_path: Path) -> None:

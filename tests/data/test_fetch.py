@@ -81,6 +81,11 @@ def test_a_data_set_appears_when_it_is_complete(web: Web, home: Path, caplog: py
     [
         "path: new\ndownload: [{url: URLx.zip, into: ../..}]",
         "path: new\ndownload: [{url: URLx.zip, into: HOME}]",
+        "path: new\ndownload: [{url: URLx.zip, into: .vscode}]",
+        "path: new\ndownload: [{url: URLx.zip, into: images/.git}]",
+        f"path: {'x' * 300}/y\ndownload: URLx.zip",
+        f"path: {'x' * 300}\ndownload: URLx.zip",
+        'path: "\\ud800"\ndownload: URLx.zip',
         "path: new\ndownload: [{url: URLx.zip, into: 'images\\..\\..\\..'}]",
         "path: ~/x\ndownload: [{url: URL.bashrc, sha256: SUM}]",
         "path: ~/x\ndownload: URL.bashrc",

@@ -30,6 +30,9 @@ _ABOUT = frozenset({"LICENSE", "LICENCE", "README", "COPYING", "NOTICE"})  # nam
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError,
            LookupError, OverflowError, struct.error, MemoryError)  # fmt: skip
+_CLASH = "a name is both a file and a folder"
+_FAULTS = {errno.EINVAL: "it points outside itself", errno.ENAMETOOLONG: "a name is too long", errno.EEXIST: _CLASH,
+           errno.ENOTDIR: _CLASH, errno.EISDIR: _CLASH}  # fmt: skip
 
 
 class BadArchive(PoseError):
@@ -42,8 +45,9 @@ def unpack(archive: Path, folder: Path, own_folder: str = "") -> None:
     Nothing is written before every entry's name and size has been looked at.
 
     Raises:
-        BadArchive: not a .zip file, damaged, larger than `limits` allows, or holding absolute paths, `..` or links.
-        OSError: the disk is full, or a name is not possible here.
+        BadArchive: not a .zip file, damaged, larger than `limits` allows, or holding absolute paths, `..`, links or names that
+            are not possible here.
+        OSError: the disk is full, or may not be written.
     """
     try:
         with _Bounded(io.FileIO(archive)) as file, zipfile.ZipFile(file) as packed:
@@ -58,9 +62,9 @@ def unpack(archive: Path, folder: Path, own_folder: str = "") -> None:
                 with packed.open(entry) as source, target.open("wb") as out:
                     shutil.copyfileobj(source, out, 1 << 20)
     except OSError as e:
-        if e.errno != errno.EINVAL:
+        if e.errno not in _FAULTS:
             raise
-        raise BadArchive("not a usable .zip file (it points outside itself)") from None
+        raise BadArchive(f"not a usable .zip file ({_FAULTS[e.errno]})") from None
     except _DAMAGE as e:
         raise BadArchive(f"not a usable .zip file ({one_line(e, 200) or type(e).__name__})") from None
 

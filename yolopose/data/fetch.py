@@ -15,7 +15,7 @@ from pathlib import Path
 from yolopose.console import log
 from yolopose.data.archives import BadArchive, safe_parts, unpack
 from yolopose.download import Unreachable, cache_dir, download, sum_of
-from yolopose.errors import PoseError, one_line
+from yolopose.errors import PoseError, one_line, shown
 from yolopose.files import write_text
 from yolopose.locks import alone
 from yolopose.web import masked
@@ -33,8 +33,9 @@ class Download:
     into: str = "."
 
     def __post_init__(self) -> None:
-        """Refuse what is no sum, and a folder that is not below the data set's."""
-        safe_parts(self.into, "download: into")
+        """Refuse what is no sum, and a folder that is hidden or not below the data set's."""
+        if any(part.startswith(".") for part in safe_parts(self.into, "download: into")):
+            raise PoseError(f"download: into {shown(self.into)} is a hidden folder, where programs keep their settings")
         if self.sha256 is not None and not re.fullmatch("[0-9A-Fa-f]{64}", self.sha256):
             raise PoseError("download: sha256 must be 64 hexadecimal digits")
 
@@ -50,7 +51,10 @@ def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> 
         PoseError: `root` is in none of the folders `within`, no network, a wrong checksum, or an archive that is
             damaged, too large or reaches outside its folder.
     """
-    place = root.parent.resolve()
+    try:
+        place, is_link = root.parent.resolve(), root.is_symlink()
+    except OSError as e:
+        raise PoseError(f"{one_line(root)}: cannot be made ({e.strerror or e})") from None
     if not any(_may_hold(folder.resolve(), place / root.name) for folder in within):
         inside = Path("datasets") / root.name
         raise PoseError(
@@ -59,7 +63,7 @@ def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> 
             f"{one_line(inside)}, "
             f"data_dir={one_line(root.parent)} to {one_line(root)}"
         )
-    if root.is_symlink():
+    if is_link:
         raise PoseError(f"{root} is a link to a place that does not exist; remove it to download the data set")
     notes = cache_dir() / "downloads"
     key = hashlib.sha256(os.fsencode(place / root.name)).hexdigest()[:16]

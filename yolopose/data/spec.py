@@ -13,7 +13,7 @@ from yolopose.data.fetch import Download, fetch
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
 from yolopose.files import read_bounded, read_yaml
 from yolopose.geometry.keypoints import KeypointLayout
-from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, whole
+from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, is_unicode, whole
 from yolopose.metadata import class_names
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
 
@@ -163,7 +163,7 @@ def _text(name: str, value: Any) -> str:
     text = (
         value if isinstance(value, str) else f"{whole(value, name, 0, 1 << 53)}" if value == value // 1 else f"{value}"
     )
-    if "\0" in text or len(text) > MAX_TEXT:
+    if "\0" in text or len(text) > MAX_TEXT or not is_unicode(text):
         raise PoseError(f"{name} is no usable text: {shown(text)}")
     return text
 
