@@ -103,6 +103,19 @@ def test_videos_and_their_frames(home: Path) -> None:
     capture.release()
 
 
+def test_a_link_in_an_existing_run_is_replaced_and_not_followed(home: Path) -> None:
+    (home / "mine.txt").write_text("mine")
+    folder = home / "runs" / "pose" / "predict"
+    names = ("one.mp4", "labels/one_1.txt", "one_frames/1.jpg")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(home / "mine.txt")
+    run(write_video(home / "one.mp4", 2), save=True, save_frames=True, save_txt=True, exist_ok=True)
+    assert (home / "mine.txt").read_text() == "mine"
+    assert not any((folder / name).is_symlink() for name in names)
+    assert sorted(p.name for p in folder.iterdir()) == ["labels", "one.mp4", "one_frames"]
+
+
 def test_an_existing_run_is_written_into_only_when_asked(home: Path) -> None:
     cv2.imwrite("a.png", make_photo())
     first = run("a.png", save_txt=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from yolopose.config import PredictConfig
 from yolopose.errors import PoseError
+from yolopose.files import beside
 from yolopose.results import Results
 from yolopose.results.pictures import picture_suffix, show_picture, write_picture
 from yolopose.sources.frame import Frame
@@ -146,11 +148,15 @@ class Saver:
 
 
 class VideoFile:
-    """An .mp4 that frames are appended to; frames of another size are fitted to the first one's."""
+    """An .mp4 that frames are appended to; frames of another size are fitted to the first one's.
+
+    It gets its name when it is closed.
+    """
 
     def __init__(self, path: Path, fps: float) -> None:
         self.path, self.fps = path, fps
         self._writer: Any = None
+        self._naming = ExitStack()
         self._size = (0, 0)
 
     def write(self, image: Image) -> None:
@@ -160,14 +166,22 @@ class VideoFile:
         h, w = image.shape[:2]
         if self._writer is None:
             self._size = (w, h)
-            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
+            part = self._naming.enter_context(beside(self.path))
+            self._writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
             if not self._writer.isOpened():
-                raise PoseError(
-                    f"{self.path}: this OpenCV cannot write .mp4; use save_frames=True instead of save=True"
-                )
+                with self._naming:
+                    raise PoseError(
+                        f"{self.path}: this OpenCV cannot write .mp4; use save_frames=True instead of save=True"
+                    )
         self._writer.write(image if (w, h) == self._size else cv2.resize(image, self._size))
 
     def close(self) -> None:
-        """Complete the file."""
-        if self._writer is not None:
-            self._writer.release()
+        """Complete the file. Raises PoseError when it cannot be written."""
+        if self._writer is None:
+            return
+        try:
+            with self._naming:
+                self._writer.release()
+        except OSError as e:
+            raise PoseError(f"{self.path}: cannot be written: {e.strerror or e}") from None
+        self._writer = None

@@ -45,8 +45,8 @@ def unpack(archive: Path, folder: Path, own_folder: str = "") -> None:
     Nothing is written before every entry's name and size has been looked at.
 
     Raises:
-        BadArchive: not a .zip file, damaged, larger than `limits` allows, or holding absolute paths, `..`, links or names that
-            are not possible here.
+        BadArchive: not a .zip file, damaged, larger than `limits` allows, or holding absolute paths, `..`, links or
+            names that are not possible here.
         OSError: the disk is full, or may not be written.
     """
     try:
