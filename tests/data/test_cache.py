@@ -154,6 +154,17 @@ def test_a_full_disk_is_named(found: Scan, tmp_path: Path, monkeypatch: pytest.M
     assert not list(tmp_path.rglob("images-*"))
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="nothing to interrupt here")
+def test_a_file_whose_making_was_broken_off_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache_module.os, "posix_fallocate", broken_off)
+    with pytest.raises(KeyboardInterrupt):
+        ImageCache(SHAPES, 10**6, bytes(32), tmp_path / "images.cache")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_used_as_it_is_whatever_the_budget(tmp_path: Path) -> None:
     file, key = tmp_path / "images.cache", bytes(range(32))
     first = ImageCache(SHAPES, 10**6, key, file)

@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import sys
-import tempfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from yolopose.data.labels import Item, Scan
 from yolopose.data.reading import Image, read_working, working_size
 from yolopose.data.shared import SharedBytes
 from yolopose.errors import PoseError
-from yolopose.files import open_regular
+from yolopose.files import beside, open_regular, sweep
 from yolopose.locks import alone
 
 SHARE = 0.5  # of the free memory or disk that a cache may take
@@ -193,14 +192,11 @@ def _kept(file: Path, key: bytes, totals: NDArray[np.int64]) -> int | None:
 
 def _create(file: Path, size: int, header: bytes) -> None:
     """Put an empty cache file of `size` bytes in the place of an older one."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent)
-    try:
-        with os.fdopen(handle, "wb") as out:
+    sweep(file)
+    with beside(file) as part:
+        part.touch(0o600)
+        with part.open("wb") as out:
             out.write(header)
             out.truncate(size)
             if hasattr(os, "posix_fallocate"):  # a disk that fills up later would end the process on a write
                 os.posix_fallocate(out.fileno(), 0, size)
-        os.replace(temporary, file)
-    except OSError:
-        os.unlink(temporary)
-        raise
