@@ -96,8 +96,7 @@ class ModelInfo:
         Raises:
             PoseError: a missing or malformed entry, named.
         """
-        if (task := values.get("task", "pose")) != "pose":
-            raise PoseError(f"this is a {shown(task)} model; yolopose runs pose models")
+        check_task(values)
         try:
             layout = KeypointLayout.from_dict(values)
             known = {f.name for f in fields(cls)} | {"preprocessing", "decoding", *layout.to_dict()}
@@ -118,6 +117,12 @@ class ModelInfo:
         """From the metadata of an exported file; values are read as literals only, never evaluated."""
         read = {key: literal(value) for key, value in values.items()}
         return cls.from_dict(read)
+
+
+def check_task(values: Mapping[str, Any]) -> None:
+    """Raise PoseError for the metadata of another task's model."""
+    if (task := values.get("task", "pose")) != "pose":
+        raise PoseError(f"this is a {shown(task)} model; yolopose runs pose models")
 
 
 def class_names(value: Any) -> dict[int, str]:

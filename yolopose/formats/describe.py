@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from yolopose.errors import PoseError, one_line, shown
+from yolopose.errors import PoseError, one_line
 from yolopose.files import read_yaml
 from yolopose.formats.base import Float
 from yolopose.geometry.keypoints import default_layout
 from yolopose.limits import MAX_BATCH, MAX_CLASSES, MAX_METADATA, whole
-from yolopose.metadata import PREPROCESSING, ModelInfo, class_names, literal, sides
+from yolopose.metadata import PREPROCESSING, ModelInfo, check_task, class_names, literal, sides
 
 Dims = Sequence[Any]
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
@@ -35,9 +35,8 @@ def describe(
     Raises:
         PoseError: another task's model, or an output that fits no pose network; with the remedy.
     """
-    if (task := metadata.get("task", "pose")) != "pose":
-        raise PoseError(f"{name}: this is a {shown(task)} model; yolopose runs pose models")
     try:
+        check_task(metadata)
         if kpt_shape is None and "kpt_shape" in metadata:
             info = ModelInfo.from_strings(metadata)
         else:

@@ -13,13 +13,13 @@ import numpy as np
 
 from yolopose.config import ExportConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, one_line, shown
+from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, refuse_other_shape, to_rgb
 from yolopose.formats.describe import archived, decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.pytorch import choose_device
 from yolopose.formats.quiet import quiet, unwarned
 from yolopose.limits import MAX_BATCH, MAX_PIXELS, whole
-from yolopose.metadata import ModelInfo, sides
+from yolopose.metadata import ModelInfo, check_task, sides
 
 if TYPE_CHECKING:
     import torch
@@ -99,9 +99,10 @@ def _metadata(path: Path) -> dict[str, Any]:
         raise PoseError(f"{path}: not a TorchScript file: {one_line(e)}") from None
     if not isinstance(values, dict):
         raise PoseError(f"{path}: {CONFIG} within it is no JSON object")
-    task = values.get("task", "pose")
-    if task != "pose":
-        raise PoseError(f"{path}: this is a {shown(task)} model; yolopose runs pose models")
+    try:
+        check_task(values)
+    except PoseError as e:
+        raise PoseError(f"{path}: {e}") from None
     return values
 
 
