@@ -51,10 +51,9 @@ class Exporter:
     file: Path | None = None
 
 
-def check_events(names: Iterable[str], known: Iterable[str] = EVENTS) -> None:
-    """Raise UsageError for the first name that is not known, with the nearest one."""
-    known = tuple(known)
+def check_events(names: Iterable[str]) -> None:
+    """Raise UsageError for the first name that is none of `EVENTS`, with the nearest one."""
     for name in names:
-        if name not in known:
-            hint = did_you_mean(name, known) or f"; known are {', '.join(known)}"
+        if name not in EVENTS:
+            hint = did_you_mean(name, EVENTS) or f"; known are {', '.join(EVENTS)}"
             raise UsageError(f"unknown callback {name!r}{hint}")

@@ -32,16 +32,11 @@ class UsageError(PoseError, ValueError):
     exit_code = 2
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like `word`, or None when none is."""
-    close = difflib.get_close_matches(word.lower(), {name.lower(): name for name in known}, n=1)
-    return next(name for name in known if name.lower() == close[0]) if close else None
-
-
 def did_you_mean(word: str, known: Iterable[str], form: str = "{!r}") -> str:
     """The end of a line about an unknown `word`: the known one most like it, put into `form`; "" when none is."""
-    close = nearest(word, known)
-    return f"; did you mean {form.format(close)}?" if close else ""
+    spelled = {name.lower(): name for name in reversed(list(known))}  # of two that differ in case only, the first
+    close = difflib.get_close_matches(word.lower(), spelled, n=1)
+    return f"; did you mean {form.format(spelled[close[0]])}?" if close else ""
 
 
 def shown(value: Any, limit: int = MAX_SHOWN) -> str:
