@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolopose.config import ExportConfig
-from yolopose.errors import PoseError, first_line, one_line
+from yolopose.errors import PoseError, first_line
 from yolopose.formats.base import (
     Array,
     Backend,
@@ -201,7 +201,7 @@ def export_tflite(network: PoseNet, config: ExportConfig, info: ModelInfo, targe
         try:
             model = litert_torch.convert(nhwc, (torch.zeros(info.batch, *info.imgsz, 3),))
         except (ValueError, RuntimeError) as e:
-            raise PoseError(f"format=tflite: LiteRT cannot convert this network: {one_line(e)}") from None
+            raise PoseError(f"format=tflite: LiteRT cannot convert this network: {first_line(e)}") from None
         model.export(str(target))
     if config.int8:
         _to_int8(target, info, config.data)
