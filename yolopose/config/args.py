@@ -32,7 +32,7 @@ class RunArgs(Given):
     name: str | None = arg(None, "folder of this run below the project; None is the mode's name")
     exist_ok: bool = arg(False, "write into an existing run folder instead of numbering a new one")
     verbose: bool = arg(True, "print progress and results")
-    compat: bool = arg(False, "follow the rules of Ultralytics 8.3 exactly instead of the better ones")
+    compat: bool = arg(False, "follow the rules of Ultralytics 8.3 (docs/compat.md) instead of the better ones")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +155,7 @@ class TrainConfig(RunArgs):
     amp: bool = arg(
         True, "mixed precision where it is faster (CUDA; on CPUs with bf16=True)", note="bf16=True chooses bfloat16"
     )
+    half: bool = arg(False, "without effect: amp chooses 16-bit floats in training")
     bf16: bool = arg(False, "bfloat16 instead of float16 in mixed precision; also on CPUs that compute it")
     compile: bool = arg(False, "compile the network with torch.compile")
     fraction: float = arg(1.0, "share of the training images used", low=0.0, high=1.0, open=True)
@@ -229,6 +230,11 @@ class ExportConfig(RunArgs):
     data: str | None = arg(None, "data set YAML whose train images calibrate int8; None is the packaged photographs")
     verify: bool = arg(True, "open the new file and compare it with the model on photographs")
     out: str | None = arg(None, "file to write; None is next to the model")
+    project: str | None = arg(None, "without effect: out names the file")
+    name: str | None = arg(None, "without effect: out names the file")
+    exist_ok: bool = arg(False, "without effect: an older file is replaced")
+    verbose: bool = arg(True, "without effect: an export prints a few lines")
+    compat: bool = arg(False, "without effect on the file; give it where the file runs")
 
 
 @dataclass(frozen=True, kw_only=True)
