@@ -190,9 +190,9 @@ def test_checking_is_much_faster_than_decoding(tmp_path):
     path.write_bytes(encoded("JPEG", np.random.default_rng(0).integers(0, 255, (800, 900, 3), dtype=np.uint8)))
 
     def seconds(function):
-        begin = time.perf_counter()
+        begin = time.process_time()
         for _ in range(5):
             function(path)
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
     assert seconds(images.check_image) < seconds(images.read_image) / 5
