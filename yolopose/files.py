@@ -10,7 +10,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -105,6 +105,28 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     except BaseException:
         os.close(number)
         raise
+
+
+def walk(top: str | os.PathLike[str], without: Iterable[Path] = ()) -> Iterator[tuple[str, list[str], list[str]]]:
+    """`os.walk` through links too, in order; a folder reached in several ways comes once, one of `without` never."""
+    seen = {identity for folder in without if (identity := _identity(folder))}
+    for folder, below, names in os.walk(top, followlinks=True):
+        here = _identity(folder)
+        if here is None or here in seen:
+            below.clear()
+            continue
+        seen.add(here)
+        below.sort()
+        yield os.fspath(folder), below, names
+
+
+def _identity(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """What tells a folder from others, whatever leads to it; None when it is gone."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def cell(text: str) -> str:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from yolopose.data.fetch import Download, fetch
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
-from yolopose.files import read_bounded, read_yaml
+from yolopose.files import read_bounded, read_yaml, walk
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, is_unicode, whole
 from yolopose.metadata import class_names
@@ -215,29 +214,12 @@ def _walk(folder: Path) -> Iterator[Path]:
     reached in several ways the first counts.
     """
     found: list[str] = []
-    above = _identities(Path(os.path.realpath(folder)).parents)
-    seen: set[tuple[int, int]] = set()
-    for base, folders, names in os.walk(folder, followlinks=True):
-        here = _identities([base])
-        if not here or here & seen or here & above:
-            folders.clear()
-            continue
-        seen |= here
-        if len(seen) > MAX_FOLDERS:  # such as the whole disk
+    above = Path(os.path.realpath(folder)).parents
+    for count, (base, _, names) in enumerate(walk(folder, without=above), start=1):
+        if count > MAX_FOLDERS:  # such as the whole disk
             raise PoseError(f"{one_line(folder)}: more than {MAX_FOLDERS} folders; name the one that the images are in")
-        folders.sort()
         found += [os.path.join(base, n) for n in names if suffix_of(n) in IMAGE_SUFFIXES]
     yield from map(Path, sorted(found))
-
-
-def _identities(folders: Iterable[str | Path]) -> set[tuple[int, int]]:
-    """What tells folders from one another, whatever leads to them; without those that are gone."""
-    found = set()
-    for folder in folders:
-        with suppress(OSError):
-            status = os.stat(folder)
-            found.add((status.st_dev, status.st_ino))
-    return found
 
 
 def _listed(file: Path, root: Path) -> Iterator[Path]:

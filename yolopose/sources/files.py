@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import glob
 import io
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from yolopose.errors import PoseError, one_line
-from yolopose.files import open_regular, read_bounded
+from yolopose.files import open_regular, read_bounded, walk
 from yolopose.limits import MAX_LIST_BYTES
 from yolopose.sources.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, suffix_of
 from yolopose.sources.urls import is_url
@@ -145,14 +144,8 @@ def _matches(pattern: str) -> Iterator[str]:
 
 def _folders(top: str) -> Iterator[str]:
     """A folder and all that are not hidden below it; of one that links lead to again, the first way counts."""
-    seen: set[tuple[int, int]] = set()
-    for folder, below, _ in os.walk(top, followlinks=True):
-        here = os.stat(folder)
-        if (here.st_dev, here.st_ino) in seen:
-            below.clear()
-            continue
-        seen.add((here.st_dev, here.st_ino))
-        below[:] = sorted(name for name in below if not name.startswith("."))
+    for folder, below, _ in walk(top):
+        below[:] = [name for name in below if not name.startswith(".")]
         yield folder
 
 
