@@ -48,7 +48,7 @@ _ROWS = (
     Foreign("save_hybrid", "labels and predictions in one file", ("val",), flag=True),
     Foreign("save_dir", "the exact folder of the run", ("predict", "val", "train"), instead="project= and name="),
     Foreign("quantize", "bits of weights and activations", ("predict", "val", "train", "export"),
-            instead="half=True for 16 bits, in export int8=True for 8"),
+            instead="half=True for 16 bits (in train amp), in export int8=True for 8"),
     Foreign("cutmix", "probability of pasting a part of another image", ("train",)),
     Foreign("augmentations", "augmentations of the package Albumentations", ("train",)),
     Foreign("cls_pw", "weights of rare classes", ("train",)),
