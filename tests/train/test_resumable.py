@@ -92,6 +92,18 @@ def test_an_absent_entry_and_an_absent_state(last: Path, tmp_path: Path) -> None
         resume(last, tmp_path / "b", lambda content: content.extra.update(train_state="x"))
 
 
+@pytest.mark.parametrize("kind", [torch.int64, None])
+def test_gradients_are_those_of_parameters(kind, last: Path, tmp_path: Path) -> None:
+    def change(content) -> None:
+        name = next(
+            k for k, v in content.state.items() if k.endswith("running_mean" if kind is None else "conv.weight")
+        )
+        content.extra["train_state"].update(gradients={name: content.state[name].to(kind or torch.float32)})
+
+    with pytest.raises(PoseError, match=r"training state is damaged: train_state\.gradients\.'model\."):
+        resume(last, tmp_path, change)
+
+
 def test_arguments_are_those_of_a_run_and_no_file_is_read(last: Path, tmp_path: Path) -> None:
     with pytest.raises(PoseError, match=r"last\.pt: its arguments are damaged: epochs="):
         resume(last, tmp_path / "a", lambda content: content.train_args.update(epochs=["x" * 500] * 500))
@@ -138,6 +150,14 @@ def test_the_state_of_an_optimizer_is_taken_as_it_is(tmp_path: Path) -> None:
         lambda state: state["state"][0].pop("step"),
         lambda state: state["state"][0].update(exp_avg=torch.ones(7)),
         lambda state: state["state"][1].update(exp_avg="x"),
+        lambda state: state["state"][0].update(exp_avg=torch.tensor(0.0)),  # torch would write behind its end
+        lambda state: state["state"][0].update(exp_avg=torch.ones(3, 2, dtype=torch.bool)),
+        lambda state: state["state"][0].update(exp_avg=None),
+        lambda state: state["state"][0].update(exp_avg=1.0),
+        lambda state: state["state"][0].update(step=torch.ones(3, 2)),
+        lambda state: state["state"][0].update(step=torch.tensor(float("nan"))),
+        lambda state: [entry.pop("exp_avg") for entry in state["state"].values()],
+        lambda state: state["state"].update({0.0: state["state"].pop(0)}),
     ],
 )
 def test_another_state_is_refused(change, tmp_path: Path) -> None:

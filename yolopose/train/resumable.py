@@ -17,6 +17,14 @@ from yolopose.limits import MAX_BATCH, whole
 from yolopose.train.optim import OPTIMIZERS, Recipe
 
 KEPT = {"metrics": dict, "fitness": int | float}  # beside the state, of the last complete epoch
+SCALARS = frozenset({"step", "mu_product"})  # what optimizers note of a parameter as one number
+NEEDED = {
+    "SGD": frozenset[str](),
+    **dict.fromkeys(("Adam", "AdamW", "RAdam"), frozenset({"step", "exp_avg", "exp_avg_sq"})),
+    "NAdam": frozenset({"step", "mu_product", "exp_avg", "exp_avg_sq"}),
+    "Adamax": frozenset({"step", "exp_avg", "exp_inf"}),
+    "RMSprop": frozenset({"step", "square_avg"}),
+}  # what they read of a parameter that they have noted anything of
 MANY = 1 << 48  # more epochs, batches or updates than any run has
 
 
@@ -56,14 +64,15 @@ def optimizer_state(optimizer: Optimizer, stored: Mapping[str, Any], path: Path)
     merged = [_group(path, mine, theirs) for mine, theirs in zip(own, groups, strict=True)]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     values = stored.get("state")
-    if not isinstance(values, dict) or not all(key in range(len(parameters)) for key in values):
+    if not isinstance(values, dict) or not all(type(key) is int and key in range(len(parameters)) for key in values):
         raise damaged(path, "train_state.optimizer.state", values)
     names = {frozenset(entry) if isinstance(entry, dict) else None for entry in values.values()}
-    if len(names - {frozenset()}) > 1 or None in names:
+    needed = NEEDED[type(optimizer).__name__]
+    if len(names - {frozenset()}) > 1 or not all(name is not None and name >= needed for name in names - {frozenset()}):
         raise damaged(path, "train_state.optimizer.state", values)
     for index, entry in values.items():
         for name, value in entry.items():
-            if not _fits(value, parameters[index]):
+            if not _fits(name, value, parameters[index]):
                 raise damaged(path, f"train_state.optimizer.state.{shown(index)}.{shown(name)}", value)
     return {"state": values, "param_groups": merged}
 
@@ -86,11 +95,17 @@ def _kind(value: Any) -> Any:
     return float if type(value) is int else type(value)
 
 
-def _fits(value: Any, parameter: Tensor) -> bool:
-    """Whether `value` may be an optimizer's note on `parameter`: a count, or a tensor of its shape."""
+def _fits(name: Any, value: Any, parameter: Tensor) -> bool:
+    """Whether `value` may be an optimizer's note on `parameter`: a count, or real numbers of its shape.
+
+    torch does not look: its kernels write behind the end of a tensor that is too small.
+    """
+    if name in SCALARS:
+        value = value.item() if isinstance(value, Tensor) and value.shape == () else value
+        return _number(value)
     if isinstance(value, Tensor):
-        return value.shape in ((), parameter.shape)
-    return value is None or isinstance(value, int | float)
+        return value.shape == parameter.shape and value.is_floating_point()
+    return value is None and name == "momentum_buffer"
 
 
 def _tensors(average: Mapping[str, Tensor]) -> dict[str, Callable[[Any], bool]]:

@@ -16,7 +16,7 @@ from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, shown
 from yolopose.saving import RUNS
 from yolopose.train.loggers import LOCAL
-from yolopose.train.resumable import optimizer_state, training_state
+from yolopose.train.resumable import damaged, optimizer_state, training_state
 from yolopose.train.run import Run
 
 COUNTERS = ("epochs", "iteration", "waiting", "elapsed", "best_fitness", "best_epoch", "stop")
@@ -93,6 +93,8 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
         run.scaler.load_state_dict(state["scaler"])
     parameters = dict(run.network.named_parameters())
     for name, gradient in state["gradients"].items():
+        if name not in parameters or gradient.dtype != parameters[name].dtype:
+            raise damaged(checkpoint.path, f"train_state.gradients.{shown(name)}", gradient)
         parameters[name].grad = _like(parameters[name], gradient)
     if run.ranks.main and run.args.save and run.epoch and _epoch_of(run.best) != run.best_epoch:
         _begin_best(run, checkpoint)
