@@ -135,6 +135,13 @@ def test_the_state_of_an_optimizer_is_taken_as_it_is(tmp_path: Path) -> None:
     assert optimizer_state(optimizer, state, tmp_path)["param_groups"][0]["eps"] == 1e-8
 
 
+def test_switches_of_an_optimizer_are_its_own(tmp_path: Path) -> None:
+    optimizer, state = stored()
+    before = copy.deepcopy(state["param_groups"])
+    state["param_groups"][0].update(amsgrad=True, capturable=True, fused=True)
+    assert optimizer_state(optimizer, state, tmp_path)["param_groups"] == before
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -78,10 +78,15 @@ def optimizer_state(optimizer: Optimizer, stored: Mapping[str, Any], path: Path)
 
 
 def _group(path: Path, own: Mapping[str, Any], stored: Any) -> dict[str, Any]:
-    """A parameter group with the entries of `own` and the values of `stored`."""
+    """A parameter group with the entries of `own` and the numbers of `stored`.
+
+    Switches such as amsgrad or capturable, which are False, True or None, choose other kernels and stay as in `own`.
+    """
     if not isinstance(stored, dict) or stored.get("params") != own["params"]:
         raise damaged(path, "train_state.optimizer.param_groups", stored)
-    group = {key: stored.get(key, value) for key, value in own.items()}
+    group = {
+        key: own[key] if own[key] is None or isinstance(own[key], bool) else stored.get(key, own[key]) for key in own
+    }
     for key, value in group.items():
         if _kind(value) != _kind(own[key]) and None not in (value, own[key]):
             raise damaged(path, f"train_state.optimizer.param_groups.{key}", value)
