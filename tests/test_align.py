@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from builders import make_results
+from helpers.builders import make_results
 
 from yolopose.errors import PoseError
 from yolopose.geometry.align import FACE_TEMPLATE

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from builders import make_dataset, make_network, make_photo, tiny_onnx
+from helpers.builders import make_dataset, make_network, make_photo, tiny_onnx
 
 from yolopose import YOLO, PoseError, Results
 from yolopose.checkpoint import Checkpoint, save

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import make_dataset
+from helpers.builders import make_dataset
 
 import yolopose
 from yolopose import YOLO

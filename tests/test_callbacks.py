@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import make_dataset, make_network
+from helpers.builders import make_dataset, make_network
 
 from yolopose import YOLO
 from yolopose.callbacks import EVENTS, Hooks, check_events

@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from web import serve
+from helpers.web import serve
 
 from yolopose import download as module
 from yolopose import web as transport

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import tiny_onnx
+from helpers.builders import tiny_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
 

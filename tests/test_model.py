@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from builders import make_network, make_photo, tiny_onnx
+from helpers.builders import make_network, make_photo, tiny_onnx
 
 from yolopose import YOLO, PoseError
 from yolopose.checkpoint import Checkpoint, save

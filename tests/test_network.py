@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import watched
-from builders import make_dataset, make_network, tiny_onnx
+from helpers import watched
+from helpers.builders import make_dataset, make_network, tiny_onnx
 
 Watch = Callable[..., watched.Watched]
 MAIN = "import sys; from yolopose.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from builders import FakeBackend, make_network, make_photo
+from helpers.builders import FakeBackend, make_network, make_photo
 
 from yolopose.callbacks import Hooks
 from yolopose.config import ExportConfig, PredictConfig, ValConfig

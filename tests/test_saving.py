@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from builders import FakeBackend, make_photo
+from helpers.builders import FakeBackend, make_photo
 
 from yolopose.config import PredictConfig
 from yolopose.errors import PoseError

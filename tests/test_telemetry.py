@@ -8,7 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from builders import tiny_onnx
+from helpers.builders import tiny_onnx
 
 from yolopose import telemetry
 from yolopose.formats.table import open_backend

@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import pytest
-from builders import FakeBackend, make_photo
+from helpers.builders import FakeBackend, make_photo
 
 from yolopose.cli import main
 from yolopose.config import PredictConfig

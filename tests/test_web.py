@@ -5,7 +5,7 @@ import socket
 import time
 
 import pytest
-from web import answering, serve
+from helpers.web import answering, serve
 
 from yolopose import download as module
 from yolopose import web

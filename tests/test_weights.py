@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from web import serve
+from helpers.web import serve
 
 from yolopose import download, weights
 from yolopose.download import cache_dir

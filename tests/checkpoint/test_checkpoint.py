@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from foreign_files import save_foreign, tiny
+from helpers.foreign_files import save_foreign, tiny
 
 from yolopose import checkpoint
 from yolopose.checkpoint import Checkpoint

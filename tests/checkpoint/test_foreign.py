@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from foreign_files import TINY, as_module, save_foreign, tiny, ultralytics
+from helpers.foreign_files import TINY, as_module, save_foreign, tiny, ultralytics
 
 from yolopose import checkpoint
 from yolopose.errors import PoseError

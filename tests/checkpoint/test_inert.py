@@ -1,7 +1,7 @@
 """Sizes, names and copies that a pickle asks for are bounded."""
 
 import pytest
-from pickles import HEAD, big, name, numbers, storage, tensor
+from helpers.pickles import HEAD, big, name, numbers, storage, tensor
 
 from yolopose.checkpoint import unpickle
 from yolopose.errors import PoseError

@@ -12,7 +12,7 @@ from pathlib import PosixPath, PureWindowsPath
 import numpy as np
 import pytest
 import torch
-from pickles import HEAD, array, call, name, number, numbers, raw, stand_in, storage, tensor, text
+from helpers.pickles import HEAD, array, call, name, number, numbers, raw, stand_in, storage, tensor, text
 
 from yolopose.checkpoint import inert, unpickle
 from yolopose.checkpoint.inert import Name, Storage, TensorView, Thing

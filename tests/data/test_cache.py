@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import make_dataset
+from helpers.builders import make_dataset
 
 from yolopose.data import cache as cache_module
 from yolopose.data.cache import HEADER, RECENT, ImageCache, Reader, open_cache

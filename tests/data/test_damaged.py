@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from builders import FakeBackend, make_dataset, make_network
+from helpers.builders import FakeBackend, make_dataset, make_network
 
 from yolopose.config import DoctorConfig, TrainConfig, ValConfig, parse
 from yolopose.data.doctor import run as doctor

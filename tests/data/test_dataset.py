@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from builders import make_dataset
+from helpers.builders import make_dataset
 
 from yolopose.config import TrainConfig
 from yolopose.data import cache as cache_module

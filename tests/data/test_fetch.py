@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web import Web, serve
+from helpers.web import Web, serve
 
 from yolopose import download as download_module
 from yolopose.data.fetch import Download, fetch

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from builders import make_dataset
+from helpers.builders import make_dataset
 
 from yolopose.data import labels as labels_module
 from yolopose.data import rows as rows_module

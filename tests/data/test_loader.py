@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import make_dataset
+from helpers.builders import make_dataset
 
 from yolopose.config import TrainConfig
 from yolopose.data import loader as loader_module

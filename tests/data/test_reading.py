@@ -3,7 +3,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from builders import make_dataset
+from helpers.builders import make_dataset
 
 from yolopose.data import reading
 from yolopose.data.labels import load_data, scan

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import make_network
+from helpers.builders import make_network
 
 from yolopose.checkpoint import Checkpoint, save
 from yolopose.config import BenchmarkConfig

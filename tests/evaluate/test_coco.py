@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coco_reference import pycocotools
+from helpers.coco_reference import pycocotools
 
 from yolopose.errors import PoseError
 from yolopose.evaluate.coco import evaluate

@@ -10,8 +10,8 @@ import pytest
 
 pytest.importorskip("scipy")
 pytest.importorskip("matplotlib")
-from builders import FakeBackend
-from wider import ground_truth
+from helpers.builders import FakeBackend
+from helpers.wider import ground_truth
 
 from yolopose.cli import main
 from yolopose.config import ValConfig, parse

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from builders import FakeBackend
+from helpers.builders import FakeBackend
 
 from yolopose.config import ValConfig, parse
 from yolopose.data.rows import Labels

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from builders import FakeBackend, make_photo
+from helpers.builders import FakeBackend, make_photo
 
 from yolopose.config import ValConfig
 from yolopose.data.labels import load_data

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from builders import FakeBackend, make_network
-from coco_reference import pycocotools
+from helpers.builders import FakeBackend, make_network
+from helpers.coco_reference import pycocotools
 
 from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig, parse

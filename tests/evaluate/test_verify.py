@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_network, tiny_onnx
+from helpers.builders import make_network, tiny_onnx
 
 from yolopose.cli import main
 from yolopose.config import ExportConfig

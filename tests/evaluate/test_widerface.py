@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
-from wider import Faces, ground_truth, predictions
+from helpers.wider import Faces, ground_truth, predictions
 
 from yolopose.cli import main
 from yolopose.config import EvalWiderfaceConfig, parse

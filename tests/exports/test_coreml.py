@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import OWN_SPEC, make_network
+from helpers.builders import OWN_SPEC, make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError

@@ -5,8 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import watched
-from builders import make_network
+from helpers import watched
+from helpers.builders import make_network
 
 from yolopose.formats.table import FORMATS
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import OWN_SPEC, each_in_a_thread
+from helpers.builders import OWN_SPEC, each_in_a_thread
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from builders import OWN_SPEC, each_in_a_thread, make_network
+from helpers.builders import OWN_SPEC, each_in_a_thread, make_network
 from onnx import TensorProto, helper
 
 from yolopose.config import ExportConfig

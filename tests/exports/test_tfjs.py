@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import each_in_a_thread
+from helpers.builders import each_in_a_thread
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import each_in_a_thread, make_network
+from helpers.builders import each_in_a_thread, make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_network
+from helpers.builders import make_network
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import make_network
+from helpers.builders import make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from builders import make_network, same_as_torch
+from helpers.builders import make_network, same_as_torch
 from onnx import TensorProto, helper
 
 from yolopose.config import ExportConfig

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import make_network
+from helpers.builders import make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from builders import make_network
+from helpers.builders import make_network
 
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats import pytorch

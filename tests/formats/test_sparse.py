@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import make_network
+from helpers.builders import make_network
 
 from yolopose.formats.sparse import Branch, Level, SparseHead, layer, sigmoid
 from yolopose.nn.head import REG_MAX, Distances

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from builders import make_network
-from imaginary_tensorrt import MAGIC, Context, tensorrt
+from helpers.builders import make_network
+from helpers.imaginary_tensorrt import MAGIC, Context, tensorrt
 from onnx import TensorProto, numpy_helper
 
 from yolopose.config import ExportConfig

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_network
+from helpers.builders import make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError

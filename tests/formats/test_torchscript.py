@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from builders import make_network, same_as_torch
+from helpers.builders import make_network, same_as_torch
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from foreign_files import save_foreign, tiny
 from fuzz.harness import campaign, confuse, many, mutate, odd_value
+from helpers.foreign_files import save_foreign, tiny
 
 from yolopose import checkpoint
 from yolopose.checkpoint import Checkpoint

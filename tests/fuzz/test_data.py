@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_dataset
 from fuzz.harness import NUMBERS, campaign, many, mutate
+from helpers.builders import make_dataset
 
 from yolopose.data.archives import unpack
 from yolopose.data.folders import cache_folder

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import yaml
-from builders import OWN_SPEC
 from fuzz.harness import NUMBERS, SMALL, campaign, confuse, many, mutate, odd_value
+from helpers.builders import OWN_SPEC
 from onnx import helper
 
 from yolopose.config import PredictConfig, TrainConfig, parse

@@ -7,7 +7,7 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
-from builders import make_dataset, make_network
+from helpers.builders import make_dataset, make_network
 
 from yolopose import YOLO
 from yolopose.checkpoint import Checkpoint, save

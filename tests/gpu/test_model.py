@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import make_network, make_photo
+from helpers.builders import make_network, make_photo
 
 from yolopose import YOLO
 from yolopose.checkpoint import Checkpoint, save

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import make_dataset
+from helpers.builders import make_dataset
 
 pytestmark = pytest.mark.gpu
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import make_dataset, make_network
-from rank import ARGS as RANK_ARGS
-from rank import STEPS
+from helpers.builders import make_dataset, make_network
+from helpers.rank import ARGS as RANK_ARGS
+from helpers.rank import STEPS
 
 from yolopose import checkpoint
 from yolopose.config import TrainConfig, parse
@@ -116,12 +116,17 @@ def test_a_measured_batch_fits(tmp_path, note):
 
 
 def ranks(root: Path, *rest: str, world: int = 2) -> list[subprocess.CompletedProcess[str]]:
-    """`tests/rank.py` in as many processes as torchrun would start."""
+    """`tests/helpers/rank.py` in as many processes as torchrun would start."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
-    words = [sys.executable, str(Path(__file__).parents[1] / "rank.py"), str(root / "data" / "data.yaml"), str(root)]
+    words = [
+        sys.executable,
+        str(Path(__file__).parents[1] / "helpers" / "rank.py"),
+        str(root / "data" / "data.yaml"),
+        str(root),
+    ]
     running = [
         subprocess.Popen([*words, *rest], env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
                          text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

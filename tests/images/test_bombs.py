@@ -4,9 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bombs
 import numpy as np
 import pytest
+from helpers import bombs
 
 from yolopose.images import ImageError, check_image, decode, image_size, read_image
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from builders import OWN_SPEC
+from helpers.builders import OWN_SPEC
 from torch import nn
 
 from yolopose import checkpoint

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders import OWN_SPEC
+from helpers.builders import OWN_SPEC
 
 from yolopose.nn import packed
 from yolopose.nn.layers import Conv

@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from builders import make_results
+from helpers.builders import make_results
 
 from yolopose.results import Boxes, HostArray, Keypoints, Results
 

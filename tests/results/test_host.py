@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from builders import make_results
+from helpers.builders import make_results
 
 from yolopose.results import HostArray
 

@@ -5,9 +5,9 @@ import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
-import bombs
 import numpy as np
 import pytest
+from helpers import bombs
 
 from yolopose.errors import PoseError, UsageError
 from yolopose.images import encode_jpeg

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from builders import make_dataset, make_network
+from helpers.builders import make_dataset, make_network
 
 from yolopose import checkpoint
 from yolopose.config import TrainConfig, parse

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from builders import make_dataset, make_network
+from helpers.builders import make_dataset, make_network
 
 from yolopose import checkpoint
 from yolopose.callbacks import TRAIN_EVENTS, VAL_EVENTS

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import make_dataset, make_network
-from rank import ARGS, STEPS
+from helpers.builders import make_dataset, make_network
+from helpers.rank import ARGS, STEPS
 
 from yolopose.config import TrainConfig, parse
 from yolopose.data.batch import Batch
@@ -31,7 +31,7 @@ def two_ranks(data: Path, folder: Path, *rest: str) -> list[subprocess.Completed
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, str(Path(__file__).parents[1] / "rank.py"), str(data), str(folder), *rest]
+    words = [sys.executable, str(Path(__file__).parents[1] / "helpers" / "rank.py"), str(data), str(folder), *rest]
     running = [
         subprocess.Popen(words, env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import make_dataset, make_network
+from helpers.builders import make_dataset, make_network
 
 from yolopose import checkpoint
 from yolopose.config import TrainConfig, parse

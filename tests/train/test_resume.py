@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from builders import make_dataset, make_network
+from helpers.builders import make_dataset, make_network
 
 from yolopose import checkpoint
 from yolopose.checkpoint import Checkpoint

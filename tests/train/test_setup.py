@@ -6,7 +6,7 @@ import os
 
 import pytest
 import torch
-from builders import make_dataset, make_network
+from helpers.builders import make_dataset, make_network
 
 from yolopose.checkpoint import Checkpoint, save
 from yolopose.config import TrainConfig, parse

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from builders import make_dataset, make_network
+from helpers.builders import make_dataset, make_network
 
 from yolopose import checkpoint
 from yolopose.checkpoint import Checkpoint

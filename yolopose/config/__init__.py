@@ -13,7 +13,7 @@ from yolopose.config.args import (
     VerifyConfig,
 )
 from yolopose.config.parse import parse
-from yolopose.config.schema import Argument, arguments, replace, to_dict
+from yolopose.config.schema import Argument, arguments, pick, replace, to_dict
 
 __all__ = [
     "MODES",
@@ -29,6 +29,7 @@ __all__ = [
     "VerifyConfig",
     "arguments",
     "parse",
+    "pick",
     "replace",
     "to_dict",
 ]

@@ -69,3 +69,9 @@ def to_dict(config: Any) -> dict[str, Any]:
         name: list(value) if isinstance(value := getattr(config, name), tuple) else value
         for name in arguments(type(config))
     }
+
+
+def pick(options: type[Config], config: Any, **more: Any) -> Config:
+    """An `options` filled from the values of the same names in `config`, and from `more`, which wins."""
+    names = {f.name for f in dataclasses.fields(options) if f.init} - more.keys()  # type: ignore[arg-type]
+    return options(**{name: getattr(config, name) for name in names if hasattr(config, name)}, **more)

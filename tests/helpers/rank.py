@@ -13,10 +13,9 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from builders import make_network
-
+from helpers.builders import make_network
 from yolopose.config import TrainConfig, parse
 from yolopose.errors import PoseError
 from yolopose.train import loop, ranks
