@@ -99,14 +99,14 @@ def run_benchmark(values: dict[str, Any]) -> int:
 
 def run_doctor(values: dict[str, Any]) -> int:
     """`yolo doctor`. Returns 1 when strict=True and something is wrong with the data, otherwise 0."""
-    from yolopose.data import doctor
+    from yolopose import doctor
 
     return doctor.run(parse(DoctorConfig, values))
 
 
 def run_convert(values: dict[str, Any]) -> int:
     """`yolo convert`."""
-    from yolopose.data import convert
+    from yolopose import convert
 
     return convert.run(parse(ConvertConfig, values))
 

@@ -10,8 +10,8 @@ import pytest
 from helpers.builders import FakeBackend, make_dataset, make_network
 
 from yolopose.config import DoctorConfig, TrainConfig, ValConfig, parse
-from yolopose.data.doctor import run as doctor
 from yolopose.data.labels import load_data
+from yolopose.doctor import run as doctor
 from yolopose.evaluate.validate import validate
 from yolopose.images import ImageError, check_image, read_image
 from yolopose.train.loop import train

@@ -21,7 +21,7 @@ import numpy as np
 
 from yolopose.config import ConvertConfig
 from yolopose.console import log
-from yolopose.data.convert.widerrows import Change, Source, label_rows, read_official, read_retinaface
+from yolopose.convert.widerrows import Change, Source, label_rows, read_official, read_retinaface
 from yolopose.data.spec import CONFIGS
 from yolopose.errors import PoseError
 from yolopose.files import beside, cell, write_text

@@ -16,16 +16,16 @@ from typing import Any
 
 from yolopose.config import DoctorConfig
 from yolopose.console import log
-from yolopose.data.doctor import diagnosis
-from yolopose.data.doctor.diagnosis import Finding, Look, Match, SplitCounts, number
-from yolopose.data.doctor.likeness import take_print
-from yolopose.data.doctor.page import page
-from yolopose.data.doctor.previews import choose, preview, thumbnail
-from yolopose.data.doctor.statistics import Statistics, statistics
 from yolopose.data.labelcache import Stat
 from yolopose.data.labels import examine, label_path, load_data
 from yolopose.data.rows import BadRow
 from yolopose.data.spec import DataSpec
+from yolopose.doctor import diagnosis
+from yolopose.doctor.diagnosis import Finding, Look, Match, SplitCounts, number
+from yolopose.doctor.likeness import take_print
+from yolopose.doctor.page import page
+from yolopose.doctor.previews import choose, preview, thumbnail
+from yolopose.doctor.statistics import Statistics, statistics
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.files import write_text
 from yolopose.saving import run_folder

@@ -17,10 +17,10 @@ import yaml
 from yolopose.config import DoctorConfig, parse
 from yolopose.data.augment import flip
 from yolopose.data.batch import Sample
-from yolopose.data.doctor import Report, doctor, run
-from yolopose.data.doctor.previews import choose, mirrored
-from yolopose.data.doctor.statistics import statistics
 from yolopose.data.labels import Item, Labels
+from yolopose.doctor import Report, doctor, run
+from yolopose.doctor.previews import choose, mirrored
+from yolopose.doctor.statistics import statistics
 from yolopose.draw import Tile
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import FACE_5, default_layout

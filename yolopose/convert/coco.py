@@ -1,4 +1,4 @@
-"""COCO keypoints JSON ↔ YOLO labels; WIDER FACE → YOLO labels is in `yolopose.data.convert.widerface`.
+"""COCO keypoints JSON ↔ YOLO labels; WIDER FACE → YOLO labels is in `yolopose.convert.widerface`.
 
 COCO: boxes left, top, width, height and keypoints x, y, v in pixels (0 not labelled, 1 hidden, 2 visible). YOLO: one
 text file per image with rows `class cx cy w h` and K times `x y v`, normalised. Both directions keep persons without
@@ -19,8 +19,8 @@ import numpy as np
 
 from yolopose.config import ConvertConfig
 from yolopose.console import log
-from yolopose.data.convert.cocojson import CocoImage, CocoSet, read_coco
-from yolopose.data.convert.widerface import from_widerface
+from yolopose.convert.cocojson import CocoImage, CocoSet, read_coco
+from yolopose.convert.widerface import from_widerface
 from yolopose.data.labels import Item, load_data, scan
 from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, UsageError

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolopose.data.doctor.likeness import NEIGHBOURS, find_pairs, take_print
+from yolopose.doctor.likeness import NEIGHBOURS, find_pairs, take_print
 from yolopose.errors import PoseError
 from yolopose.images import encode_jpeg, image_size
 

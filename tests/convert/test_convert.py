@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from yolopose.config import ConvertConfig, parse
-from yolopose.data.convert.coco import flip_of, from_coco, run, to_coco
+from yolopose.convert.coco import flip_of, from_coco, run, to_coco
 from yolopose.data.labels import label_path, load_data, read_labels, scan
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import COCO_17, FACE_5

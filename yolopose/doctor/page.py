@@ -9,13 +9,13 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolopose.data.doctor.diagnosis import Match, number
-from yolopose.data.doctor.previews import Preview
-from yolopose.data.doctor.statistics import INPUT, Histogram, KeypointCount
+from yolopose.doctor.diagnosis import Match, number
+from yolopose.doctor.previews import Preview
+from yolopose.doctor.statistics import INPUT, Histogram, KeypointCount
 from yolopose.geometry.keypoints import KeypointLayout
 
 if TYPE_CHECKING:
-    from yolopose.data.doctor.report import Report
+    from yolopose.doctor.report import Report
 
 STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 SHOWN_ROWS = 200  # bad rows on the page; report.json has them all

@@ -11,9 +11,9 @@ import yaml
 
 from yolopose.cli import main
 from yolopose.config import ConvertConfig, parse
-from yolopose.data.convert import run
-from yolopose.data.convert.widerface import divide, from_widerface
-from yolopose.data.convert.widerrows import Source
+from yolopose.convert import run
+from yolopose.convert.widerface import divide, from_widerface
+from yolopose.convert.widerrows import Source
 from yolopose.data.labels import load_data, scan
 from yolopose.errors import PoseError, UsageError
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from yolopose.data.convert.coco import flip_of
-from yolopose.data.doctor.likeness import Print, find_pairs
-from yolopose.data.doctor.statistics import Statistics
+from yolopose.convert.coco import flip_of
 from yolopose.data.labelcache import Entry
 from yolopose.data.labels import Item, audit_flip, label_path
 from yolopose.data.rows import BadRow, Labels
 from yolopose.data.spec import DataSpec
+from yolopose.doctor.likeness import Print, find_pairs
+from yolopose.doctor.statistics import Statistics
 from yolopose.geometry.keypoints import COCO_SIGMAS, KeypointLayout
 
 EXAMPLES = 5  # per finding
