@@ -15,7 +15,7 @@ from helpers.builders import OWN_SPEC, make_network
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
 from yolopose.evaluate.verify import Comparison
-from yolopose.formats import mil
+from yolopose.formats import coreml_interpreter
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.quiet import quiet
 from yolopose.formats.table import export, format_of, open_backend
@@ -152,7 +152,7 @@ def test_damaged_packages(package: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_packages_of_another_kind(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(mil.OPERATIONS, "silu")
+    monkeypatch.delitem(coreml_interpreter.OPERATIONS, "silu")
     with pytest.raises(PoseError, match="macOS only, and here: no interpretation of the operations silu"):
         open_backend(package)
     classifier = tmp_path / "c.mlpackage"

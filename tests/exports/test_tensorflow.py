@@ -14,9 +14,9 @@ from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.verify import Comparison, compare, fault
 from yolopose.formats.calibration import letterboxed, sample_photographs
+from yolopose.formats.onnx_to_keras import translate
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
-from yolopose.formats.translate import translate
 
 pytestmark = [
     pytest.mark.exports,

@@ -91,7 +91,7 @@ def _interpreted(path: Path, model: Any) -> Callable[[Array], Float]:
 
     if find_spec("torch") is None:
         raise PoseError(f"{path}: CoreML runs on macOS only; to interpret it here: pip install 'yolopose[train]'")
-    from yolopose.formats.mil import Interpreter
+    from yolopose.formats.coreml_interpreter import Interpreter
 
     try:
         with quiet():

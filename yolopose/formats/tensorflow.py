@@ -33,8 +33,8 @@ from yolopose.formats.describe import (
     stated_precision,
 )
 from yolopose.formats.onnx import export_onnx
+from yolopose.formats.onnx_to_keras import translate
 from yolopose.formats.quiet import quiet
-from yolopose.formats.translate import translate
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
