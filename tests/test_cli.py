@@ -55,7 +55,7 @@ def test_stray_words_are_explained(words: list[str], says: str) -> None:
         (["conf=0.5"], 2, "which mode?"),
         (["mode=predict", "conf=2"], 2, "0 to 1"),
         (["val", "detect"], 2, "the task 'pose' only"),
-        (["track", "source=x.mp4"], 2, "track: yolopose does not track;"),
+        (["track", "source=x.mp4"], 2, "track: yolopose does not track:"),
         (["help", "predikt"], 2, "unknown command 'predikt'; did you mean 'predict'?"),
         (["help", "track"], 2, "does not track"),
         (["--verbose"], 2, "which mode?"),

@@ -18,6 +18,7 @@ from yolopose.config import (
     replace,
 )
 from yolopose.config import arguments as known_arguments
+from yolopose.config.foreign import ABSENT
 from yolopose.config.parse import Config
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import OpenOptions
@@ -92,12 +93,12 @@ class YOLO(Model):
             PoseError: the source is not there. What was found in a folder, pattern or list file and cannot
                 be read is warned of and left out; what you named raises, or with missing="skip" is None.
         """
-        run = self._run(self._parsed(PredictConfig, {"source": source, **arguments}))
+        run = self.predict_with(self._parsed(PredictConfig, {"source": source, **arguments}))
         return run if stream else list(run)
 
     __call__ = predict
 
-    def _run(self, config: PredictConfig) -> Run:
+    def predict_with(self, config: PredictConfig) -> Run:
         """The results of `config.source` as an iterator that counts failures."""
         if config.source is None:
             raise UsageError("source is missing: an image, video, folder, list, URL, stream, camera number or array")
@@ -112,9 +113,9 @@ class YOLO(Model):
             UsageError: an unknown argument, or no data set named and none known to the model.
             PoseError: the data set cannot be read.
         """
-        return self._val(self._parsed(ValConfig, arguments))
+        return self.val_with(self._parsed(ValConfig, arguments))
 
-    def _val(self, config: ValConfig) -> Metrics:
+    def val_with(self, config: ValConfig) -> Metrics:
         """`val` with arguments that are checked."""
         from yolopose.evaluate.validate import validate
 
@@ -151,9 +152,9 @@ class YOLO(Model):
         config = self._parsed(TrainConfig, arguments)
         if config.model is None and self._network is not None and not self.pretrained:
             config = replace(config, model=self.model_name)  # an architecture alone: with it args.yaml repeats the run
-        return self._fit(config)
+        return self.train_with(config)
 
-    def _fit(self, config: TrainConfig) -> Metrics | None:
+    def train_with(self, config: TrainConfig) -> Metrics | None:
         """`train` with arguments that are checked."""
         outcome = train_model(config, self._network, self.callbacks, pretrained=self.pretrained)
         if outcome.args.save and outcome.best.exists():  # not on a rank of another machine
@@ -170,9 +171,9 @@ class YOLO(Model):
             UsageError: an unknown format, or an argument it does not take.
             PoseError: what the export needs is not installed.
         """
-        return self._export(self._parsed(ExportConfig, arguments))
+        return self.export_with(self._parsed(ExportConfig, arguments))
 
-    def _export(self, config: ExportConfig) -> str:
+    def export_with(self, config: ExportConfig) -> str:
         """`export` with arguments that are checked; the file is named after the model's own unless told otherwise."""
         from yolopose.evaluate.verify import check_export
 
@@ -231,23 +232,19 @@ class YOLO(Model):
         return config
 
 
-# What Ultralytics' class has and this one has not, with what to do instead.
-ABSENT = {
-    "track": "yolopose does not track: hand the Results to a tracker, such as those of supervision or norfair",
-    "tune": "yolopose does not search hyperparameters: call train() with the values to compare",
-    "embed": "yolopose gives no embeddings: model.model is the network, a torch module, for hooks of your own",
-}
-
-
 def _options(config: PredictConfig | ValConfig) -> OpenOptions:
     """How a configuration wants the model opened."""
     return OpenOptions(config.device, config.half, config.bf16, config.threads, config.kpt_shape)
 
 
 def train_model(
-    config: TrainConfig, base: PoseNet | None, callbacks: dict[str, list[Callback]], *, pretrained: bool
+    config: TrainConfig,
+    base: PoseNet | None = None,
+    callbacks: dict[str, list[Callback]] | None = None,
+    *,
+    pretrained: bool = True,
 ) -> Outcome:
-    """A new run from `base`, or one that is resumed; exported files are refused."""
+    """Train from `base`, or resume a run, as `config` says."""
     require_torch("train")
     from yolopose.train.loop import train
 

@@ -1,13 +1,31 @@
-"""The command line: `yolo [pose] MODE key=value …`; `--key value` and `--key=value` mean the same."""
+"""The command line: `yolo [pose] MODE key=value …`; `--key value` and `--key=value` mean the same.
+
+The modules that do the work are imported when a mode runs, so that help and version answer at once.
+"""
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from yolopose import __version__, completion, helptext
-from yolopose.config import MODES
+from yolopose.config import (
+    MODES,
+    BenchmarkConfig,
+    ConvertConfig,
+    DoctorConfig,
+    EvalWiderfaceConfig,
+    ExportConfig,
+    PredictConfig,
+    TrainConfig,
+    ValConfig,
+    VerifyConfig,
+    parse,
+    replace,
+)
+from yolopose.config.foreign import ABSENT
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.words import joined, mode_of_cfg, read_arguments, split_mode
@@ -15,9 +33,8 @@ from yolopose.words import joined, mode_of_cfg, read_arguments, split_mode
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 something failed, 2 wrong usage."""
-    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        return _run_command(list(sys.argv[1:] if argv is None else argv))
     except PoseError as e:
         log.error(str(e))
         return e.exit_code
@@ -29,49 +46,143 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _run(words: list[str]) -> int:
-    """Dispatch to a special command or to a mode."""
-    asked = [word for word in words if word in ("-h", "--help", "--h")]
-    words = [word for word in words if word not in asked]
-    mode, rest = split_mode(joined(words))
+def _run_command(words: list[str]) -> int:
+    """Print help or another text, or run a mode; returns the exit code."""
+    help_flags = [word for word in words if word in ("-h", "--help", "--h")]
+    mode, rest = split_mode(joined([word for word in words if word not in help_flags]))
     mode = mode or mode_of_cfg(rest)
     bare = [word for word in rest if "=" not in word]
     if mode is None:
-        command = "help" if asked or not rest else (bare or [""])[0].lstrip("-")
-        if command == "completion":
-            log.info(completion.script(bare[1] if len(bare) > 1 else ""))
-            return 0
-        topic = bare[1:2] if command == "help" and not asked else []
-        if command not in SPECIAL or (topic and topic[0] not in SPECIAL):
-            bare = topic or bare
-            raise UsageError(_no_mode(bare))
-        log.info(SPECIAL[command]())
-        return 0
-    if asked or "help" in bare:
+        log.info(_text(["help"] if help_flags or not rest else bare))
+    elif help_flags or "help" in bare:
         log.info(helptext.of_mode(mode))
-        return 0
-    return run_mode(mode, read_arguments(mode, rest))
+    else:
+        return COMMANDS[mode](read_arguments(mode, rest))
+    return 0
 
 
-def _no_mode(bare: Sequence[str]) -> str:
-    """One line for a command line without a mode."""
-    known = (*MODES, *completion.COMMANDS)
+def _text(bare: list[str]) -> str:
+    """What a command line without a mode prints. Raises UsageError when its first bare word is no command."""
+    command = bare[0].lstrip("-") if bare else ""
+    if command == "completion":
+        return completion.script(bare[1] if len(bare) > 1 else "")
+    if command == "help" and len(bare) > 1 and bare[1] not in TEXTS:
+        bare, command = bare[1:], ""
+    if command in TEXTS:
+        return TEXTS[command]()
     if not bare or bare[0].startswith("--"):
-        return f"which mode? one of {', '.join(MODES)}; see 'yolo help'"
+        raise UsageError(f"which mode? one of {', '.join(MODES)}; see 'yolo help'")
     if bare[0] in ABSENT:
-        return f"{bare[0]}: {ABSENT[bare[0]]}"
-    hint = did_you_mean(bare[0].lstrip("-"), known) or f": one of {', '.join(MODES)}; see 'yolo help'"
-    return f"unknown command {shown(bare[0])}{hint}"
+        raise UsageError(f"{bare[0]}: {ABSENT[bare[0]]}")
+    hint = did_you_mean(bare[0].lstrip("-"), (*MODES, *completion.COMMANDS))
+    raise UsageError(f"unknown command {shown(bare[0])}" + (hint or f": one of {', '.join(MODES)}; see 'yolo help'"))
 
 
-def run_mode(mode: str, values: dict[str, Any]) -> int:
-    """Run a mode on arguments as typed and return the exit code."""
-    from yolopose.commands import COMMANDS
+def predict(values: dict[str, Any]) -> int:
+    """`yolo predict`: pictures are written unless save=False. Returns 1 when an input failed, otherwise 0."""
+    from yolopose.api import YOLO
 
-    return COMMANDS[mode](values)
+    config = parse(PredictConfig, {"save": True, "keep_image": False, **values})
+    collecting = gc.isenabled()
+    gc.disable()  # importing torch makes so many lasting objects that walking them costs 0.2 s
+    try:
+        run = YOLO(config.model).predict_with(config)
+        next(run, None)
+    finally:
+        if collecting:
+            gc.enable()
+    for _ in run:
+        pass
+    return int(run.failed > 0)
 
 
-SPECIAL: dict[str, Callable[[], str]] = {
+def val(values: dict[str, Any]) -> int:
+    """`yolo val`."""
+    from yolopose.api import YOLO
+
+    config = parse(ValConfig, values)
+    YOLO(config.model).val_with(config)
+    return 0
+
+
+def train(values: dict[str, Any]) -> int:
+    """`yolo train`."""
+    from yolopose.api import YOLO, train_model
+
+    config = parse(TrainConfig, values)
+    if config.resume:
+        train_model(config)
+    elif config.model is None:
+        raise UsageError("model is missing: name weights or an architecture, as in model=yolov8n-pose.yaml")
+    else:
+        YOLO(config.model).train_with(config)
+    return 0
+
+
+def export(values: dict[str, Any]) -> int:
+    """`yolo export` of a checkpoint, by default the bundled one."""
+    from yolopose.api import YOLO
+    from yolopose.formats.table import check_options
+    from yolopose.weights import default_model
+
+    config = parse(ExportConfig, values)
+    check_options(config)  # before the network is read, or torch asked for
+    log.info(f"saved as {YOLO(config.model or default_model(suffix='.pt')).export_with(config)}")
+    return 0
+
+
+def verify(values: dict[str, Any]) -> int:
+    """`yolo verify`. Returns 1 when the two files do not find the same."""
+    from yolopose.evaluate import verify
+
+    return verify.run(parse(VerifyConfig, values))
+
+
+def benchmark(values: dict[str, Any]) -> int:
+    """`yolo benchmark`. Returns 1 when no format could be measured."""
+    from yolopose.evaluate.benchmark import benchmark
+    from yolopose.formats.pytorch import require_torch
+    from yolopose.weights import find
+
+    config = parse(BenchmarkConfig, values)
+    require_torch("benchmark")
+    rows = benchmark(replace(config, model=str(find(config.model))) if config.model else config)
+    return int(all(row.failure for row in rows))
+
+
+def doctor(values: dict[str, Any]) -> int:
+    """`yolo doctor`. Returns 1 when strict=True and something is wrong with the data, otherwise 0."""
+    from yolopose import doctor
+
+    return doctor.run(parse(DoctorConfig, values))
+
+
+def convert(values: dict[str, Any]) -> int:
+    """`yolo convert`."""
+    from yolopose import convert
+
+    return convert.run(parse(ConvertConfig, values))
+
+
+def eval_widerface(values: dict[str, Any]) -> int:
+    """`yolo eval-widerface`."""
+    from yolopose.evaluate import widerface
+
+    return widerface.run(parse(EvalWiderfaceConfig, values))
+
+
+COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
+    "predict": predict,
+    "val": val,
+    "train": train,
+    "export": export,
+    "verify": verify,
+    "benchmark": benchmark,
+    "doctor": doctor,
+    "convert": convert,
+    "eval-widerface": eval_widerface,
+}
+TEXTS: dict[str, Callable[[], str]] = {
     "help": helptext.overview,
     "version": lambda: __version__,
     "v": lambda: __version__,
@@ -79,14 +190,4 @@ SPECIAL: dict[str, Callable[[], str]] = {
     "checks": helptext.checks,
     "cfg": helptext.all_arguments,
     "formats": helptext.formats,
-}
-ABSENT = {
-    "track": "yolopose does not track; predict finds people frame by frame (docs/migrate.md)",
-    "tune": "yolopose has no search for hyperparameters; train takes each of them (docs/migrate.md)",
-    "settings": "yolopose has no settings file: everything is an argument (docs/migrate.md)",
-    "copy-cfg": "yolopose has no file of defaults to copy; 'yolo cfg' lists them, and each run writes its args.yaml",
-    "solutions": "yolopose has no solutions; see examples/ and docs/migrate.md",
-    "hub": "yolopose has no online service, and needs none",
-    "login": "yolopose has no online service, and needs none",
-    "logout": "yolopose has no online service, and needs none",
 }

@@ -77,6 +77,17 @@ _ROWS = (
     Foreign("dlam", "gain of a depth loss", (), (1.0,)),
 )  # fmt: skip
 FOREIGN = {row.name: row for row in _ROWS}
+ABSENT = {  # commands and methods of Ultralytics, and what to do instead
+    "track": "yolopose does not track: hand the Results to a tracker, such as those of supervision or norfair",
+    "tune": "yolopose does not search hyperparameters: call train with the values to compare",
+    "embed": "yolopose gives no embeddings: model.model is the network, a torch module, for your own hooks",
+    "settings": "yolopose has no settings file: everything is an argument (docs/migrate.md)",
+    "copy-cfg": "yolopose has no file of defaults to copy; 'yolo cfg' lists them, and each run writes its args.yaml",
+    "solutions": "yolopose has no solutions; see examples/ and docs/migrate.md",
+    "hub": "yolopose has no online service",
+    "login": "yolopose has no online service",
+    "logout": "yolopose has no online service",
+}
 DEFAULTS = {"format": ("torchscript",), "workspace": (4,)}  # of Ultralytics where ours, of another mode, differ
 
 
