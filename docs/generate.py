@@ -1,13 +1,15 @@
-"""Writes docs/arguments.md from the code: `python docs/generate.py`; a test compares the two."""
+"""Writes docs/arguments.md and docs/compat.md from the code: `python docs/generate.py`; a test compares them."""
 
+import dataclasses
 from pathlib import Path
 
 from yolopose.config import MODES, arguments
 from yolopose.config.foreign import FOREIGN
 from yolopose.config.groups import grouped
 from yolopose.helptext import allowed
+from yolopose.rules import Rules
 
-HEAD = """# Arguments
+ARGUMENTS = """# Arguments
 
 <!-- made by docs/generate.py, do not edit -->
 
@@ -15,11 +17,11 @@ HEAD = """# Arguments
 they are keywords of the method of the same name. `cfg=FILE` reads further ones from a YAML file, those given with it
 win.
 """
-TAIL = """
+FOREIGN_ARGUMENTS = """
 ## Arguments of Ultralytics that are not here
 
 Those of Ultralytics 8.3 and 8.4, by what they do to YOLOv8-pose models there. A value that changes nothing (None,
-False, 0, or the default) is accepted silently, so that an `args.yaml` of Ultralytics serves as `cfg=`. Otherwise:
+False, 0, or the default) is accepted silently, so that an `args.yaml` of Ultralytics works as `cfg=`. Otherwise:
 
 - in a mode named under "acts in" the command is refused with exit code 2: it would do something else than there;
 - in another mode the argument is left out; so are those of yolopose's own other modes. One warning names them all;
@@ -28,22 +30,43 @@ False, 0, or the default) is accepted silently, so that an `args.yaml` of Ultral
 | argument | meaning | acts in | instead |
 |---|---|---|---|
 """
+COMPAT = """# compat=True: the rules of Ultralytics 8.3
+
+<!-- made by docs/generate.py from yolopose/rules.py, do not edit -->
+
+Ultralytics 8.3 is what most people compare with, and some of its rules are not the best ones. The default is the better
+rule; `compat=True` follows Ultralytics 8.3 in everything in this table. Both are tested, compat against recorded
+values. Defaults of arguments, file names and messages are the same with and without it; [migrate](migrate.md) lists how
+those differ.
+
+| subject | default | compat=True |
+|---|---|---|
+"""
 
 
 def arguments_page() -> str:
     """The page of all arguments."""
-    parts = [HEAD]
+    parts = [ARGUMENTS]
     for mode, cls in MODES.items():
         parts.append(f"\n## {mode}\n\n{cls.__doc__.splitlines()[0]}\n\n")
         parts.append("| argument | default | meaning |\n|---|---|---|\n")
         for title, group in grouped(arguments(cls)).items():
             parts.append(f"| **{title}** | | |\n")
             parts += [f"| `{a.name}` | {a.default} | {a.doc}{allowed(a)} |\n" for a in group]
-    parts.append(TAIL)
+    parts.append(FOREIGN_ARGUMENTS)
     for row in FOREIGN.values():
         parts.append(f"| `{row.name}` | {row.meaning} | {', '.join(row.modes) or 'nowhere'} | {row.instead} |\n")
     return "".join(parts)
 
 
+def compat_page() -> str:
+    """The page of the rules that `compat=True` changes."""
+    rules = [field.metadata for field in dataclasses.fields(Rules)]
+    return COMPAT + "".join(f"| {rule['subject']} | {rule['default']} | {rule['reference']} |\n" for rule in rules)
+
+
+PAGES = {"docs/arguments.md": arguments_page, "docs/compat.md": compat_page}
+
 if __name__ == "__main__":
-    Path(__file__).with_name("arguments.md").write_text(arguments_page(), encoding="utf-8")
+    for name, page in PAGES.items():
+        (Path(__file__).parents[1] / name).write_text(page(), encoding="utf-8")

@@ -19,7 +19,7 @@ from yolopose.config import (
 )
 from yolopose.config import arguments as known_arguments
 from yolopose.config.foreign import ABSENT
-from yolopose.config.parse import Config
+from yolopose.config.schema import Config
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import require_torch

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from yolopose.config import MODES, Argument, arguments
 from yolopose.config.groups import grouped
-from yolopose.config.values import members_of
+from yolopose.config.schema import members_of
 from yolopose.errors import UsageError, did_you_mean, shown
 
 COMMANDS = ("help", "checks", "formats", "cfg", "completion", "version")

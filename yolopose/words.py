@@ -10,7 +10,7 @@ from typing import Any
 from yolopose.config import MODES, arguments
 from yolopose.config.foreign import FOREIGN
 from yolopose.config.parse import read_cfg
-from yolopose.config.values import members_of
+from yolopose.config.schema import members_of
 from yolopose.errors import UsageError, did_you_mean, shown
 
 OTHER_TASKS = ("detect", "segment", "classify", "obb", "semantic", "depth")

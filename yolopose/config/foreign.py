@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from yolopose.config.values import literal, plain
+from yolopose.config.schema import literal, plain
 
 
 @dataclass(frozen=True)

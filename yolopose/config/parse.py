@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from yolopose.config.args import MODES
 from yolopose.config.foreign import DEFAULTS, FOREIGN, equal
-from yolopose.config.schema import arguments
-from yolopose.config.values import convert
+from yolopose.config.schema import Config, arguments, convert
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, shown
 from yolopose.files import read_yaml
-
-Config = TypeVar("Config")
 
 ALIASES = {  # names that other programs use
     "batch_size": "batch", "conf_thres": "conf", "confidence": "conf", "hide_conf": "show_conf",

@@ -1,22 +1,37 @@
-"""How an argument is declared, listed and written out."""
+"""Arguments: how one is declared, listed and written out, and how a value becomes one of its type."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import functools
-from typing import Any, TypeVar, get_type_hints
+import math
+import os
+import re
+import types
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from yolopose.errors import UsageError, did_you_mean, shown
 
 Config = TypeVar("Config")
+
+LARGEST = 1e18
+MAX_LENGTH = 10_000  # elements of an array that is given for an argument
+_DEVICE = re.compile(r"cpu|mps|auto|cuda|-1|\d+(,\d+)*")
 
 
 @dataclasses.dataclass(frozen=True)
 class Argument:
-    """One argument as the help and the docs show it."""
+    """One argument: its documentation, its type, and the values that it allows.
+
+    The range includes both ends; with `open`, all but `low`. `form="device"` is a device in any spelling. `note` is
+    added to the error about a value of another type.
+    """
 
     name: str
     default: Any
-    doc: str
     hint: Any
+    doc: str
     choices: tuple[Any, ...] = ()
     low: float | None = None
     high: float | None = None
@@ -25,28 +40,13 @@ class Argument:
     note: str = ""
 
 
-def arg(
-    default: Any,
-    doc: str,
-    *,
-    choices: tuple[Any, ...] = (),
-    low: float | None = None,
-    high: float | None = None,
-    open: bool = False,
-    form: str | None = None,
-    note: str = "",
-) -> Any:
-    """Declare a field of a configuration: its documentation, its allowed values or its range.
-
-    The range includes both ends, with `open` all but `low`. `form="device"` is a device in any spelling.
-    `note` is added to the error about a value of another type.
-    """
-    known = {"doc": doc, "choices": choices, "low": low, "high": high, "open": open, "form": form, "note": note}
-    return dataclasses.field(default=default, metadata=known)
+def arg(default: Any, doc: str, **rules: Any) -> Any:
+    """Declare a field of a configuration: its default, documentation, and other fields of `Argument`."""
+    return dataclasses.field(default=default, metadata={"doc": doc, **rules})
 
 
 def arguments(cls: type[Any]) -> dict[str, Argument]:
-    """The arguments of a configuration class by name, its own before those it shares with other modes."""
+    """The arguments of a configuration class by name; its own come before those that it shares with other modes."""
     return _arguments(cls)  # type: ignore[arg-type]  # a class is hashable
 
 
@@ -54,8 +54,8 @@ def arguments(cls: type[Any]) -> dict[str, Argument]:
 def _arguments(cls: Any) -> dict[str, Argument]:
     hints = get_type_hints(cls)
     declared = [f for f in dataclasses.fields(cls) if "doc" in f.metadata]
-    declared.sort(key=lambda f: f.name not in cls.__annotations__)  # a mode's own before the shared ones
-    return {f.name: Argument(f.name, f.default, hint=hints[f.name], **f.metadata) for f in declared}
+    declared.sort(key=lambda f: f.name not in cls.__annotations__)
+    return {f.name: Argument(f.name, f.default, hints[f.name], **f.metadata) for f in declared}
 
 
 def replace(config: Config, **changes: Any) -> Config:
@@ -65,13 +65,144 @@ def replace(config: Config, **changes: Any) -> Config:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Every argument in JSON types, as written to args.yaml and into checkpoints."""
-    return {
-        name: list(value) if isinstance(value := getattr(config, name), tuple) else value
-        for name in arguments(type(config))
-    }
+    values = {name: getattr(config, name) for name in arguments(type(config))}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def pick(options: type[Config], config: Any, **more: Any) -> Config:
     """An `options` filled from the values of the same names in `config`, and from `more`, which wins."""
     names = {f.name for f in dataclasses.fields(options) if f.init} - more.keys()  # type: ignore[arg-type]
     return options(**{name: getattr(config, name) for name in names if hasattr(config, name)}, **more)
+
+
+def convert(argument: Argument, value: Any) -> Any:
+    """`value` in the argument's type, checked against its choices and range.
+
+    NumPy and torch numbers and arrays, paths and `torch.device` count as the plain values they stand for, text as the
+    Python value it spells, a list of one item as that item, None as the default.
+
+    Raises:
+        UsageError: naming the argument, the value and what is allowed.
+    """
+    if argument.hint is Any:
+        return value
+    value = plain(value)
+    raw = literal(value) if isinstance(value, str) else value
+    members = members_of(argument.hint)
+    if raw is None:
+        return None if type(None) in members else argument.default
+    if argument.form == "device":
+        return _device(argument.name, value)
+    for member in members:
+        converted = _as(member, raw, value)
+        if converted is not None:
+            return _checked(argument, converted)
+    if isinstance(raw, (list, tuple)) and len(raw) == 1:
+        return convert(argument, raw[0])
+    expected = " or ".join(_type_name(member) for member in members if member is not type(None))
+    raise UsageError(f"{argument.name}={shown(value)}: expected {expected}{argument.note and f' ({argument.note})'}")
+
+
+def plain(value: Any) -> Any:
+    """`value` without NumPy, torch and path types, found by their methods: neither library is imported."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(plain, value)) if type(value) in (list, tuple) else [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    shape = getattr(value, "shape", None)
+    if isinstance(shape, tuple) and callable(getattr(value, "tolist", None)):
+        return value.tolist() if math.prod(shape) <= MAX_LENGTH else value
+    if type(value).__module__ == "torch" and type(value).__name__ == "device":
+        return str(value)
+    return value
+
+
+def literal(text: str) -> Any:
+    """Text from a command line or YAML as a Python value, or the text itself."""
+    lowered = text.strip().lower()
+    if lowered in ("true", "false", "none", "null", ""):
+        return {"true": True, "false": False}.get(lowered)
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def members_of(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type alone."""
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _device(name: str, value: Any) -> str:
+    """A device in one spelling: cpu, mps, cuda, a GPU's number, several numbers with commas, -1 for an idle GPU."""
+    parts = value if isinstance(value, (list, tuple)) else re.sub(r"[\s\[\]()'\"]", "", str(value)).split(",")
+    words = [str(part).strip().lower().removeprefix("cuda:") for part in parts if str(part).strip()]
+    text = ",".join(words)
+    if isinstance(value, bool) or not _DEVICE.fullmatch(text):
+        raise UsageError(
+            f"{name}={shown(value)}: expected cpu, a GPU's number (0, or 0,1 for two), -1 for an idle GPU, cuda or mps"
+        )
+    return text
+
+
+def _as(hint: Any, raw: Any, original: Any) -> Any:
+    """`raw` as `hint`, or None where it does not fit; `original` is what `raw` was before `literal`."""
+    if hint is bool:
+        return bool(raw) if isinstance(raw, bool) or (isinstance(raw, (int, float)) and raw in (0, 1)) else None
+    if hint in (int, float):
+        number = isinstance(raw, (int, float)) and not isinstance(raw, bool) and abs(raw) < LARGEST  # no NaN either
+        return hint(raw) if number and (hint is float or raw == int(raw)) else None
+    if hint is str:
+        return str(original) if isinstance(original, (str, int)) and not isinstance(original, bool) else None
+    if get_origin(hint) is tuple:
+        return _as_tuple(hint, raw)
+    return None
+
+
+def _as_tuple(hint: Any, raw: Any) -> tuple[Any, ...] | None:
+    """A tuple of the hint's item type and length; a lone value counts as one item of an open-ended tuple."""
+    item, *rest = get_args(hint)
+    open_ended = rest == [Ellipsis]
+    if open_ended and item is str and isinstance(raw, str):
+        raw = [word.strip() for word in raw.split(",")]  # words without quotes, as on a command line
+    if open_ended and isinstance(raw, (int, float, str)) and not isinstance(raw, bool):
+        raw = [raw]
+    if not isinstance(raw, (list, tuple)) or not (open_ended or len(raw) == len(rest) + 1):
+        return None
+    values = tuple(_as(item, v, v) for v in raw)
+    return None if None in values else values
+
+
+def _type_name(hint: Any) -> str:
+    """A type as error messages name it."""
+    if get_origin(hint) is tuple:
+        item, *rest = get_args(hint)
+        items = f"{_type_name(item).removeprefix('a ')}s" if item is not str else "texts"
+        return f"a list of {items}" if rest == [Ellipsis] else f"{len(rest) + 1} {items}"
+    return {bool: "True or False", int: "a whole number", float: "a number", str: "text"}.get(hint, "a value")
+
+
+def _checked(argument: Argument, value: Any) -> Any:
+    """`value`, or the choice that it spells in another case. Raises UsageError for one that is not allowed."""
+    if argument.choices and value not in argument.choices:
+        for choice in argument.choices:
+            if isinstance(choice, str) and choice.lower() == str(value).lower():
+                return choice
+        words = [str(choice) for choice in argument.choices]
+        hint = did_you_mean(str(value), words)
+        raise UsageError(f"{argument.name}={shown(value)}: expected one of {', '.join(words)}{hint}")
+    low, high = argument.low, argument.high
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            too_low = low is not None and (number <= low if argument.open else number < low)
+            if too_low or (high is not None and number > high):
+                raise UsageError(f"{argument.name}={shown(value)}: expected {_range(argument)}")
+    return value
+
+
+def _range(argument: Argument) -> str:
+    """The allowed range as error messages name it."""
+    low, high = argument.low, argument.high
+    if high is None:
+        return f"more than {low:g}" if argument.open else f"at least {low:g}"
+    return f"more than {low:g}, at most {high:g}" if argument.open else f"{low:g} to {high:g}"
