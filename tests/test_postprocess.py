@@ -8,6 +8,7 @@ import pytest
 from yolopose import postprocess
 from yolopose.config import PredictConfig, ValConfig
 from yolopose.postprocess import choose
+from yolopose.rules import rules_of
 
 
 def candidates(seed: int, classes: int, count: int = 60) -> np.ndarray:
@@ -57,7 +58,7 @@ def test_equals_brute_force(kind: type[Any], seed: int, classes: int, options: d
     rows = candidates(seed, classes)
     config = kind(**options, conf=0.2)
     row, label = (np.array(part) for part in zip(*by_hand(rows, classes, config), strict=True))
-    boxes, keypoints = choose(rows, classes, config)
+    boxes, keypoints = choose(rows, classes, config, rules_of(config.compat))
     np.testing.assert_array_equal(keypoints, rows[row, 4 + classes :])
     np.testing.assert_array_equal(boxes[:, 4], rows[row, 4 + label])
     np.testing.assert_array_equal(boxes[:, 5], label)

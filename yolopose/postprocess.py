@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.geometry.boxes import cxcywh_to_xyxy, nms
+from yolopose.rules import DEFAULT, Rules
 
 Float = NDArray[np.float32]
 
@@ -30,11 +31,9 @@ class Choice(Protocol):
     def agnostic_nms(self) -> bool: ...  # noqa: D102
     @property
     def classes(self) -> tuple[int, ...] | None: ...  # noqa: D102
-    @property
-    def compat(self) -> bool: ...  # noqa: D102
 
 
-def choose(rows: Float, classes: int, choice: Choice) -> tuple[Float, Float]:
+def choose(rows: Float, classes: int, choice: Choice, rules: Rules = DEFAULT) -> tuple[Float, Float]:
     """(M, 4+C+K·D) → boxes (N, 6) x1 y1 x2 y2 score class, keypoints (N, K·D); input pixels, best first.
 
     A candidate belongs to its best class, the lower index among equals; with `multi_label` to every class it scores
@@ -57,17 +56,17 @@ def choose(rows: Float, classes: int, choice: Choice) -> tuple[Float, Float]:
         top = np.argsort(-best, kind="stable")[:MOST_CANDIDATES]
         rows, labels, best = rows[top], labels[top], best[top]
     boxes = cxcywh_to_xyxy(rows[:, :4])
-    kept = nms(_apart(boxes, labels, choice), best, choice.iou, choice.max_det)
+    kept = nms(_apart(boxes, labels, choice, rules), best, choice.iou, choice.max_det)
     out = np.empty((len(kept), 6), np.float32)
     out[:, :4], out[:, 4], out[:, 5] = boxes[kept], best[kept], labels[kept]
     return out, rows[kept, 4 + classes :]
 
 
-def _apart(boxes: Float, labels: NDArray[Any], choice: Choice) -> NDArray[Any]:
+def _apart(boxes: Float, labels: NDArray[Any], choice: Choice, rules: Rules) -> NDArray[Any]:
     """The boxes with each class moved to a region of its own, so that classes do not suppress one another."""
     if choice.agnostic_nms or not labels.any():
         return boxes
-    if choice.compat:
+    if rules.class_offset:
         return np.asarray(boxes + (labels[:, None] * COMPAT_SPAN).astype(np.float32))
     span = np.abs(boxes).max() * 2.0 + 1  # in float64, where the shift costs no digit that matters
     return np.asarray(boxes.astype(np.float64) + labels[:, None] * span)

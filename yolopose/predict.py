@@ -24,6 +24,7 @@ from yolopose.geometry.letterbox import Letterbox, fit
 from yolopose.postprocess import choose
 from yolopose.progress import progress
 from yolopose.results import Results
+from yolopose.rules import rules_of
 from yolopose.saving import Saver
 from yolopose.sources import Frame, Source, SourceOptions, open_source
 
@@ -82,14 +83,14 @@ def detect(
 def plan(backend: Backend, sources: Sequence[tuple[int, int]], config: PredictConfig | ValConfig) -> list[Letterbox]:
     """The letterbox of each image (H, W): its own multiple of the stride, or the one size that the file takes.
 
-    Prediction always pads least, whatever `rect` says, as Ultralytics 8.3 does. In compat mode images of unequal
-    size in one call are all padded to the full input size, as there.
+    Prediction always pads least, whatever `rect` says, as Ultralytics 8.3 does. With the rule
+    `square_if_mixed` images of unequal size in one call are all padded to the full input size.
     """
-    stride, fixed = backend.info.stride, backend.fixed_shape
+    stride, fixed, rules = backend.info.stride, backend.fixed_shape, rules_of(config.compat)
     size = fixed[1:] if fixed else backend.info.input_size(config.imgsz)
     rect = isinstance(config, PredictConfig) or config.rect
-    rect = rect and not fixed and (not config.compat or len(set(sources)) == 1)
-    return [fit(hw, size, stride=stride, rect=rect, compat=config.compat) for hw in sources]
+    rect = rect and not fixed and (not rules.square_if_mixed or len(set(sources)) == 1)
+    return [fit(hw, size, stride=stride, rect=rect, rules=rules) for hw in sources]
 
 
 def exactly(backend: Backend, source: tuple[int, int]) -> Letterbox:
@@ -149,14 +150,14 @@ def _detections(
 ) -> list[Detections]:
     """Candidate rows in canvas pixels → detections in pixels of each image; what is not finite is none."""
     (k, d), classes = backend.info.kpt_shape, len(backend.info.names)
-    out = []
+    rules, out = rules_of(config.compat), []
     for candidates, box in zip(rows, letterboxes, strict=True):
         candidates = candidates[(np.abs(candidates) < FAR).all(1)]
-        boxes, flat = choose(candidates, classes, config)
+        boxes, flat = choose(candidates, classes, config, rules)
         boxes[:, :4] = clip_boxes(box.boxes_to_source(boxes[:, :4]), box.source)
         points = box.points_to_source(flat.reshape(-1, k, d))
         points[..., :2] = points[..., :2].clip(0, box.source[::-1])
-        if config.compat and d == 3 and isinstance(config, PredictConfig):
+        if rules.zero_unsure and d == 3 and isinstance(config, PredictConfig):
             points[..., :2] *= points[..., 2:] >= 0.5  # Ultralytics 8.3 hides what it is unsure of, except in val
         out.append(Detections(boxes, points, {}, (1, 3, *box.canvas)))
     return out
@@ -204,7 +205,9 @@ class Run(Iterator[Results]):
         self.dataset = self._source = open_source(
             source, SourceOptions(config.vid_stride, config.stream_buffer, config.max_pixels, config.missing == "skip")
         )
-        self._batch = len(source) if config.compat and isinstance(source, (list, tuple)) else config.batch
+        self._batch = (
+            len(source) if rules_of(config.compat).whole_list and isinstance(source, (list, tuple)) else config.batch
+        )
         self._saver = Saver(config)
         self._results = self._run()
 

@@ -13,6 +13,7 @@ from yolopose.data.cache import HEADER, RECENT, ImageCache, Reader, open_cache
 from yolopose.data.folders import cache_folder
 from yolopose.data.labels import Item, Scan, load_data, no_labels, scan
 from yolopose.errors import PoseError
+from yolopose.rules import DEFAULT
 
 SHAPES = [(4, 6), (5, 5), (2, 3)]
 
@@ -86,7 +87,7 @@ def test_a_file_is_reused_for_its_key_only(tmp_path: Path) -> None:
 
 
 def test_a_reader_decodes_once_while_the_image_is_recent(found: Scan, decoded: list[str]) -> None:
-    read = Reader(found.items, 64, False)
+    read = Reader(found.items, 64, DEFAULT)
     first = read(3)
     assert read(3) is first
     assert decoded == ["003.jpg"]
@@ -95,7 +96,7 @@ def test_a_reader_decodes_once_while_the_image_is_recent(found: Scan, decoded: l
 def test_a_reader_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "read_working", lambda *_: np.zeros((1, 1, 3), np.uint8))
     items = [Item(Path(str(i)), (1, 1), no_labels(1)) for i in range(RECENT + 10)]
-    read = Reader(items, 64, False)
+    read = Reader(items, 64, DEFAULT)
     for i in range(len(items)):
         read(i)
     assert len(read.recent) == RECENT
@@ -103,13 +104,13 @@ def test_a_reader_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_a_cache_gives_the_same_pixels_without_decoding(found: Scan, decoded: list[str], kind: str) -> None:
-    plain = [Reader(found.items, 40, False)(i) for i in range(6)]
-    cache = open_cache(kind, found, found.items, 40, False)
-    filling = Reader(found.items, 40, False, cache)
+    plain = [Reader(found.items, 40, DEFAULT)(i) for i in range(6)]
+    cache = open_cache(kind, found, found.items, 40, DEFAULT)
+    filling = Reader(found.items, 40, DEFAULT, cache)
     for i in range(6):
         filling(i)
     decoded.clear()
-    reading = Reader(found.items, 40, False, cache)
+    reading = Reader(found.items, 40, DEFAULT, cache)
     for i in range(6):
         np.testing.assert_array_equal(reading(i), plain[i])
     assert decoded == []
@@ -118,7 +119,7 @@ def test_a_cache_gives_the_same_pixels_without_decoding(found: Scan, decoded: li
 def test_a_disk_cache_lasts_until_an_image_changes(found: Scan, decoded: list[str]) -> None:
     def all_read() -> int:
         decoded.clear()
-        reader = Reader(found.items, 40, False, open_cache("disk", found, found.items, 40, False))
+        reader = Reader(found.items, 40, DEFAULT, open_cache("disk", found, found.items, 40, DEFAULT))
         for i in range(6):
             reader(i)
         return len(decoded)
@@ -135,11 +136,11 @@ def test_little_memory_caches_little_and_says_so(
 ) -> None:
     monkeypatch.setattr(cache_module, "free_memory", lambda: 2 * 3 * 40 * 30 * 3 + 200)
     caplog.set_level("INFO", logger="yolopose")
-    cache = open_cache("ram", found, found.items, 40, False)
+    cache = open_cache("ram", found, found.items, 40, DEFAULT)
     assert cache.count == 3
     assert "cache=ram: 3 of 6 images" in caplog.text
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert open_cache("ram", found, found.items, 40, False).count == 1
+    assert open_cache("ram", found, found.items, 40, DEFAULT).count == 1
 
 
 def test_a_full_disk_is_named(found: Scan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +151,7 @@ def test_a_full_disk_is_named(found: Scan, tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(cache_module.os, "posix_fallocate", full, raising=False)
     with pytest.raises(PoseError, match=r"cache=disk: .*No space left"):
-        open_cache("disk", found, found.items, 40, False)
+        open_cache("disk", found, found.items, 40, DEFAULT)
     assert not list(tmp_path.rglob("images-*"))
 
 
@@ -205,7 +206,7 @@ def test_processes_that_begin_at_once_share_one_file(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from yolopose.data.cache import ImageCache
+from yolopose.rules import DEFAULT
 folder, budget = Path(sys.argv[1]), int(sys.argv[2])
 shapes = [(20 + i, 30) for i in range(40)]
 (folder / f"ready-{budget}").touch()
@@ -231,7 +232,7 @@ print(cache.count)
 
 
 def test_the_cache_lies_where_the_user_says(found: Scan, tmp_path: Path) -> None:
-    open_cache("disk", found, found.items, 40, False, str(tmp_path / "big"))
+    open_cache("disk", found, found.items, 40, DEFAULT, str(tmp_path / "big"))
     (file,) = (tmp_path / "big").rglob("images-*.cache")
     assert (file.parent / "dataset.txt").read_text() == f"{found.spec.path}\n"
 

@@ -13,6 +13,7 @@ from yolopose.data.batch import Sample
 from yolopose.data.dataset import PoseDataset
 from yolopose.data.labels import Scan, load_data, scan
 from yolopose.geometry.letterbox import fit
+from yolopose.rules import REFERENCE, rules_of
 
 OFF = dict.fromkeys(
     ("hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "bgr",
@@ -61,8 +62,8 @@ def test_without_augmentation_a_sample_is_the_letterboxed_image(found: Scan) -> 
 @pytest.mark.parametrize("imgsz", [320, 256])
 def test_compat_mode_is_the_references_letterbox_pixel_by_pixel(golden: Path, imgsz: int) -> None:
     """Long side to imgsz, the other rounded up, padding split in halves (field.md A10; equal to recorded samples)."""
-    found = scan(load_data(golden / "pose8" / "data.yaml"), "train", compat=True, cache=False)
-    dataset = PoseDataset(found, TrainConfig(imgsz=imgsz, compat=True, **OFF))
+    found = scan(load_data(golden / "pose8" / "data.yaml"), "train", rules=REFERENCE, cache=False)
+    dataset = PoseDataset(found, TrainConfig(imgsz=imgsz, compat=True, **OFF), rules=REFERENCE)
     for index, item in enumerate(found.items):
         image = cv2.imread(str(item.path))
         gain = imgsz / max(image.shape[:2])
@@ -113,7 +114,8 @@ def test_a_mosaic_shows_several_images_and_a_single_one_only_its_own(tmp_path: P
 
 def test_fraction_thins_out_evenly_and_keeps_the_first_ones_in_compat_mode(found: Scan) -> None:
     def kept(**values: object) -> list[int]:
-        items = PoseDataset(found, TrainConfig(imgsz=64, **values)).items
+        config = TrainConfig(imgsz=64, **values)
+        items = PoseDataset(found, config, rules=rules_of(config.compat)).items
         return [int(item.path.stem) for item in items]
 
     assert kept(fraction=0.43) == [0, 2, 4]

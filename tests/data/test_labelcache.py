@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from yolopose.data.folders import cache_folder
 from yolopose.data.labelcache import Entry, Stat, key, load, save
 from yolopose.data.rows import BadRow, Labels, no_labels
+from yolopose.rules import DEFAULT, REFERENCE
 
 whole = st.integers(0, 2**62)
 texts = st.text(max_size=8).filter(lambda text: text.isprintable())
@@ -28,22 +29,22 @@ def entries(draw: st.DrawFn) -> Entry:
 @given(st.dictionaries(texts, entries(), min_size=1, max_size=4))
 def test_what_is_saved_comes_back(tmp_path_factory, wanted: dict[str, Entry]) -> None:
     root = tmp_path_factory.mktemp("root")
-    save(root, "x", key((2, 3), 9, False), wanted)
-    found = load(root, "x", key((2, 3), 9, False))
+    save(root, "x", key((2, 3), 9, DEFAULT), wanted)
+    found = load(root, "x", key((2, 3), 9, DEFAULT))
     assert list(found) == list(wanted)
     for a, b in zip(found.values(), wanted.values(), strict=True):
         assert (a.stat, a.hw, a.bad, a.duplicates) == (b.stat, b.hw, b.bad, b.duplicates)
         for name in ("classes", "boxes", "keypoints"):
             np.testing.assert_array_equal(getattr(a.labels, name), getattr(b.labels, name))
             assert getattr(a.labels, name).dtype == getattr(b.labels, name).dtype
-    assert load(root, "x", key((2, 3), 9, True)) == {}
-    assert load(root, "y", key((2, 3), 9, False)) == {}
+    assert load(root, "x", key((2, 3), 9, REFERENCE)) == {}
+    assert load(root, "y", key((2, 3), 9, DEFAULT)) == {}
 
 
 def hostile(**changes: object) -> dict[str, np.ndarray]:
     """The arrays of a good cache of two images, some of them changed."""
     arrays: dict[str, Any] = {
-        "key": np.array(key((2, 3), 9, False)),
+        "key": np.array(key((2, 3), 9, DEFAULT)),
         "paths": b'["a.jpg", "b.jpg"]',
         "stats": np.zeros((2, 6), np.int64),
         "hw": np.full((2, 2), 50, np.int32),
@@ -64,7 +65,7 @@ def put(root: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def test_a_cache_as_a_scan_writes_it_is_read(tmp_path: Path) -> None:
     put(tmp_path, hostile())
-    assert list(load(tmp_path, "x", key((2, 3), 9, False))) == ["a.jpg", "b.jpg"]
+    assert list(load(tmp_path, "x", key((2, 3), 9, DEFAULT))) == ["a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -103,12 +104,12 @@ def test_a_cache_as_a_scan_writes_it_is_read(tmp_path: Path) -> None:
 )
 def test_a_cache_that_no_scan_has_written_is_dropped_whole(tmp_path: Path, changes: dict[str, Any]) -> None:
     put(tmp_path, hostile(**changes))
-    assert load(tmp_path, "x", key((2, 3), 9, False)) == {}
+    assert load(tmp_path, "x", key((2, 3), 9, DEFAULT)) == {}
 
 
 def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
     put(tmp_path, hostile(notes=np.array([Path("x")], object)))
-    assert load(tmp_path, "x", key((2, 3), 9, False)) == {}
+    assert load(tmp_path, "x", key((2, 3), 9, DEFAULT)) == {}
 
 
 def test_entries_of_files_that_could_not_be_read_are_not_kept(tmp_path: Path) -> None:

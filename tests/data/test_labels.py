@@ -15,6 +15,7 @@ from yolopose.data.folders import cache_folder
 from yolopose.data.labels import Labels, label_path, load_data, read_labels, scan, select
 from yolopose.errors import PoseError
 from yolopose.images import files as files_module
+from yolopose.rules import REFERENCE
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_what_is_wrong_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogC
 def test_compat_mode_drops_the_whole_image(tmp_path: Path) -> None:
     spec = load_data(make_dataset(tmp_path))
     spoil(tmp_path)
-    found = scan(spec, "train", compat=True)
+    found = scan(spec, "train", rules=REFERENCE)
     assert [item.path.name for item in found.items] == ["000.jpg", "001.jpg", "005.jpg"]
 
 
@@ -148,10 +149,10 @@ def test_only_what_changed_is_looked_at_again(tmp_path: Path, looks: list[Path])
 def test_other_keypoints_or_rules_make_the_cache_useless(tmp_path: Path, looks: list[Path]) -> None:
     yaml = make_dataset(tmp_path)
     scan(load_data(yaml), "train")
-    scan(load_data(yaml), "train", compat=True)
+    scan(load_data(yaml), "train", rules=REFERENCE)
     assert len(looks) == 12
     yaml.write_text(yaml.read_text().replace("[thing]", "[thing, other]"))
-    scan(load_data(yaml), "train", compat=True)
+    scan(load_data(yaml), "train", rules=REFERENCE)
     assert len(looks) == 18
 
 

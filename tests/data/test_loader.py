@@ -11,6 +11,7 @@ from yolopose.data.dataset import PoseDataset
 from yolopose.data.labels import Scan, load_data, scan
 from yolopose.data.loader import Loader
 from yolopose.errors import PoseError
+from yolopose.rules import rules_of
 
 
 @pytest.fixture
@@ -19,7 +20,8 @@ def found(tmp_path: Path) -> Scan:
 
 
 def dataset(found: Scan, **values: object) -> PoseDataset:
-    return PoseDataset(found, TrainConfig(imgsz=64, **values))
+    config = TrainConfig(imgsz=64, **values)
+    return PoseDataset(found, config, rules=rules_of(config.compat))
 
 
 def epoch(loader: Loader, number: int) -> list[Batch]:

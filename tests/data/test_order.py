@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolopose.data.order import BLOCK, block, by_aspect, global_batches, rect_canvas, sample_generator, shuffled
+from yolopose.rules import DEFAULT, REFERENCE
 
 
 def test_an_order_is_a_permutation_that_seed_and_epoch_decide() -> None:
@@ -43,14 +44,14 @@ def test_batches_hold_every_position_and_part_evenly(count: int, batch: int, wor
 
 
 def test_by_aspect_puts_wide_images_first() -> None:
-    assert by_aspect([(10, 10), (10, 30), (30, 10), (10, 20)], compat=False).tolist() == [1, 3, 0, 2]
+    assert by_aspect([(10, 10), (10, 30), (30, 10), (10, 20)], DEFAULT).tolist() == [1, 3, 0, 2]
 
 
 def test_by_aspect_keeps_the_order_of_equal_ratios_and_in_compat_mode_numpys() -> None:
     sizes = [(48, 64), (64, 48), (100, 100)] * 50
     ratios = np.array([h / w for h, w in sizes])
-    assert by_aspect(sizes, compat=False).tolist() == sorted(range(150), key=lambda i: ratios[i])
-    assert by_aspect(sizes, compat=True).tolist() == np.argsort(ratios).tolist()
+    assert by_aspect(sizes, DEFAULT).tolist() == sorted(range(150), key=lambda i: ratios[i])
+    assert by_aspect(sizes, REFERENCE).tolist() == np.argsort(ratios).tolist()
 
 
 @pytest.mark.parametrize(
@@ -65,5 +66,5 @@ def test_by_aspect_keeps_the_order_of_equal_ratios_and_in_compat_mode_numpys() -
     ],
 )
 def test_rect_canvas(sizes, default, compat) -> None:
-    assert rect_canvas(sizes, 640, 32, False) == default
-    assert rect_canvas(sizes, 640, 32, True) == compat
+    assert rect_canvas(sizes, 640, 32) == default
+    assert rect_canvas(sizes, 640, 32, REFERENCE) == compat

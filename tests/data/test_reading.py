@@ -9,6 +9,7 @@ from yolopose.data import reading
 from yolopose.data.labels import load_data, scan
 from yolopose.data.reading import prefetch, read_working, working_size
 from yolopose.errors import PoseError
+from yolopose.rules import REFERENCE, rules_of
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ from yolopose.errors import PoseError
 )
 def test_working_size(hw, default, compat) -> None:
     assert working_size(hw, 640) == default
-    assert working_size(hw, 640, compat=True) == compat
+    assert working_size(hw, 640, REFERENCE) == compat
 
 
 def photo(folder: Path, hw: tuple[int, int], suffix: str = ".jpg") -> tuple[Path, np.ndarray]:
@@ -39,8 +40,8 @@ def photo(folder: Path, hw: tuple[int, int], suffix: str = ".jpg") -> tuple[Path
 @pytest.mark.parametrize("compat", [False, True])
 def test_a_photo_is_read_at_its_working_size(tmp_path: Path, hw, suffix: str, compat: bool) -> None:
     path, image = photo(tmp_path, hw, suffix)
-    found = read_working(path, hw, 100, compat)
-    assert found.shape[:2] == working_size(hw, 100, compat)
+    found = read_working(path, hw, 100, rules_of(compat))
+    assert found.shape[:2] == working_size(hw, 100, rules_of(compat))
     expected = cv2.resize(image, found.shape[1::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(found.astype(int) - expected).mean() < 4
 

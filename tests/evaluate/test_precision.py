@@ -8,10 +8,10 @@ import pytest
 from yolopose.evaluate.metrics import KEYS, KindMetrics, Metrics
 from yolopose.evaluate.precision import CONFIDENCES, THRESHOLDS, Judged, Truth, judge, match, score, smooth
 from yolopose.geometry.boxes import iou_matrix
-from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.geometry.keypoints import fixed_sigmas
 
 K = 5
-SIGMAS = compat_sigmas((K, 3))
+SIGMAS = fixed_sigmas((K, 3))
 
 
 Image = tuple[np.ndarray, np.ndarray, Truth]

@@ -18,7 +18,7 @@ from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validate import validate
 from yolopose.formats.base import Backend
-from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo
 
 K = 4
@@ -108,7 +108,7 @@ def test_nothing_depends_on_batch_size_workers_or_neighbours(tmp_path: Path) -> 
 
     backend = TorchBackend(make_network(K, classes=2))
     data = scan(load_data(rectangles(tmp_path, names="[a, b]")), "val")
-    loss = PoseLoss(backend.info, (8, 16, 32), Gains(), compat_sigmas((K, 3)))
+    loss = PoseLoss(backend.info, (8, 16, 32), Gains(), fixed_sigmas((K, 3)))
     settings: list[dict[str, Any]] = [{"batch": 1}, {"batch": 3, "workers": 2}, {"batch": 16, "workers": 5}]
     found = [validate(backend, data, config(max_det=20, **setting), criterion=loss) for setting in settings]
     assert found[0].losses["val/cls_loss"] > 0
@@ -129,7 +129,7 @@ def test_the_loss_is_that_of_the_whole_set_as_one_batch(tmp_path: Path) -> None:
 
     backend = TorchBackend(make_network(K))
     data = scan(load_data(rectangles(tmp_path)), "val")
-    loss = PoseLoss(backend.info, (8, 16, 32), Gains(), compat_sigmas((K, 3)))
+    loss = PoseLoss(backend.info, (8, 16, 32), Gains(), fixed_sigmas((K, 3)))
     square = config(rect=False, batch=2)
     got = validate(backend, data, square, criterion=loss).losses
     parts = groups(backend, [item.hw for item in data.items], square)
@@ -329,7 +329,7 @@ def test_training_prints_the_main_table_only(tmp_path: Path, caplog: pytest.LogC
 
     data = scan(load_data(rectangles(tmp_path)), "val")
     backend = TorchBackend(make_network(K))
-    loss = PoseLoss(backend.info, (8, 16, 32), Gains(), compat_sigmas((K, 3)))
+    loss = PoseLoss(backend.info, (8, 16, 32), Gains(), fixed_sigmas((K, 3)))
     caplog.clear()
     with caplog.at_level(logging.INFO, logger="yolopose"):
         validate(backend, data, config(verbose=True), criterion=loss)

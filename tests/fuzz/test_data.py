@@ -20,6 +20,7 @@ from yolopose.data.labelcache import key, load
 from yolopose.data.labels import load_data, scan
 from yolopose.data.rows import parse_rows
 from yolopose.errors import PoseError
+from yolopose.rules import rules_of
 
 LAUGHS = "[&a0 [x,x,x,x,x,x,x,x]" + "".join(f", &a{i} [{f'*a{i - 1}, ' * 8}]" for i in range(1, 12)) + "]"
 VALUES = (
@@ -149,7 +150,7 @@ def test_label_files(count: int, tmp_path: Path) -> None:
     def target(case: tuple[bytes, int, bool]) -> None:
         text, d, compat = case
         file.write_bytes(text)
-        labels, bad, duplicates = parse_rows(file, (2, d), 2, compat=compat)
+        labels, bad, duplicates = parse_rows(file, (2, d), 2, rules=rules_of(compat))
         n = len(labels)
         assert labels.boxes.shape == (n, 4)
         assert labels.keypoints.shape == (n, 2, 3)
@@ -175,7 +176,7 @@ def written(tmp_path: Path) -> tuple[Path, str]:
     spec = load_data(yaml)
     scan(spec, "train")
     (file,) = cache_folder(spec.path).glob("labels-*.npz")
-    return file, key(spec.layout.shape, 1, False)
+    return file, key(spec.layout.shape, 1, rules_of(False))
 
 
 def read_cache(file: Path, root: Path, made_for: str) -> None:

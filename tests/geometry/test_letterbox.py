@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolopose.geometry.letterbox import PADDING, Letterbox, fit
+from yolopose.rules import DEFAULT, REFERENCE
 
 sides = st.integers(10, 3000)
 
@@ -61,7 +62,7 @@ def test_an_odd_pixel_of_padding_goes_below() -> None:
 
 
 def test_compat_uses_the_nominal_gain() -> None:
-    exact, compat = (fit((333, 517), (320, 320), compat=c) for c in (False, True))
+    exact, compat = (fit((333, 517), (320, 320), rules=r) for r in (DEFAULT, REFERENCE))
     assert exact.canvas == compat.canvas
     point = np.array([[160.0, 100.0]])
     difference = np.abs(exact.points_to_source(point) - compat.points_to_source(point)).max()

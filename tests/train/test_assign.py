@@ -196,7 +196,7 @@ def test_anchors_without_overlap_count_only_with_compat():
     boxes = torch.cat([centres + 500, centres + 600], 1)[None]
     truths = truths_of((0, 0, 0, 128, 96))
     assert not assign(boxes, logits, centres, truths).positive.any()
-    slots = assign(boxes, logits, centres, truths, compat=True)
+    slots = assign(boxes, logits, centres, truths, unaligned=True)
     assert int(slots.positive.sum()) == 10
     assert not slots.target.any()
 
@@ -205,7 +205,7 @@ def test_compat_gives_anchors_contested_without_overlap_to_the_first_truth_of_th
     _, logits, centres = predictions(2)
     boxes = torch.cat([centres + 500, centres + 600], 1).expand(2, -1, -1)
     truths = truths_of((1, 100, 80, 110, 90), (0, 100, 80, 110, 90), (0, 0, 0, 128, 96), (0, 0, 0, 128, 96))
-    slots = assign(boxes, logits.expand(2, -1, -1), centres, truths, compat=True)
+    slots = assign(boxes, logits.expand(2, -1, -1), centres, truths, unaligned=True)
     assert {truth for (image, _), (truth, _) in as_table(slots).items() if image == 0} == {1}
 
 
@@ -214,10 +214,10 @@ def test_compat_gives_anchors_contested_without_overlap_to_the_first_truth_of_th
 def test_evaluating_all_pairs_as_on_a_gpu_gives_the_same(monkeypatch, compat, seed):
     boxes, logits, centres = predictions(2, seed=seed, spread=8 if seed % 2 else 1)
     truths = random_truths(2, 30, seed=seed)
-    sparse = assign(boxes, logits, centres, truths, compat=compat)
+    sparse = assign(boxes, logits, centres, truths, unaligned=compat)
     every = torch.arange(30 * len(centres))
     monkeypatch.setattr(module, "candidates", lambda inside: (every // len(centres), every % len(centres)))
-    dense = assign(boxes, logits, centres, truths, compat=compat)
+    dense = assign(boxes, logits, centres, truths, unaligned=compat)
     assert all(torch.equal(a, b) for a, b in zip(sparse[:4], dense[:4], strict=True))
     torch.testing.assert_close(sparse.target, dense.target)
 

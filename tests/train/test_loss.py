@@ -10,9 +10,10 @@ import torch
 
 from yolopose import checkpoint
 from yolopose.data.batch import Batch
-from yolopose.geometry.keypoints import compat_sigmas, default_layout
+from yolopose.geometry.keypoints import default_layout, fixed_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.nn.head import Maps, anchors
+from yolopose.rules import REFERENCE, rules_of
 from yolopose.train.assign import Truths, assign
 from yolopose.train.loss import PARTS, Gains, PoseLoss, decode, dissimilarity, focal, in_pixels
 
@@ -80,7 +81,7 @@ def test_recorded_losses_and_gradients(golden, weights, values, norms):
         paths=(),
     )
     shape = network.info.kpt_shape
-    criterion = PoseLoss(network.info, network.stride.tolist(), Gains(), compat_sigmas(shape), compat=True)
+    criterion = PoseLoss(network.info, network.stride.tolist(), Gains(), fixed_sigmas(shape), rules=REFERENCE)
     total, parts = criterion(network(batch.images.float() / 255), batch)
     total.backward()
     assert total.item() == pytest.approx(float(recorded["total"]), rel=1e-4)
@@ -137,7 +138,7 @@ def loop_loss(maps, batch, sigmas, *, compat):
     boxes = boxes.double() * torch.tensor([HW[1], HW[0]] * 2)
     truths = Truths(batch.image_index, batch.classes, boxes)
     predicted = decode(flat[..., :64], points) * steps
-    slots = assign(predicted, flat[..., 64:], points * steps, truths, compat=compat)
+    slots = assign(predicted, flat[..., 64:], points * steps, truths, unaligned=compat)
     box = pose = kobj = dfl = total = 0.0
     targets, counted = {}, 0
     for s in slots.positive.nonzero()[:, 0].tolist():
@@ -180,7 +181,7 @@ def loop_loss(maps, batch, sigmas, *, compat):
 def test_equals_the_loops(images, rows, shape, classes, compat):
     maps = make_maps(images, shape, classes, seed=rows)
     batch = make_batch(images, rows, shape[0], classes, seed=rows)
-    total, parts = make_loss(shape, classes, compat=compat)(maps, batch)
+    total, parts = make_loss(shape, classes, rules=rules_of(compat))(maps, batch)
     expected = loop_loss(maps, batch, default_layout(shape).sigmas, compat=compat)
     np.testing.assert_allclose(parts.numpy(), expected, rtol=2e-5, atol=1e-6)
     assert total.item() == pytest.approx(sum(expected) * images, rel=1e-5)
@@ -220,7 +221,7 @@ def test_unlabelled_instances_leave_the_keypoint_losses_alone():
 
 def test_compat_lets_unlabelled_instances_count():
     maps = make_maps(2, seed=5)
-    total, parts = make_loss(compat=True)(maps, one_per_image(unlabelled=True))
+    total, parts = make_loss(rules=REFERENCE)(maps, one_per_image(unlabelled=True))
     total.backward()
     visibility = maps.keypoints.grad[1].view(5, 3, -1)[:, 2]
     assert (visibility >= 0).all()
@@ -255,7 +256,7 @@ def test_a_degenerate_prediction_stays_finite():
         for level in maps.levels:
             level[:, 0:64:16] += 1e4  # all distances 0
         maps.keypoints.mul_(1e6)
-    total, _ = make_loss(compat=True)(maps, batch)
+    total, _ = make_loss(rules=REFERENCE)(maps, batch)
     total.backward()
     assert total.isfinite()
     assert all(x.isfinite().all() for x in gradients(maps))
@@ -323,7 +324,7 @@ def shard(maps, batch, first, stop):
 def test_ranks_average_to_the_gradient_of_one_process(cut, compat):
     maps, batch = make_maps(4, seed=3), make_batch(4, 12, seed=3)
     batch.image_index[batch.image_index == 3] = 2  # the last image, a rank of its own when cut = 3, has no truth
-    whole, parts = make_loss(compat=compat)(maps, batch)
+    whole, parts = make_loss(rules=rules_of(compat))(maps, batch)
     whole.backward()
     ranks = [shard(maps, batch, 0, cut), shard(maps, batch, cut, 4)]
     counts = []
@@ -333,8 +334,8 @@ def test_ranks_average_to_the_gradient_of_one_process(cut, compat):
         return vector
 
     for rank in ranks:
-        make_loss(compat=compat, reduce=remember)(*rank)
-    results = [make_loss(compat=compat, reduce=lambda _: counts[0] + counts[1])(*rank) for rank in ranks]
+        make_loss(rules=rules_of(compat), reduce=remember)(*rank)
+    results = [make_loss(rules=rules_of(compat), reduce=lambda _: counts[0] + counts[1])(*rank) for rank in ranks]
     for total, _ in results:
         total.backward()
     torch.testing.assert_close(results[0][1] + results[1][1], parts)

@@ -22,6 +22,7 @@ from yolopose.data.rows import Labels
 from yolopose.geometry.boxes import cxcywh_to_xyxy
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.geometry.letterbox import PADDING, fit
+from yolopose.rules import DEFAULT, Rules
 
 Image = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -95,9 +96,9 @@ def compose(tiles: Sequence[Tile], hw: tuple[int, int], path: str = "") -> Sampl
     return _labelled(canvas, tiles, matrices, path)
 
 
-def letterboxed(image: Image, labels: Labels, hw: tuple[int, int], path: str = "", compat: bool = False) -> Sample:
+def letterboxed(image: Image, labels: Labels, hw: tuple[int, int], path: str = "", rules: Rules = DEFAULT) -> Sample:
     """One image without any random change, scaled into a canvas of (H, W) pixels and centred."""
-    box = fit((image.shape[0], image.shape[1]), hw, rect=False, compat=compat)
+    box = fit((image.shape[0], image.shape[1]), hw, rect=False, rules=rules)
     (x, y) = box.size[1] / box.source[1], box.size[0] / box.source[0]
     matrix = np.array([[x, 0, box.left], [0, y, box.top], [0, 0, 1]])
     return _labelled(box.image(image), [Tile(image, labels, matrix)], [matrix], path)

@@ -24,6 +24,7 @@ from yolopose.data.shared import SharedBytes
 from yolopose.errors import PoseError
 from yolopose.files import beside, open_regular, sweep
 from yolopose.locks import alone
+from yolopose.rules import Rules
 
 SHARE = 0.5  # of the free memory or disk that a cache may take
 HEADER = 40  # bytes: a key of 32, and the number of images
@@ -111,8 +112,8 @@ class Reader:
     Of those decoded lately at most RECENT are kept, and at most `room` bytes; None is no bound.
     """
 
-    def __init__(self, items: Sequence[Item], imgsz: int, compat: bool, cache: ImageCache | None = None) -> None:
-        self.items, self.imgsz, self.compat, self.cache = items, imgsz, compat, cache
+    def __init__(self, items: Sequence[Item], imgsz: int, rules: Rules, cache: ImageCache | None = None) -> None:
+        self.items, self.imgsz, self.rules, self.cache = items, imgsz, rules, cache
         self.recent: OrderedDict[int, Image] = OrderedDict()
         self.room: int | None = None
         self._taken = 0
@@ -124,7 +125,7 @@ class Reader:
         if (image := self.recent.get(index)) is not None:
             return image
         item = self.items[index]
-        image = read_working(item.path, item.hw, self.imgsz, self.compat)
+        image = read_working(item.path, item.hw, self.imgsz, self.rules)
         if self.cache is not None:
             self.cache.put(index, image)
         self.recent[index] = image
@@ -135,15 +136,15 @@ class Reader:
 
 
 def open_cache(
-    kind: str, scan: Scan, items: Sequence[Item], imgsz: int, compat: bool, cache_dir: str | None = None
+    kind: str, scan: Scan, items: Sequence[Item], imgsz: int, rules: Rules, cache_dir: str | None = None
 ) -> ImageCache:
     """A cache in "ram" or on "disk" for the working images of `items`; says how many of them find room.
 
     On disk it lies in `cache_dir`, or in the user's cache folder.
     """
-    shapes = [working_size(item.hw, imgsz, compat) for item in items]
+    shapes = [working_size(item.hw, imgsz, rules) for item in items]
     if kind == "disk":
-        cache, place = _on_disk(scan, items, shapes, imgsz, compat, cache_dir)
+        cache, place = _on_disk(scan, items, shapes, imgsz, rules, cache_dir)
     else:
         cache, place = ImageCache(shapes, int(free_memory() * SHARE) // local_ranks(), b""), "memory"
     fit = "all" if cache.count == len(shapes) else f"{cache.count} of {len(shapes)}"
@@ -152,24 +153,24 @@ def open_cache(
 
 
 def _on_disk(
-    scan: Scan, items: Sequence[Item], shapes: Sequence[tuple[int, int]], imgsz: int, compat: bool, base: str | None
+    scan: Scan, items: Sequence[Item], shapes: Sequence[tuple[int, int]], imgsz: int, rules: Rules, base: str | None
 ) -> tuple[ImageCache, str]:
     folder = cache_folder(scan.spec.path, base)
-    file = folder / f"images-{scan.spec.yaml.stem}-{scan.split}-{imgsz}{'-compat' * compat}.cache"
+    file = folder / f"images-{scan.spec.yaml.stem}-{scan.split}-{imgsz}{'-exact' * rules.exact_side}.cache"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tell_owner(folder, scan.spec.path)
         budget = int(shutil.disk_usage(folder).free * SHARE)
-        return ImageCache(shapes, budget, _key(items, imgsz, compat), file), f"disk, in {folder}"
+        return ImageCache(shapes, budget, _key(items, imgsz, rules), file), f"disk, in {folder}"
     except OSError as e:
         raise PoseError(
             f"cache=disk: cannot write {file}: {e.strerror or e}; use cache_dir=FOLDER, cache=ram or cache=False"
         ) from None
 
 
-def _key(items: Sequence[Item], imgsz: int, compat: bool) -> bytes:
+def _key(items: Sequence[Item], imgsz: int, rules: Rules) -> bytes:
     """32 bytes that change with any of the image files, the size or the way of reading."""
-    digest = hashlib.sha256(repr((VERSION, imgsz, compat)).encode())
+    digest = hashlib.sha256(repr((VERSION, imgsz, rules.exact_side)).encode())
     for item in items:
         stat = item.path.stat()
         line = f"{item.path}\0{item.hw}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_size}\n"

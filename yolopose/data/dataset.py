@@ -15,6 +15,7 @@ from yolopose.data.batch import Sample
 from yolopose.data.cache import Reader, open_cache
 from yolopose.data.labels import Item, Scan, audit_flip, select
 from yolopose.data.order import block, by_aspect, sample_generator, shuffled
+from yolopose.rules import DEFAULT, Rules
 
 _AFFINE = ("degrees", "translate", "scale", "shear", "perspective")
 
@@ -23,11 +24,11 @@ class PoseDataset:
     """The samples of a scanned split, augmented as `config` says; `dataset[index]` is a `Sample`.
 
     A sample is a pure function of (seed, epoch, index): it does not matter which worker or rank makes it, nor when.
-    `items` are the images in use: `fraction` thins them out evenly (in compat mode it keeps the first ones). Without
-    flip_idx in the data set there are no flips.
+    `items` are the images in use: `fraction` thins them out evenly (with the rule `first_images` it keeps the
+    first ones). Without flip_idx in the data set there are no flips.
     """
 
-    def __init__(self, scan: Scan, config: TrainConfig, *, stride: int = 32) -> None:
+    def __init__(self, scan: Scan, config: TrainConfig, *, stride: int = 32, rules: Rules = DEFAULT) -> None:
         self.layout = scan.spec.layout
         if self.layout.flip is None and (config.fliplr or config.flipud):
             log.info(f"{scan.spec.yaml}: no flip_idx, so images are not mirrored (fliplr=0 flipud=0)")
@@ -35,12 +36,12 @@ class PoseDataset:
         if config.fliplr or config.flipud:
             for warning in audit_flip((item.labels for item in scan.items), self.layout):
                 log.warning(f"{scan.spec.yaml}: {warning}; `yolo doctor` shows mirrored previews")
-        self.config, self.stride = config, stride
+        self.config, self.stride, self.rules = config, stride, rules
         self.imgsz = config.side
-        self.items = _chosen(scan.items, config)
+        self.items = _chosen(scan.items, config, rules)
         kind = "disk" if config.cache == "disk" else "ram" if config.cache else None
-        cache = open_cache(kind, scan, self.items, self.imgsz, config.compat, config.cache_dir) if kind else None
-        self.read = Reader(self.items, self.imgsz, config.compat, cache)
+        cache = open_cache(kind, scan, self.items, self.imgsz, rules, config.cache_dir) if kind else None
+        self.read = Reader(self.items, self.imgsz, rules, cache)
         self._moves = any(getattr(config, name) for name in _AFFINE)
         self.epoch = -1
         self.set_epoch(0)
@@ -62,7 +63,7 @@ class PoseDataset:
         if epoch != self.epoch:
             self.epoch = epoch
             sizes = [item.hw for item in self.items]
-            self.order = by_aspect(sizes, config.compat) if config.rect else shuffled(len(sizes), config.seed, epoch)
+            self.order = by_aspect(sizes, self.rules) if config.rect else shuffled(len(sizes), config.seed, epoch)
             self._position = np.argsort(self.order)
 
     def __getitem__(self, index: int) -> Sample:
@@ -84,7 +85,7 @@ class PoseDataset:
         if rng.random() < self.mosaic:
             indices += self._neighbours(rng, index, 3)
         elif not self._moves:
-            return augment.letterboxed(self.read(index), item.labels, hw, str(item.path), self.config.compat)
+            return augment.letterboxed(self.read(index), item.labels, hw, str(item.path), self.rules)
         images = [self.read(i) for i in indices]
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         places = augment.mosaic_places(rng, sizes, self.imgsz) if len(images) > 1 else [augment.centred(sizes[0], hw)]
@@ -101,10 +102,10 @@ class PoseDataset:
         return [int(i) for i in self.order[rng.integers(start, end, count)]]
 
 
-def _chosen(items: list[Item], config: TrainConfig) -> list[Item]:
+def _chosen(items: list[Item], config: TrainConfig, rules: Rules) -> list[Item]:
     """The images and instances that the configuration leaves in use."""
     count = max(round(len(items) * config.fraction), 1)
     indices: NDArray[np.int64] = np.arange(count)
-    if not config.compat:
+    if not rules.first_images:
         indices = indices * len(items) // count
     return [replace(items[i], labels=select(items[i].labels, config.classes, config.single_cls)) for i in indices]

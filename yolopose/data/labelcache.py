@@ -20,6 +20,7 @@ from yolopose.data.rows import ROUNDING, BadRow, Labels
 from yolopose.errors import PoseError
 from yolopose.files import beside, open_regular
 from yolopose.limits import MAX_PIXELS
+from yolopose.rules import Rules
 
 T = TypeVar("T")
 
@@ -61,9 +62,9 @@ class Entry:
         return any(row.passing for row in self.bad)
 
 
-def key(kpt_shape: tuple[int, int], classes: int, compat: bool, max_pixels: int = MAX_PIXELS) -> str:
+def key(kpt_shape: tuple[int, int], classes: int, rules: Rules, max_pixels: int = MAX_PIXELS) -> str:
     """What a cache must have been made for to be of use."""
-    return json.dumps([VERSION, *kpt_shape, classes, compat, max_pixels])
+    return json.dumps([VERSION, *kpt_shape, classes, rules.whole_rows, rules.zero_is_labelled, max_pixels])
 
 
 def load(root: Path, name: str, key: str) -> dict[str, Entry]:

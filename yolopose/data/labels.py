@@ -28,6 +28,7 @@ from yolopose.errors import PoseError, printable
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
 from yolopose.limits import MAX_PIXELS
 from yolopose.progress import progress
+from yolopose.rules import DEFAULT, Rules
 
 __all__ = [
     "BadRow",
@@ -91,9 +92,9 @@ def label_path(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def read_labels(path: Path, spec: DataSpec, *, compat: bool = False) -> tuple[Labels, list[BadRow]]:
+def read_labels(path: Path, spec: DataSpec, *, rules: Rules = DEFAULT) -> tuple[Labels, list[BadRow]]:
     """The good rows of a label file and the bad ones; see `yolopose.data.rows` for what is bad."""
-    labels, bad, _ = parse_rows(path, spec.layout.shape, len(spec.names), compat=compat)
+    labels, bad, _ = parse_rows(path, spec.layout.shape, len(spec.names), rules=rules)
     return labels, bad
 
 
@@ -102,7 +103,7 @@ def scan(
     split: str,
     *,
     strict: bool = False,
-    compat: bool = False,
+    rules: Rules = DEFAULT,
     cache: bool = True,
     threads: int = 8,
     max_pixels: int = MAX_PIXELS,
@@ -110,14 +111,15 @@ def scan(
     """Check every image and label of a split and say what was found.
 
     An image is left out when it is damaged, too small or of more than `max_pixels` pixels, when none of its rows can be
-    read, and in compat mode when any row is bad. An image without a label file, or with an empty one, is a background.
+    read, and with the rule `whole_rows` when any row is bad. An image without a label file, or with an
+    empty one, is a background.
 
     Raises:
         PoseError: no images; with `strict`, the first thing that is wrong.
     """
     images = spec.split(split)
     name = f"labels-{spec.yaml.stem}-{split}"
-    key = labelcache.key(spec.layout.shape, len(spec.names), compat, max_pixels)
+    key = labelcache.key(spec.layout.shape, len(spec.names), rules, max_pixels)
     known = labelcache.load(spec.path, name, key) if cache else {}
     labels = [label_path(image) for image in images]
     stats = [Stat.of(image, label) for image, label in zip(images, labels, strict=True)]
@@ -125,7 +127,7 @@ def scan(
     entries = {str(image): known[str(image)] for image in images if str(image) in known}
     pool = ThreadPoolExecutor(threads)
     try:
-        fresh = pool.map(lambda i: examine(images[i], labels[i], stats[i], spec, compat, max_pixels), todo)
+        fresh = pool.map(lambda i: examine(images[i], labels[i], stats[i], spec, rules, max_pixels), todo)
         with progress(log.isEnabledFor(logging.INFO), f"{split}: scanning") as bar:
             for done, (i, entry) in enumerate(zip(todo, fresh, strict=True), start=1):
                 entries[str(images[i])] = entry
@@ -149,7 +151,7 @@ def select(labels: Labels, classes: Sequence[int] | None, single_cls: bool = Fal
     return dataclasses.replace(labels, classes=np.zeros_like(labels.classes)) if single_cls else labels
 
 
-def examine(image: Path, label: Path, stat: Stat, spec: DataSpec, compat: bool, max_pixels: int = MAX_PIXELS) -> Entry:
+def examine(image: Path, label: Path, stat: Stat, spec: DataSpec, rules: Rules, max_pixels: int = MAX_PIXELS) -> Entry:
     """Look at one image and its labels; what is wrong is in the entry."""
     nothing = no_labels(spec.layout.shape[0])
     try:
@@ -157,9 +159,9 @@ def examine(image: Path, label: Path, stat: Stat, spec: DataSpec, compat: bool, 
         _decode(image, hw)
     except ImageError as e:
         return Entry(stat, (0, 0), nothing, [BadRow(str(image), 0, e.reason, passing=isinstance(e, ImageReadError))])
-    labels, bad, duplicates = parse_rows(label, spec.layout.shape, len(spec.names), compat=compat)
+    labels, bad, duplicates = parse_rows(label, spec.layout.shape, len(spec.names), rules=rules)
     lost = [row for row in bad if not row.kept]
-    if lost and (compat or not len(labels)):
+    if lost and (rules.whole_rows or not len(labels)):
         return Entry(stat, (0, 0), nothing, bad, duplicates)
     return Entry(stat, hw, labels, bad, duplicates)
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.rules import DEFAULT, Rules
+
 BLOCK = 64
 _ORDER, _SAMPLE = 0, 1  # what a random stream is for
 
@@ -30,14 +32,14 @@ def shuffled(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return generator(seed, _ORDER, epoch, 0).permutation(count)
 
 
-def by_aspect(sizes: Sequence[tuple[int, int]], compat: bool) -> NDArray[np.int64]:
+def by_aspect(sizes: Sequence[tuple[int, int]], rules: Rules = DEFAULT) -> NDArray[np.int64]:
     """(count,) images of the given (H, W) ordered by H / W, for batches of like shape.
 
-    Images of equal ratio keep their order. In compat mode they come in the order that NumPy's default sort leaves, as
-    in Ultralytics 8.3; it depends on NumPy's version and on the processor.
+    Images of equal ratio keep their order. With the rule `unstable_order` they come in the order that NumPy's
+    default sort leaves; it depends on NumPy's version and on the processor.
     """
     hw = np.array(sizes, np.float64).reshape(-1, 2)
-    return np.argsort(hw[:, 0] / hw[:, 1], kind=None if compat else "stable")
+    return np.argsort(hw[:, 0] / hw[:, 1], kind=None if rules.unstable_order else "stable")
 
 
 def block(position: int, count: int) -> tuple[int, int]:
@@ -59,14 +61,14 @@ def global_batches(count: int, batch: int, world: int) -> list[NDArray[np.int64]
     return [positions[i : i + batch * world] for i in range(0, len(positions), batch * world)]
 
 
-def rect_canvas(sizes: Sequence[tuple[int, int]], imgsz: int, stride: int, compat: bool) -> tuple[int, int]:
+def rect_canvas(sizes: Sequence[tuple[int, int]], imgsz: int, stride: int, rules: Rules = DEFAULT) -> tuple[int, int]:
     """The canvas (H, W) of a rectangular batch of images with the given (H, W).
 
-    By default the smallest that holds each image at the long side `imgsz`. In compat mode Ultralytics 8.3's: one side
+    By default the smallest that holds each image at the long side `imgsz`. With the rule `extreme_canvas` one side
     `imgsz`, the other by the most extreme aspect ratio when all images are wider, or all higher, than a square.
     """
     hw = np.array(sizes, np.float64)
-    if compat:
+    if rules.extreme_canvas:
         ratio = hw[:, 0] / hw[:, 1]
         shape = np.array(
             [ratio.max(), 1.0] if ratio.max() < 1 else [1.0, 1 / ratio.min()] if ratio.min() > 1 else [1, 1]

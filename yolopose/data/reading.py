@@ -16,29 +16,30 @@ from numpy.typing import NDArray
 from yolopose.data.labels import Item
 from yolopose.images import read_image
 from yolopose.limits import MAX_PIXELS
+from yolopose.rules import DEFAULT, Rules
 
 Image = NDArray[np.uint8]
 
 
-def working_size(hw: tuple[int, int], imgsz: int, compat: bool = False) -> tuple[int, int]:
-    """(H, W) at which training keeps an image: its long side is at most `imgsz`; in compat mode exactly that."""
+def working_size(hw: tuple[int, int], imgsz: int, rules: Rules = DEFAULT) -> tuple[int, int]:
+    """(H, W) at which training keeps an image: its long side is at most `imgsz`; with `exact_side` it is that."""
     gain = imgsz / max(hw)
-    if compat:
+    if rules.exact_side:
         return min(math.ceil(hw[0] * gain), imgsz), min(math.ceil(hw[1] * gain), imgsz)
     return hw if gain >= 1 else (max(round(hw[0] * gain), 1), max(round(hw[1] * gain), 1))
 
 
-def read_working(path: Path, hw: tuple[int, int], imgsz: int, compat: bool = False) -> Image:
+def read_working(path: Path, hw: tuple[int, int], imgsz: int, rules: Rules = DEFAULT) -> Image:
     """An image file of (H, W) pixels → (H', W', 3) BGR at its working size.
 
     A JPEG of at least twice that is decoded at 1/2, 1/4 or 1/8, which the format offers at a fraction of the work,
-    but never below the working size; compat mode decodes every pixel. Raises PoseError for a file that cannot be
-    read.
+    but never below the working size; with `exact_side` every pixel is decoded.
+    Raises PoseError for a file that cannot be read.
     """
-    times = 1 if compat else max(hw) // imgsz
+    times = 1 if rules.exact_side else max(hw) // imgsz
     reduce = next((divisor for divisor in (8, 4, 2) if divisor <= times), 1)
     image = read_image(path, max_pixels=_bound(hw), reduce=reduce)
-    h, w = working_size(hw, imgsz, compat)
+    h, w = working_size(hw, imgsz, rules)
     if image.shape[:2] != (h, w):
         image = np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
     return image

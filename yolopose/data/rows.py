@@ -10,8 +10,8 @@ A bad row is set aside with its line and reason; the other rows stay. The rules:
   that is reported too, but the row stays. With D = 2 there is no v: a point is labelled unless it stands at 0 0.
 - Exact duplicates are removed and counted.
 
-In compat mode any number below 0, or a coordinate above 1, makes a row bad, boxes are not cut, and with D = 2 every
-point is labelled; the caller then drops the whole image, as Ultralytics 8.3 does.
+With the rule `whole_rows` any number below 0, or a coordinate above 1, makes a row bad, boxes are not cut, and the
+caller drops the whole image; with `zero_is_labelled` every point of D = 2 is labelled. Ultralytics 8.3 does both.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from yolopose.errors import shown
 from yolopose.files import read_bounded
 from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.limits import MAX_BAD_ROWS, MAX_LABEL_BYTES
+from yolopose.rules import DEFAULT, Rules
 
 LARGEST = 1e6  # no coordinate is as far out, in normalised units or pixels; beyond 1e38 float32 overflows
 ROUNDING = 1e-3  # a box may miss the image's edge by as much: writers round to as few as three decimals
@@ -78,7 +79,7 @@ def no_labels(keypoints: int) -> Labels:
 
 
 def parse_rows(
-    file: Path, kpt_shape: tuple[int, int], classes: int, *, compat: bool = False
+    file: Path, kpt_shape: tuple[int, int], classes: int, *, rules: Rules = DEFAULT
 ) -> tuple[Labels, list[BadRow], int]:
     """The good rows of a label file, the bad ones, and the number of duplicates left out; no file means no rows."""
     k, d = kpt_shape
@@ -92,7 +93,7 @@ def parse_rows(
         return no_labels(k), [BadRow(str(file), 0, f"not readable as text: {e}")], 0
     columns = 5 + k * d
     table, lines, bad = _numbers(text, columns)
-    wrong = _faults(table, classes, d, compat)
+    wrong = _faults(table, classes, d, rules)
     bad += [(lines[row], reason) for row, reason in wrong.items()]
     good = np.setdiff1d(np.arange(len(table)), list(wrong))
     table, lines = table[good], [lines[row] for row in good]
@@ -102,7 +103,7 @@ def parse_rows(
         table, lines = table[first], [lines[row] for row in first]
     else:
         duplicates = 0
-    labels, strayed = _labels(table, k, d, compat)
+    labels, strayed = _labels(table, k, d, rules)
     rows = [BadRow(str(file), line, reason) for line, reason in sorted(bad)[:MAX_BAD_ROWS]]
     if len(bad) > MAX_BAD_ROWS:
         rows.append(BadRow(str(file), 0, f"{len(bad) - MAX_BAD_ROWS} more bad rows"))
@@ -163,7 +164,7 @@ def _hint(columns: int) -> str:
     return "; a segmentation polygon?" if columns > 6 and columns % 2 else ""
 
 
-def _faults(table: NDArray[np.float64], classes: int, d: int, compat: bool) -> dict[int, str]:
+def _faults(table: NDArray[np.float64], classes: int, d: int, rules: Rules) -> dict[int, str]:
     """Row → reason, for the rows whose numbers make no sense; the first reason found counts."""
     cls, box = table[:, 0], table[:, 1:5]
     points = table[:, 5:].reshape(len(table), (table.shape[1] - 5) // d, d)
@@ -173,7 +174,7 @@ def _faults(table: NDArray[np.float64], classes: int, d: int, compat: bool) -> d
             ((np.abs(table) > LARGEST).any(1), f"a value is beyond ±{LARGEST:g}"),
             ((cls < 0) | (cls >= classes) | (cls % 1 != 0), f"class is not one of 0..{classes - 1}"),
         ]
-        if compat:
+        if rules.whole_rows:
             above = (box > 1).any(1) | (points[..., :2] > 1).any((1, 2))
             checks += [((table < 0).any(1), "negative value"), (above, "coordinate above 1: not normalised")]
         else:
@@ -189,7 +190,7 @@ def _faults(table: NDArray[np.float64], classes: int, d: int, compat: bool) -> d
     return faults
 
 
-def _labels(table: NDArray[np.float64], k: int, d: int, compat: bool) -> tuple[Labels, Iterator[tuple[int, int]]]:
+def _labels(table: NDArray[np.float64], k: int, d: int, rules: Rules) -> tuple[Labels, Iterator[tuple[int, int]]]:
     """The rows as labels, and the (row, keypoint) pairs that were labelled outside the image."""
     boxes = table[:, 1:5].astype(np.float32)
     points = table[:, 5:].reshape(-1, k, d)
@@ -198,10 +199,10 @@ def _labels(table: NDArray[np.float64], k: int, d: int, compat: bool) -> tuple[L
     if d == 3:
         keypoints[..., 2] = np.maximum(points[..., 2], 0)
     else:
-        keypoints[..., 2] = 2 if compat else 2 * (points != 0).any(-1)
+        keypoints[..., 2] = 2 if rules.zero_is_labelled else 2 * (points != 0).any(-1)
     outside = ((points[..., :2] < 0) | (points[..., :2] > 1)).any(-1) & (keypoints[..., 2] > 0)
     keypoints[outside, 2] = 0
-    if not compat:
+    if not rules.whole_rows:
         corners = cxcywh_to_xyxy(boxes)
         over = (corners < 0).any(1) | (corners > 1).any(1)
         boxes[over] = xyxy_to_cxcywh(clip_boxes(corners[over], (1, 1)))

@@ -28,6 +28,7 @@ from yolopose.doctor.previews import choose, preview, thumbnail
 from yolopose.doctor.statistics import Statistics, statistics
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.files import write_text
+from yolopose.rules import DEFAULT
 from yolopose.saving import run_folder
 
 SHOWN_MATCHES = 12  # pairs of copies with pictures on the page
@@ -150,7 +151,7 @@ def look_through(spec: DataSpec) -> tuple[dict[str, list[Look]], list[Finding]]:
 def _look(spec: DataSpec, image: Path) -> tuple[Path, Look]:
     """Look at one image; one that cannot be decoded becomes unusable."""
     label = label_path(image)
-    entry = examine(image, label, Stat.of(image, label), spec, False)
+    entry = examine(image, label, Stat.of(image, label), spec, DEFAULT)
     if entry.hw == (0, 0):
         return image, Look(image, entry, None)
     try:

@@ -19,6 +19,7 @@ from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.geometry.letterbox import Letterbox
 from yolopose.metadata import ModelInfo
+from yolopose.rules import rules_of
 
 if TYPE_CHECKING:
     from yolopose.data.batch import Batch
@@ -60,9 +61,9 @@ def groups(backend: Backend, sizes: Sequence[HW], config: ValConfig) -> list[Gro
     """Every image once, at most `config.batch` together.
 
     Each has a letterbox of its own that does not depend on the others; images of equal canvas share a group because
-    that is fast, up to CPU_BATCH on a CPU. In compat mode groups and canvases are those of `compat_groups`.
+    that is fast, up to CPU_BATCH on a CPU. With the rule `val_batches` they are those of `compat_groups`.
     """
-    if config.compat and backend.fixed_shape is None:
+    if rules_of(config.compat).val_batches and backend.fixed_shape is None:
         return list(compat_groups(sizes, config, backend.info))
     boxes = scales.letterboxes(backend, sizes, config)
     order = sorted(range(len(boxes)), key=lambda i: boxes[i].canvas)
@@ -89,7 +90,7 @@ def compat_groups(sizes: Sequence[HW], config: ValConfig, info: ModelInfo) -> It
     if imgsz != w:
         raise UsageError(f"imgsz={imgsz},{w}: compat=True takes one number, as Ultralytics 8.3 does in val")
     ratios = np.array([h / w for h, w in sizes])
-    order = by_aspect(sizes, compat=True) if config.rect else np.arange(len(sizes))
+    order = by_aspect(sizes, rules_of(config.compat)) if config.rect else np.arange(len(sizes))
     for start in range(0, len(order), config.batch):
         positions = order[start : start + config.batch].tolist()
         low, high = ratios[positions].min(), ratios[positions].max()
@@ -104,7 +105,7 @@ def compat_letterbox(source: HW, imgsz: int, canvas: HW) -> CompatLetterbox:
     gain = imgsz / max(source)
     h, w = (min(math.ceil(side * gain), imgsz) for side in source)
     top, left = (round((outer - inner) / 2 - 0.1) for outer, inner in zip(canvas, (h, w), strict=True))
-    return CompatLetterbox(source, (h, w), canvas, top, left, compat=True)
+    return CompatLetterbox(source, (h, w), canvas, top, left)
 
 
 def truth_of(labels: Labels, box: Letterbox) -> Truth:

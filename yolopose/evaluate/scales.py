@@ -13,6 +13,7 @@ from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import nms
 from yolopose.geometry.letterbox import Letterbox, fit
 from yolopose.predict import Detections, plan
+from yolopose.rules import rules_of
 
 FACTORS = (1.0, 1.5, 2.0)  # of imgsz with resize=multi
 
@@ -26,7 +27,7 @@ def check(backend: Backend, config: ValConfig) -> None:
         raise PoseError(
             f"resize={config.resize}: this file takes {h}x{w} only; export it with dynamic=True, or use its .pt"
         )
-    if config.compat:
+    if rules_of(config.compat).one_size:
         raise UsageError(f"resize={config.resize} does not go with compat=True: Ultralytics 8.3 has one size only")
 
 

@@ -30,11 +30,12 @@ from yolopose.evaluate.precision import Judged, judge, score
 from yolopose.evaluate.report import Protocol, lines, report, write_report
 from yolopose.evaluate.validator import Validator
 from yolopose.formats.base import Backend
-from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.plots.figure import can_plot
 from yolopose.predict import check_classes, check_size, detect
 from yolopose.progress import progress
+from yolopose.rules import Rules, rules_of
 from yolopose.saving import run_folder
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ def validate(
     config = faces.protocol(config)
     hooks = hooks or Hooks()
     if not isinstance(data, Scan):
-        data = scan(data, config.split, strict=config.strict, compat=config.compat, max_pixels=config.max_pixels)
+        data = scan(
+            data, config.split, strict=config.strict, rules=rules_of(config.compat), max_pixels=config.max_pixels
+        )
     scanned = data
     spec, info = scanned.spec, backend.info
     check_fit(info, spec, config)
@@ -91,8 +94,8 @@ def validate(
     if criterion is not None:
         from yolopose.evaluate.losses import Losses
 
-        losses = Losses(criterion, whole=not config.compat)
-    tally = Tally(info, config, sigmas_of(info, spec, config.compat))
+        losses = Losses(criterion, whole=not rules_of(config.compat).val_batches)
+    tally = Tally(info, config, sigmas_of(info, spec, rules_of(config.compat)))
     validator = Validator(config, backend, spec, folder, trainer)
     if trainer is not None:
         trainer.validator = validator
@@ -147,10 +150,10 @@ def check_fit(info: ModelInfo, spec: DataSpec, config: ValConfig) -> None:
         )
 
 
-def sigmas_of(info: ModelInfo, spec: DataSpec, compat: bool) -> tuple[float, ...]:
-    """The OKS sigmas: the data set's, else the model's; in compat mode Ultralytics 8.3's."""
-    if compat:
-        return compat_sigmas(spec.layout.shape)
+def sigmas_of(info: ModelInfo, spec: DataSpec, rules: Rules) -> tuple[float, ...]:
+    """The OKS sigmas: the data set's, else the model's; with the rule `fixed_sigmas` Ultralytics 8.3's."""
+    if rules.fixed_sigmas:
+        return fixed_sigmas(spec.layout.shape)
     return spec.layout.sigmas if spec.given_sigmas else info.layout.sigmas
 
 
@@ -187,7 +190,7 @@ class Tally:
     """Adds up what the images show; the order in which they come does not matter."""
 
     def __init__(self, info: ModelInfo, config: ValConfig, sigmas: tuple[float, ...]) -> None:
-        self.info, self.sigmas, self.compat = info, sigmas, config.compat
+        self.info, self.sigmas, self.rules = info, sigmas, rules_of(config.compat)
         self.unlabelled = 0
         self._judged: dict[int, Judged] = {}
         self._confusion = ConfusionMatrix(info.names, config.conf)
@@ -197,7 +200,9 @@ class Tally:
     def add(self, seen: Seen) -> None:
         """Judge one image."""
         found, truth = seen.found, seen.truth
-        judged = judge(found.boxes, found.keypoints, truth, self.sigmas, ignore_unlabelled=not self.compat)
+        judged = judge(
+            found.boxes, found.keypoints, truth, self.sigmas, ignore_unlabelled=not self.rules.unlabelled_count
+        )
         self._judged[seen.position] = judged
         self._confusion.add(found.boxes, truth.boxes, truth.classes)
         self._errors.add(found.keypoints, truth, judged)

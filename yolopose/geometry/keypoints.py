@@ -146,7 +146,7 @@ def default_layout(shape: tuple[int, int]) -> KeypointLayout:
     return KeypointLayout((k, d), tuple(f"kpt_{i}" for i in range(k)), (), (1.0 / k,) * k)
 
 
-def compat_sigmas(shape: tuple[int, int]) -> tuple[float, ...]:
+def fixed_sigmas(shape: tuple[int, int]) -> tuple[float, ...]:
     """Ultralytics 8.3's sigmas: COCO's only for exactly [17, 3], otherwise 1/K."""
     return COCO_SIGMAS if tuple(shape) == (17, 3) else (1.0 / shape[0],) * shape[0]
 

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.rules import DEFAULT, Rules
+
 PADDING = 114  # the grey that YOLO networks are trained with
 
 
@@ -20,7 +22,7 @@ PADDING = 114  # the grey that YOLO networks are trained with
 class Letterbox:
     """Where an image of `source` (H, W) lies: scaled to `size` (H, W), at (`top`, `left`) of a `canvas` (H, W).
 
-    `compat` maps back with the one nominal `gain` for both axes, as Ultralytics 8.3 does, instead of the exact ratios.
+    `nominal_gain` maps back with the one nominal `gain` for both axes instead of the exact ratios (see `rules`).
     """
 
     source: tuple[int, int]
@@ -28,28 +30,28 @@ class Letterbox:
     canvas: tuple[int, int]
     top: int
     left: int
-    compat: bool = False
+    nominal_gain: bool = False
 
     @property
     def scale(self) -> tuple[float, float]:
         """(x, y) canvas pixels per source pixel."""
-        if self.compat:
+        if self.nominal_gain:
             gain = min(self.canvas[0] / self.source[0], self.canvas[1] / self.source[1])
             return gain, gain
         return self.size[1] / self.source[1], self.size[0] / self.source[0]
 
     @property
     def offset(self) -> tuple[float, float]:
-        """(x, y) of the image's corner in the canvas; in compat mode what the nominal gain makes of it, for boxes."""
-        if not self.compat:
+        """(x, y) of the image's corner in the canvas; for boxes by the nominal gain, rounded."""
+        if not self.nominal_gain:
             return self.left, self.top
         x, y = self.point_offset
         return round(x - 0.1), round(y - 0.1)
 
     @property
     def point_offset(self) -> tuple[float, float]:
-        """(x, y) of the corner for points: `offset`, but in compat mode not rounded, as in Ultralytics 8.3."""
-        if not self.compat:
+        """(x, y) of the corner for points: `offset`, with the nominal gain not rounded."""
+        if not self.nominal_gain:
             return self.left, self.top
         gain, _ = self.scale
         return (self.canvas[1] - self.source[1] * gain) / 2, (self.canvas[0] - self.source[0] * gain) / 2
@@ -111,7 +113,7 @@ def fit(
     stride: int = 32,
     rect: bool = True,
     scaleup: bool = True,
-    compat: bool = False,
+    rules: Rules = DEFAULT,
 ) -> Letterbox:
     """The letterbox of an image of `source` (H, W) pixels into `imgsz` (H, W).
 
@@ -126,4 +128,6 @@ def fit(
     if rect:
         pad = [p % stride for p in pad]
     canvas = (size[0] + pad[0], size[1] + pad[1])
-    return Letterbox(source, size, canvas, top=round(pad[0] / 2 - 0.1), left=round(pad[1] / 2 - 0.1), compat=compat)
+    return Letterbox(
+        source, size, canvas, top=round(pad[0] / 2 - 0.1), left=round(pad[1] / 2 - 0.1), nominal_gain=rules.nominal_gain
+    )

@@ -44,7 +44,7 @@ class Pairs(NamedTuple):
 
 @torch.no_grad()
 def assign(
-    boxes: Tensor, logits: Tensor, centres: Tensor, truths: Truths, *, topk: int = 10, compat: bool = False
+    boxes: Tensor, logits: Tensor, centres: Tensor, truths: Truths, *, topk: int = 10, unaligned: bool = False
 ) -> Assignment:
     """(B, A, 4), (B, A, C), (A, 2), G truths → S slots.
 
@@ -59,8 +59,8 @@ def assign(
         centres: anchor centres in pixels.
         truths: the batch's ground truth.
         topk: anchors per truth.
-        compat: also count anchors of no alignment (CIoU ≤ 0) where the order of ties happens to choose them, as
-            Ultralytics 8.3 does; by default they are background.
+        unaligned: also count anchors of no alignment (CIoU ≤ 0) where the order of ties happens to choose them, the
+            rule `unaligned_anchors`; by default they are background.
     """
     count = centres.shape[0]
     inside = contains(truths.boxes, centres)  # (G, A)
@@ -72,7 +72,7 @@ def assign(
     quality[row, column] = score.sqrt() * pairs.overlap**6
 
     best, anchor = quality.topk(min(topk, count), dim=1)  # (G, k)
-    positive = inside.gather(1, anchor) if compat else best > 0
+    positive = inside.gather(1, anchor) if unaligned else best > 0
     own = torch.arange(len(inside), device=anchor.device)[:, None].expand_as(anchor).reshape(-1)  # (S,)
     image, anchor, positive = truths.image[own], anchor.reshape(-1), positive.reshape(-1)
     truth, positive = settle(pairs, truths.image, own, image * count + anchor, positive, boxes.shape[0] * count)
@@ -117,7 +117,7 @@ def settle(
     top = pairs.overlap.new_zeros(places).scatter_reduce(0, pairs.place, pairs.overlap, "amax")
     is_top = pairs.overlap == top[pairs.place]
     best = lowest(pairs.place, torch.where(is_top, pairs.row, len(rows)), places)[place]
-    # Contested without any overlap (only with compat): the first truth of the image, as Ultralytics 8.3 has it.
+    # Contested without any overlap (only with `unaligned`): the first truth of the image, as Ultralytics 8.3 has it.
     best = torch.where(top[place] > 0, best, lowest(images, rows, places)[images[own]])
     claims = place.new_zeros(places).index_add(0, place, positive.long())[place]
     first = lowest(place, torch.where(positive, slots, len(slots)), places)[place]

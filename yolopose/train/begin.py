@@ -17,11 +17,12 @@ from yolopose.data.labels import DataSpec, Scan, load_data, scan
 from yolopose.data.loader import Loader, processors
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import write_text
-from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.locks import alone
 from yolopose.nn.network import PoseNet
 from yolopose.nn.summary import summary
 from yolopose.plots.figure import can_plot
+from yolopose.rules import rules_of
 from yolopose.saving import run_folder
 from yolopose.train import state
 from yolopose.train.loss import Gains, PoseLoss
@@ -56,7 +57,9 @@ def begin(
     network = network.to(ranks.device).to(memory_format=memory_format(config))  # type: ignore[call-overload]
     freeze(network, config.freeze)
     dtype = autocast_type(config, network, ranks.device)
-    dataset = PoseDataset(_scan(config, data, "train"), config, stride=network.info.stride)
+    dataset = PoseDataset(
+        _scan(config, data, "train"), config, stride=network.info.stride, rules=rules_of(config.compat)
+    )
     size = batch_size(config, network, ranks, dtype, images=len(dataset))
     if ranks.main:
         log.info(summary(network, config.side, table=config.verbose and checkpoint is None))
@@ -92,7 +95,7 @@ def begin(
         state.restore(run, checkpoint)
     if config.compile:
         run.model = torch.compile(network)  # type: ignore[assignment]  # a module, to torch's type an Any
-    run.model = ranks.wrap(run.model, partial=config.compat)
+    run.model = ranks.wrap(run.model, partial=rules_of(config.compat).no_gradient)
     if ranks.main:
         _write_args(run)
     return run
@@ -129,15 +132,17 @@ def _loader(config: TrainConfig, dataset: PoseDataset, ranks: Ranks, size: int) 
 
 
 def _scan(config: TrainConfig, data: DataSpec, split: str) -> Scan:
-    return scan(data, split, strict=config.strict, compat=config.compat, max_pixels=config.max_pixels)
+    return scan(data, split, strict=config.strict, rules=rules_of(config.compat), max_pixels=config.max_pixels)
 
 
 def criterion_of(config: TrainConfig, network: PoseNet, ranks: Ranks) -> PoseLoss:
     """The loss, with its normalisers summed over the ranks."""
-    sigmas = compat_sigmas(network.info.kpt_shape) if config.compat else network.info.layout.sigmas
+    sigmas = (
+        fixed_sigmas(network.info.kpt_shape) if rules_of(config.compat).fixed_sigmas else network.info.layout.sigmas
+    )
     gains = Gains(config.box, config.cls, config.dfl, config.pose, config.kobj)
     reduce = ranks.sum if ranks.world > 1 else None
-    return PoseLoss(network.info, network.head.strides, gains, sigmas, compat=config.compat, reduce=reduce)
+    return PoseLoss(network.info, network.head.strides, gains, sigmas, rules=rules_of(config.compat), reduce=reduce)
 
 
 def _folder(config: TrainConfig, ranks: Ranks, checkpoint: Checkpoint | None, stack: ExitStack) -> Path:

@@ -23,6 +23,7 @@ from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import Metrics
 from yolopose.nn.head import Maps
 from yolopose.nn.network import PoseNet
+from yolopose.rules import rules_of
 from yolopose.train import pictures, report, state
 from yolopose.train.begin import begin
 from yolopose.train.loggers import Logger, check_loggers, open_loggers
@@ -242,7 +243,7 @@ class Watch:
 def set_training(run: Run) -> None:
     """Training mode; frozen layers keep their batch statistics, unless Ultralytics 8.3's ways are asked for."""
     run.model.train()
-    if not run.args.compat:
+    if not rules_of(run.args.compat).moving_statistics:
         for layer in run.network.model:
             if not any(p.requires_grad for p in layer.parameters()):
                 layer.eval()

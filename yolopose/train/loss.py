@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from yolopose.metadata import ModelInfo
 from yolopose.nn.head import REG_MAX, Maps, anchors
+from yolopose.rules import DEFAULT, Rules
 from yolopose.train.assign import Truths, assign, ciou
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class PoseLoss:
 
     each times its gain; total = Σ parts · B. Computed in float32 even when the maps are half precision.
 
-    With `compat` P is every positive slot: a truth without labelled keypoints then pulls its visibilities towards 0 and
-    thins out the mean of `pose`. A batch without positive slots gives the keypoint maps no gradient at all, so that the
-    optimizer leaves the layers behind them alone, momentum and weight decay included; otherwise it gives zeros. And
-    `assign` follows the ties of Ultralytics 8.3.
+    With the rule `unlabelled_count` P is every positive slot: a truth without labelled keypoints then pulls its
+    visibilities towards 0 and lowers the mean of `pose`. With `no_gradient` a batch without positive slots gives the
+    keypoint maps no gradient at all, so that the optimizer leaves the layers behind them alone, momentum and weight
+    decay included; otherwise it gives zeros.
 
     Several ranks: `reduce` sums a vector over the ranks, so that Σ t, |P| and B are those of all ranks together. Each
     rank's total is its share of that common loss times the number of ranks, because DDP *averages* gradients: the
@@ -63,13 +64,13 @@ class PoseLoss:
         strides: Sequence[float],
         gains: Gains,
         sigmas: Sequence[float],
-        compat: bool = False,
+        rules: Rules = DEFAULT,
         reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         """`strides` of the levels in pixels, `sigmas` (K,) the OKS constants of the keypoints."""
         self.kpt_shape = info.kpt_shape
         self.strides = tuple(float(s) for s in strides)
-        self.compat = compat
+        self.rules = rules
         self.reduce = reduce
         self.gains = torch.tensor([getattr(gains, part) for part in PARTS])
         self.sigmas = torch.tensor([float(s) for s in sigmas])
@@ -98,7 +99,7 @@ class PoseLoss:
         truths, keypoints = in_pixels(batch, height, width, logits.dtype)
         with torch.no_grad():
             predicted = decode(exact(bins), points) * steps  # (B, A, 4) pixels
-        slots = assign(predicted, logits, points * steps, truths, compat=self.compat)
+        slots = assign(predicted, logits, points * steps, truths, unaligned=self.rules.unaligned_anchors)
         point, step = points[slots.anchor], steps[slots.anchor]  # (S, 2) grid, (S, 1)
 
         chosen = exact(bins[slots.image, slots.anchor])  # (S, 4R)
@@ -109,7 +110,7 @@ class PoseLoss:
         cls = F.softplus(logits).sum() - (hit * slots.target).sum()  # BCE; every target but the slots' is 0
 
         keypoint_maps = maps.keypoints
-        if self.compat and not slots.positive.any():
+        if self.rules.no_gradient and not slots.positive.any():
             keypoint_maps = keypoint_maps.detach()
         raw = exact(keypoint_maps[slots.image, :, slots.anchor]).reshape(len(point), *self.kpt_shape)  # (S, K, D)
         truth = keypoints[slots.truth]  # (S, K, 3) pixels
@@ -120,7 +121,7 @@ class PoseLoss:
         if raw.shape[2] == 3:
             kobj = F.binary_cross_entropy_with_logits(raw[..., 2], labelled, reduction="none").mean(1)
 
-        counted = (slots.positive if self.compat else slots.positive & (labelled.sum(1) > 0)).to(logits)
+        counted = (slots.positive if self.rules.unlabelled_count else slots.positive & (labelled.sum(1) > 0)).to(logits)
         by_slot = torch.stack((box * slots.target, pose * counted, kobj * counted, dfl * slots.target), 1).sum(0)
         sums = torch.cat((by_slot[:3], cls[None], by_slot[3:]))
         images = counted.new_full((), float(len(logits)))

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from yolopose.config import TrainConfig
 from yolopose.errors import PoseError, UsageError
+from yolopose.rules import rules_of
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "SGD": torch.optim.SGD,
@@ -48,15 +49,15 @@ def resolve(config: TrainConfig, *, images: int, batch: int, classes: int) -> Re
 
     `auto` takes SGD with rate 0.01 when the run has more than LONG_RUN optimizer steps, ceil(images / max(batch, nbs))
     per epoch, and AdamW with rate 0.002 · 5 / (4 + classes) otherwise; momentum 0.9 and no raised rate for biases in
-    either case. An lr0, momentum or warmup_bias_lr that the user gave is honoured, except with `compat`, as
-    Ultralytics 8.3 ignores them. Weight decay is scaled by batch · accumulation / nbs.
+    either case. An lr0, momentum or warmup_bias_lr that the user gave is honoured, except with the rule
+    `auto_ignores_given`. Weight decay is scaled by batch · accumulation / nbs.
     """
     decay = config.weight_decay * batch * accumulation(batch, config.nbs) / config.nbs
     if config.optimizer != "auto":
         return Recipe(config.optimizer, config.lr0, config.momentum, decay, config.warmup_bias_lr)
     steps = math.ceil(images / max(batch, config.nbs)) * config.epochs
     name, rate = ("SGD", 0.01) if steps > LONG_RUN else ("AdamW", round(0.002 * 5 / (4 + classes), 6))
-    given = frozenset() if config.compat else config.given
+    given = frozenset() if rules_of(config.compat).auto_ignores_given else config.given
     return Recipe(
         name=name,
         lr0=config.lr0 if "lr0" in given else rate,
@@ -143,8 +144,8 @@ class Schedule:
     def of(cls, config: TrainConfig, recipe: Recipe, *, batch: int, batches: int) -> Schedule:
         """For `batches` batches of `batch` images (all ranks together) per epoch.
 
-        A warm-up takes at least 100 iterations. With `compat`, `auto` warms momentum up to `config.momentum` instead of
-        its own, as Ultralytics 8.3 does.
+        A warm-up takes at least 100 iterations. With `auto_ignores_given`, `auto` warms momentum up to
+        `config.momentum` instead of its own.
         """
         warmup = max(round(config.warmup_epochs * batches), 100) if config.warmup_epochs > 0 else 0
         return cls(
@@ -152,7 +153,7 @@ class Schedule:
             lrf=config.lrf,
             epochs=config.epochs,
             cosine=config.cos_lr,
-            momentum=config.momentum if config.compat and warmup else recipe.momentum,
+            momentum=config.momentum if rules_of(config.compat).auto_ignores_given and warmup else recipe.momentum,
             accumulate=config.nbs / batch,
             warmup=warmup,
             warmup_momentum=config.warmup_momentum,

@@ -64,7 +64,7 @@ class Ranks:
     def wrap(self, network: nn.Module, *, partial: bool = False) -> nn.Module:
         """The module to call in training: it averages the gradients over the ranks.
 
-        With `partial` some parameters may get none in a batch, as in compat mode (see `PoseLoss`).
+        With `partial` some parameters may get none in a batch, as with the rule `no_gradient` (see `PoseLoss`).
         """
         if self.world == 1:
             return network

@@ -22,8 +22,9 @@ from yolopose.data.labels import DataSpec
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import choose_type
-from yolopose.geometry.keypoints import compat_sigmas
+from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.nn.network import PoseNet, transfer
+from yolopose.rules import rules_of
 from yolopose.train.ranks import Ranks
 
 DEFAULT_BATCH = 16
@@ -44,8 +45,8 @@ def prepare(base: PoseNet, data: DataSpec, config: TrainConfig, *, pretrained: b
         PoseError: `base` is fused, or the file cannot be read.
     """
     layout, names = data.layout, class_names(data, config)
-    if config.compat:
-        layout = replace(layout, sigmas=compat_sigmas(layout.shape))
+    if rules_of(config.compat).fixed_sigmas:
+        layout = replace(layout, sigmas=fixed_sigmas(layout.shape))
     states: dict[str, dict[str, Tensor]] = {}  # by what they are called
     if pretrained and config.pretrained:
         states[config.model or "the model"] = base.state_dict()
@@ -64,19 +65,19 @@ def prepare(base: PoseNet, data: DataSpec, config: TrainConfig, *, pretrained: b
 
 
 def class_names(data: DataSpec, config: TrainConfig) -> dict[int, str]:
-    """The classes of the network: with `single_cls` one, in compat mode the data set's all the same."""
-    if config.single_cls and len(data.names) > 1 and not config.compat:
+    """The classes of the network: with `single_cls` one, with the rule `keep_names` the data set's all the same."""
+    if config.single_cls and len(data.names) > 1 and not rules_of(config.compat).keep_names:
         return {0: "object"}
     return data.names
 
 
 def memory_format(config: TrainConfig) -> torch.memory_format:
-    """Channels last, half as fast again on a CPU and what a GPU's half precision wants; planes in compat mode.
+    """Channels last, half as fast again on a CPU and what a GPU's half precision wants; planes with `plain_layout`.
 
     On CPUs torch's batch statistics of channels-last maps are less exact (1e-4 of the mean, planes 1e-6), which decides
     the close calls among the anchors of an untrained network otherwise than Ultralytics 8.3 does.
     """
-    return torch.contiguous_format if config.compat else torch.channels_last
+    return torch.contiguous_format if rules_of(config.compat).plain_layout else torch.channels_last
 
 
 def freeze(network: PoseNet, layers: int | tuple[int, ...] | None) -> None:
