@@ -14,8 +14,8 @@ from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.verify import Comparison, compare, fault
 from yolopose.formats.calibration import letterboxed, sample_photographs
-from yolopose.formats.onnx_to_keras import translate
 from yolopose.formats.pytorch import TorchBackend
+from yolopose.formats.quiet import quiet
 from yolopose.formats.table import export, open_backend
 
 pytestmark = [
@@ -23,6 +23,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(tensorflow|keras|google|onnx|torch|ast)"),
 ]
 pytest.importorskip("tensorflow")
+with quiet():
+    from yolopose.formats.onnx_to_keras import to_keras
 
 HW = (64, 96)  # of small random networks
 SIZE = (256, 320)
@@ -232,7 +234,7 @@ def test_operators_are_those_of_onnx(name: str, rescaled: bool) -> None:
     model = graph(nodes, (1, c, 9, 8), shape, one=np.float32(1), **constants)
     x = np.random.default_rng(1).normal(size=(1, c, 9, 8)).astype(np.float32)
     expected = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
-    found = np.asarray(translate(model, rescaled=rescaled)(x.transpose(0, 2, 3, 1)))
+    found = np.asarray(to_keras(model, rescaled=rescaled)(x.transpose(0, 2, 3, 1)))
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -245,7 +247,7 @@ def test_a_sum_of_a_row_and_a_column() -> None:
         helper.make_node("Add", ["column", "row"], ["y"]),
     ]
     model = graph(nodes, (1, 3, 2, 2), (1, 3, 3), sides=[2, 3], one=[1], two=[2])
-    found = np.asarray(translate(model)(np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)))
+    found = np.asarray(to_keras(model)(np.arange(12, dtype=np.float32).reshape(1, 2, 2, 3)))
     np.testing.assert_array_equal(found[0], np.add.outer([9, 10, 11], [9, 10, 11]))
 
 
@@ -254,7 +256,7 @@ def test_an_operator_without_translation_is_named() -> None:
         [helper.make_node("Sin", ["x"], ["s"]), helper.make_node("Cos", ["s"], ["y"])], (1, 3, 2, 2), (1, 3, 2, 2)
     )
     with pytest.raises(PoseError, match="Cos, Sin"):
-        translate(model)
+        to_keras(model)
     nodes = [helper.make_node("Resize", ["x", "", "s"], ["y"], mode="linear")]
     with pytest.raises(PoseError, match="Resize"):
-        translate(graph(nodes, (1, 3, 2, 2), (1, 3, 4, 4), s=np.float32([1, 1, 2, 2])))
+        to_keras(graph(nodes, (1, 3, 2, 2), (1, 3, 4, 4), s=np.float32([1, 1, 2, 2])))

@@ -1,32 +1,35 @@
-"""ONNX graphs as Keras models, channels last: the way from torch to everything that is made of TensorFlow."""
+"""Convert an ONNX graph to a Keras model with channels last, from which all TensorFlow formats are made.
+
+Needs Keras and ONNX: import it only where an export runs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
+import onnx
+from keras import ops
 
 from yolopose.errors import PoseError
 
-TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # axes of (B, C, H, W) → (B, H, W, C) and back
-Operator = Callable[[Any, Sequence[Any], Mapping[str, Any]], Any]
+TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)  # (B, C, H, W) → (B, H, W, C) and back
+Operator = Callable[..., Any]  # inputs by position, ONNX attributes by name → the output, or a list of outputs
 
 
-def translate(model: Any, *, outputs: Mapping[str, str] | None = None, rescaled: bool = False) -> Any:
-    """The graph of an ONNX model of fixed shapes as a functional Keras model of Keras' own layers and operations.
+def to_keras(model: Any, *, outputs: Mapping[str, str] | None = None, rescaled: bool = False) -> Any:
+    """Return an ONNX model of fixed shapes as a functional Keras model of Keras' own layers and operations.
 
-    Its input is (B, H, W, 3) where the graph has (B, 3, H, W), its output that of the graph. `outputs`, new names of
-    values within the graph, makes it return those instead, four-dimensional ones channels last. With `rescaled` the
-    weights of every output channel of a convolution are divided by their largest, and the channel is multiplied by it
-    afterwards: one 8-bit scale then suits all channels.
+    Its input is (B, H, W, 3) where the graph has (B, 3, H, W); its output is the graph's output. `outputs` maps names
+    to values within the graph and makes the model return those instead, four-dimensional ones channels last. With
+    `rescaled` the weights of every output channel of a convolution are divided by their largest absolute value and the
+    channel is multiplied by it afterwards: one 8-bit scale then suits all channels.
 
     Raises:
-        PoseError: an operator, or a use of one, that is not among those translated; or Keras without TensorFlow.
+        PoseError: an operator, or a use of one, that cannot be converted; or Keras does not run on TensorFlow.
     """
-    import keras
-    import onnx
-
     if keras.backend.backend() != "tensorflow":
         raise PoseError(f"Keras runs on {keras.backend.backend()}: set KERAS_BACKEND=tensorflow in the environment")
     graph = model.graph
@@ -35,103 +38,99 @@ def translate(model: Any, *, outputs: Mapping[str, str] | None = None, rescaled:
         raise PoseError(f"no translation to TensorFlow of the ONNX operators {', '.join(unknown)}")
     b, c, h, w = (dim.dim_value for dim in graph.input[0].type.tensor_type.shape.dim)
     images = keras.Input(batch_shape=(b, h, w, c), name=graph.input[0].name)
-    values = _Values(keras, {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer})
+    values = _Values({tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer})
     values.set(graph.input[0].name, images, last=True)
     for node in graph.node:
-        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute} | {"rescaled": rescaled}
+        attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "Constant":
             values.set(node.output[0], onnx.numpy_helper.to_array(attributes["value"]), last=False)
         else:
-            values.run(node.op_type, node.input, node.output, attributes)
+            values.compute(node, attributes | {"rescaled": rescaled})
     if outputs is None:
-        return keras.Model(images, values.first(graph.output[0].name))
-    return keras.Model(images, {name: values.last(value) for name, value in outputs.items()})
+        return keras.Model(images, values.get(graph.output[0].name, last=False))
+    return keras.Model(images, {name: values.get(value, last=True) for name, value in outputs.items()})
 
 
 class _Values:
-    """The values of a graph by name, each in one order of axes; channels stay last as long as operators allow it."""
+    """The values of a graph by name.
 
-    def __init__(self, keras: Any, constants: dict[str, Any]) -> None:
-        self._keras = keras
+    ONNX has the channels first, TensorFlow needs them last. A value stays channels last for as long as the operators
+    that read it allow, so that the model contains few transpositions.
+    """
+
+    def __init__(self, constants: dict[str, Any]) -> None:
         self._values = constants
-        self._lasts: set[str] = set()
+        self._channels_last: set[str] = set()
 
     def set(self, name: str, value: Any, *, last: bool) -> None:
-        """Keep a value, `last` when its channels are its last axis."""
+        """Store a value; `last` when its channels are its last axis."""
         self._values[name] = value
         if last:
-            self._lasts.add(name)
+            self._channels_last.add(name)
 
-    def first(self, name: str) -> Any:
-        """A value in the order of axes that the graph means, (B, C, H, W); None for an input left out."""
-        return self._permuted(name, TO_FIRST) if name in self._lasts else self._values.get(name)
+    def get(self, name: str, *, last: bool) -> Any:
+        """Return a value as (B, H, W, C) if `last`, else with the axes of the graph; None for an omitted input."""
+        value = self._values.get(name)
+        if value is None or last == (name in self._channels_last):
+            return value
+        return ops.transpose(value, TO_LAST if last else TO_FIRST)
 
-    def last(self, name: str) -> Any:
-        """A (B, C, H, W) value as (B, H, W, C)."""
-        return self._values[name] if name in self._lasts else self._permuted(name, TO_LAST)
-
-    def _permuted(self, name: str, axes: tuple[int, ...]) -> Any:
-        """A four-dimensional value with its axes in another order."""
-        return self._keras.ops.transpose(self._values[name], axes)
-
-    def run(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], attributes: dict[str, Any]) -> None:
-        """Compute a node, channels last if the operator needs that, or allows it and finds its inputs so."""
-        last = operator in SPATIAL
-        if last:
-            found = [self.last(inputs[0]), *map(self.first, inputs[1:])]
-        elif operator in ANY_ORDER and self._all_last(inputs):
-            last = True
-            found = [self._values[name] for name in inputs]
-            if "axis" in attributes:
-                attributes["axis"] = TO_FIRST[attributes["axis"]]
-        else:
-            found = [self.first(name) for name in inputs]
-        results = OPERATORS[operator](self._keras, found, attributes)
-        for name, result in zip(outputs, results if isinstance(results, (list, tuple)) else [results], strict=False):
-            symbolic = self._keras.backend.is_keras_tensor(result)  # else all inputs were constants
+    def compute(self, node: Any, attributes: dict[str, Any]) -> None:
+        """Compute a node, channels last if its operator needs that, or if it allows that and its inputs are so."""
+        spatial = node.op_type in SPATIAL
+        last = spatial or (node.op_type in ANY_ORDER and self._all_last(node.input))
+        inputs = [self.get(name, last=last and name in self._channels_last) for name in node.input]
+        if spatial:
+            inputs[0] = self.get(node.input[0], last=True)
+        elif last and "axis" in attributes:
+            attributes["axis"] = TO_FIRST[attributes["axis"]]
+        results = OPERATORS[node.op_type](*inputs, **attributes)
+        for name, result in zip(
+            node.output, results if isinstance(results, (list, tuple)) else [results], strict=False
+        ):
+            symbolic = keras.backend.is_keras_tensor(result)  # else all inputs were constants
             self.set(name, result if symbolic else np.asarray(result), last=last)
 
     def _all_last(self, inputs: Sequence[str]) -> bool:
-        """Whether some inputs have their channels last and all others are single numbers."""
-        others = [self._values[name] for name in inputs if name not in self._lasts and name in self._values]
+        """Whether at least one input is channels last and every other input is a single number."""
+        others = [self._values[name] for name in inputs if name not in self._channels_last and name in self._values]
         return len(others) < len(inputs) and all(isinstance(v, np.ndarray) and v.size == 1 for v in others)
 
 
-def _conv(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    x, kernel = inputs[0], np.transpose(inputs[1], (2, 3, 1, 0))  # (kh, kw, c1 / groups, c2)
-    bias = inputs[2] if len(inputs) > 2 else np.zeros(kernel.shape[3], kernel.dtype)
-    scale = np.maximum(np.abs(kernel).max((0, 1, 2)), 1e-9) if given["rescaled"] else None
-    if scale is not None:
-        kernel, bias = kernel / scale, bias / scale
-    groups, strides, dilations = given.get("group", 1), given.get("strides", [1, 1]), given.get("dilations", [1, 1])
-    single = kernel.shape[3] == 1  # Keras adds (1, 1, 1, C), and for C = 1 TensorFlow.js cannot make sense of it
-    options: dict[str, Any] = {"strides": strides, "dilation_rate": dilations, "use_bias": not single}
-    x, options["padding"] = _padded(keras, x, kernel.shape[:2], given, 0.0)
-    if groups == 1:
-        y = _layer(x, keras.layers.Conv2D(kernel.shape[3], kernel.shape[:2], **options), kernel, bias)
-    elif kernel.shape[2] == 1:  # each channel by itself
-        kernel = kernel.reshape(*kernel.shape[:2], groups, -1)
-        options["depth_multiplier"] = kernel.shape[3]
-        y = _layer(x, keras.layers.DepthwiseConv2D(kernel.shape[:2], **options), kernel, bias)
-    else:  # on CPUs TensorFlow has grouped convolutions only through XLA
-        wide = kernel.shape[3] // groups
-        layers = [keras.layers.Conv2D(wide, kernel.shape[:2], **options) for _ in range(groups)]
-        parts = zip(
-            keras.ops.split(x, groups, -1), layers, np.split(kernel, groups, 3), np.split(bias, groups), strict=True
-        )
-        y = keras.ops.concatenate([_layer(*part) for part in parts], -1)
-    return y if scale is None else y * scale
+def _conv(x: Any, kernel: Any, bias: Any = None, *, rescaled: bool, group: int = 1, **given: Any) -> Any:
+    kernel = np.transpose(kernel, (2, 3, 1, 0))  # (kh, kw, c1 / group, c2)
+    *size, channels, filters = kernel.shape
+    bias = np.zeros(filters, kernel.dtype) if bias is None else bias
+    scale = np.maximum(np.abs(kernel).max((0, 1, 2)), 1e-9) if rescaled else 1
+    kernel, bias = kernel / scale, bias / scale
+    x, padding = _padded(x, size, 0.0, **given)
+    options: dict[str, Any] = {
+        "strides": given.get("strides", [1, 1]),
+        "dilation_rate": given.get("dilations", [1, 1]),
+        "padding": padding,
+        "use_bias": filters > 1,  # Keras adds it as (1, 1, 1, C), and for C = 1 TensorFlow.js fails on that
+    }
+    if group > 1 and channels == 1:  # each channel by itself
+        kernel = kernel.reshape(*size, group, -1)
+        depthwise = keras.layers.DepthwiseConv2D(size, depth_multiplier=kernel.shape[3], **options)
+        y = _with_weights(depthwise, x, kernel, bias)
+    else:  # one convolution per group: on CPUs TensorFlow has grouped ones only through XLA
+        xs = [x] if group == 1 else ops.split(x, group, -1)
+        parts = zip(xs, np.split(kernel, group, 3), np.split(bias, group), strict=True)
+        ys = [_with_weights(keras.layers.Conv2D(filters // group, size, **options), *part) for part in parts]
+        y = ys[0] if group == 1 else ops.concatenate(ys, -1)
+    return y * scale if rescaled else y
 
 
-def _layer(x: Any, layer: Any, kernel: Any, bias: Any) -> Any:
-    """The output of a convolution that gets its weights."""
+def _with_weights(layer: Any, x: Any, kernel: Any, bias: Any) -> Any:
+    """Return the output of a convolution of these weights."""
     y = layer(x)
     layer.set_weights([kernel, bias] if layer.use_bias else [kernel])
     return y if layer.use_bias else y + bias
 
 
-def _padded(keras: Any, x: Any, kernel: Sequence[int], given: Mapping[str, Any], value: float) -> tuple[Any, str]:
-    """What a convolution or a maximum reads, and its padding in Keras' words."""
+def _padded(x: Any, kernel: Sequence[int], value: float, **given: Any) -> tuple[Any, str]:
+    """Return the padded input of a convolution or pooling, and the padding that Keras is to add to it."""
     if given.get("auto_pad", b"NOTSET") != b"NOTSET" or given.get("ceil_mode", 0):
         raise PoseError("no translation to TensorFlow of ONNX's auto_pad and ceil_mode")
     top, left, bottom, right = given.get("pads", [0, 0, 0, 0])
@@ -140,128 +139,103 @@ def _padded(keras: Any, x: Any, kernel: Sequence[int], given: Mapping[str, Any],
     reach = [d * (k - 1) for k, d in zip(kernel, given.get("dilations", [1, 1]), strict=True)]
     if set(given.get("strides", [1])) == {1} and [2 * top, 2 * left] == reach and (top, left) == (bottom, right):
         return x, "same"
-    return keras.ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value), "valid"
+    return ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value), "valid"
 
 
-def _add(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    """A sum; as a difference where shapes differ: Keras takes (1, N, 1) + (1, 1, N) for a bias of N channels."""
-    x, y = inputs
-    return keras.ops.add(x, y) if tuple(x.shape) == tuple(y.shape) else keras.ops.subtract(x, -y)
+def _max_pool(x: Any, *, kernel_shape: Sequence[int], **given: Any) -> Any:
+    x, padding = _padded(x, kernel_shape, -np.inf, **given)
+    return ops.max_pool(x, tuple(kernel_shape), tuple(given.get("strides", [1, 1])), padding)
 
 
-def _max_pool(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    x, padding = _padded(keras, inputs[0], given["kernel_shape"], given, -np.inf)
-    return keras.ops.max_pool(x, tuple(given["kernel_shape"]), tuple(given.get("strides", [1, 1])), padding)
-
-
-def _resize(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    h, w = inputs[0].shape[1:3]
-    scales = inputs[2] if inputs[2] is not None else inputs[3] / (*inputs[0].shape[::3], h, w)
-    rows, columns = (int(scale) for scale in scales[2:])
-    if given.get("mode") != b"nearest" or [rows, columns] != list(scales[2:]):
+def _resize(x: Any, roi: Any = None, scales: Any = None, sizes: Any = None, *, mode: bytes = b"", **_: Any) -> Any:
+    b, h, w, c = x.shape
+    scales = (scales if scales is not None else sizes / (b, c, h, w)).tolist()[2:]
+    rows, columns = (int(scale) for scale in scales)
+    if mode != b"nearest" or [rows, columns] != scales:
         raise PoseError("no translation to TensorFlow of ONNX's Resize but by repeating pixels")
-    return keras.ops.image.resize(inputs[0], (h * rows, w * columns), "nearest", data_format="channels_last")
+    return ops.image.resize(x, (h * rows, w * columns), "nearest", data_format="channels_last")
 
 
-def _split(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    if len(inputs) > 1 and len(set(inputs[1].tolist())) > 1:
-        return keras.ops.split(inputs[0], np.cumsum(inputs[1])[:-1].tolist(), given["axis"])
-    return keras.ops.split(inputs[0], given.get("num_outputs") or len(inputs[1]), given["axis"])
+def _add(x: Any, y: Any, **_: Any) -> Any:
+    """Add; where the shapes differ, subtract the negative: Keras takes (1, N, 1) + (1, 1, N) for a bias."""
+    return ops.add(x, y) if tuple(x.shape) == tuple(y.shape) else ops.subtract(x, -y)
 
 
-def _reshape(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    x, shape = inputs[0], inputs[1].tolist()
-    return keras.ops.reshape(x, [x.shape[i] if n == 0 else n for i, n in enumerate(shape)])
+def _split(x: Any, sizes: Any = None, *, axis: int, num_outputs: int | None = None, **_: Any) -> Any:
+    if sizes is not None and len(set(sizes.tolist())) > 1:
+        return ops.split(x, np.cumsum(sizes)[:-1].tolist(), axis)
+    return ops.split(x, num_outputs or len(sizes), axis)
 
 
-def _slice(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    x = inputs[0]
+def _slice(x: Any, starts: Any, ends: Any, axes: Any, steps: Any = None, **_: Any) -> Any:
     index = [slice(None)] * len(x.shape)
-    starts, ends, axes, *steps = (v.tolist() for v in inputs[1:])
-    for start, end, axis, step in zip(starts, ends, axes, steps[0] if steps else [1] * len(axes), strict=True):
+    steps = np.ones_like(axes) if steps is None else steps
+    for axis, start, end, step in zip(*(v.tolist() for v in (axes, starts, ends, steps)), strict=True):
         index[axis] = slice(start, min(end, x.shape[axis]), step)
     return x[tuple(index)]
 
 
-def _pad(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    low, high = inputs[1].reshape(2, -1).tolist()
-    value = float(inputs[2]) if len(inputs) > 2 and inputs[2] is not None else 0.0
-    return keras.ops.pad(inputs[0], tuple(zip(low, high, strict=True)), constant_values=value)
+def _pad(x: Any, pads: Any, value: Any = None, **_: Any) -> Any:
+    return ops.pad(x, pads.reshape(2, -1).T.tolist(), constant_values=0.0 if value is None else float(value))
 
 
-def _unsqueeze(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    x = inputs[0]
-    rank = len(x.shape) + inputs[1].size
-    for axis in sorted(a % rank for a in inputs[1].ravel().tolist()):
-        x = keras.ops.expand_dims(x, axis)
+def _unsqueeze(x: Any, axes: Any, **_: Any) -> Any:
+    rank = len(x.shape) + axes.size
+    for axis in sorted(a % rank for a in axes.ravel().tolist()):
+        x = ops.expand_dims(x, axis)
     return x
 
 
-def _expand(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    return keras.ops.broadcast_to(inputs[0], np.broadcast_shapes(tuple(inputs[0].shape), tuple(inputs[1].tolist())))
-
-
-def _cast(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    import onnx
-
-    return keras.ops.cast(inputs[0], onnx.helper.tensor_dtype_to_np_dtype(given["to"]).name)
-
-
-def _top_k(keras: Any, inputs: Sequence[Any], given: Mapping[str, Any]) -> Any:
-    if given.get("axis", -1) not in (-1, len(inputs[0].shape) - 1) or not given.get("largest", 1):
+def _top_k(x: Any, k: Any, *, axis: int = -1, largest: int = 1, **_: Any) -> Any:
+    if axis not in (-1, len(x.shape) - 1) or not largest:
         raise PoseError("no translation to TensorFlow of ONNX's TopK but of the largest along the last axis")
-    return keras.ops.top_k(inputs[0], int(inputs[1].item()), sorted=True)
+    return ops.top_k(x, int(k.item()), sorted=True)
 
 
-def _named(name: str) -> Operator:
-    """An operator that is a function of `keras.ops` of its inputs."""
-    return lambda keras, inputs, given: getattr(keras.ops, name)(*inputs)
+def _plain(function: Callable[..., Any]) -> Operator:
+    """Return an operator that is `function` of its inputs alone."""
+    return lambda *inputs, **_: function(*inputs)
 
 
-def _along(name: str) -> Operator:
-    """An operator that is a function of `keras.ops` of its inputs and an axis."""
-    return lambda keras, inputs, given: getattr(keras.ops, name)(*inputs, axis=given["axis"])
-
-
-def _reduced(name: str) -> Operator:
-    """An operator that is a function of `keras.ops` over the axes in its second input."""
-    return lambda keras, inputs, given: getattr(keras.ops, name)(
-        inputs[0], axis=tuple(inputs[1].tolist()), keepdims=bool(given.get("keepdims", 1))
-    )
+def _reduction(function: Callable[..., Any]) -> Operator:
+    """Return an operator that applies `function` over the axes in its second input."""
+    return lambda x, axes, keepdims=1, **_: function(x, axis=tuple(axes.tolist()), keepdims=bool(keepdims))
 
 
 SPATIAL: Mapping[str, Operator] = {"Conv": _conv, "MaxPool": _max_pool, "Resize": _resize}  # channels last only
 ANY_ORDER: Mapping[str, Operator] = {
     "Add": _add,
-    "And": _named("logical_and"),
-    "Concat": lambda keras, inputs, given: keras.ops.concatenate(inputs, given["axis"]),
-    "Div": _named("divide"),
-    "Equal": _named("equal"),
-    "Greater": _named("greater"),
-    "Less": _named("less"),
-    "Max": _named("maximum"),
-    "Min": _named("minimum"),
-    "Mul": _named("multiply"),
-    "Sigmoid": _named("sigmoid"),
+    "And": _plain(ops.logical_and),
+    "Concat": lambda *inputs, axis, **_: ops.concatenate(inputs, axis),
+    "Div": _plain(ops.divide),
+    "Equal": _plain(ops.equal),
+    "Greater": _plain(ops.greater),
+    "Less": _plain(ops.less),
+    "Max": _plain(ops.maximum),
+    "Min": _plain(ops.minimum),
+    "Mul": _plain(ops.multiply),
+    "Sigmoid": _plain(ops.sigmoid),
     "Split": _split,
-    "Sub": _named("subtract"),
+    "Sub": _plain(ops.subtract),
 }
 OPERATORS: Mapping[str, Operator] = {
     **SPATIAL,
     **ANY_ORDER,
-    "ArgMax": lambda keras, inputs, given: keras.ops.argmax(inputs[0], given["axis"], bool(given.get("keepdims", 1))),
-    "Cast": _cast,
-    "Expand": _expand,
-    "Gather": _along("take"),
-    "GatherElements": _along("take_along_axis"),
-    "MatMul": _named("matmul"),
+    "ArgMax": lambda x, axis, keepdims=1, **_: ops.argmax(x, axis, bool(keepdims)),
+    "Cast": lambda x, to, **_: ops.cast(x, onnx.helper.tensor_dtype_to_np_dtype(to).name),
+    "Expand": lambda x, shape, **_: ops.broadcast_to(x, np.broadcast_shapes(tuple(x.shape), tuple(shape.tolist()))),
+    "Gather": lambda x, indices, axis, **_: ops.take(x, indices, axis),
+    "GatherElements": lambda x, indices, axis, **_: ops.take_along_axis(x, indices, axis),
+    "MatMul": _plain(ops.matmul),
     "Pad": _pad,
-    "ReduceMax": _reduced("max"),
-    "ReduceProd": _reduced("prod"),
-    "Reshape": _reshape,
+    "ReduceMax": _reduction(ops.max),
+    "ReduceProd": _reduction(ops.prod),
+    "Reshape": lambda x, shape, **_: ops.reshape(
+        x, [x.shape[i] if n == 0 else n for i, n in enumerate(shape.tolist())]
+    ),
     "Slice": _slice,
-    "Softmax": _along("softmax"),
+    "Softmax": lambda x, axis, **_: ops.softmax(x, axis),
     "TopK": _top_k,
-    "Transpose": lambda keras, inputs, given: keras.ops.transpose(inputs[0], given["perm"]),
+    "Transpose": lambda x, perm, **_: ops.transpose(x, perm),
     "Unsqueeze": _unsqueeze,
 }

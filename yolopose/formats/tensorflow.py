@@ -33,7 +33,6 @@ from yolopose.formats.describe import (
     stated_precision,
 )
 from yolopose.formats.onnx import export_onnx
-from yolopose.formats.onnx_to_keras import translate
 from yolopose.formats.quiet import quiet
 from yolopose.metadata import ModelInfo
 
@@ -206,22 +205,23 @@ def keras_model(
 ) -> Any:
     """`network` as a Keras model for images (B, H, W, 3), by way of ONNX.
 
-    `rescaled` as for `translate`; `outputs` chooses other values of the ONNX model than its output.
+    `rescaled` as for `to_keras`; `outputs` chooses other values of the ONNX model than its output.
     """
     with quiet():
-        import keras  # noqa: F401  # not installed: says so before the work
         import onnx
+
+        from yolopose.formats.onnx_to_keras import to_keras  # first: it fails before the work if Keras is missing
     plain = replace(config, format="onnx", half=False, int8=False, dynamic=False, simplify=True, opset=None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(network, plain, info, path)
         graph = onnx.load(path)
     with quiet():
-        return translate(graph, outputs=outputs(graph) if outputs else None, rescaled=rescaled)
+        return to_keras(graph, outputs=outputs(graph) if outputs else None, rescaled=rescaled)
 
 
 def write_saved_model(model: Any, info: ModelInfo, target: Path, *, int8: bool = False) -> None:
-    """Write a Keras model of one output to the folder `target`; `int8` needs one that was translated `rescaled`."""
+    """Write a Keras model of one output to the folder `target`; `int8` needs one that was converted `rescaled`."""
     with quiet():
         import tensorflow as tf
 
