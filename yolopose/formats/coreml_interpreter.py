@@ -1,4 +1,4 @@
-"""The programs within CoreML packages, interpreted with torch: slow, and the same on every system."""
+"""Run the programs of CoreML packages with torch: slow, but on every system. Import it only where torch is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yolopose.formats.base import Float
 
 
 class Interpreter:
-    """Runs the main function of a package's program, a list of operations in MIL, in the types that it states."""
+    """Runs the main function of a package, a list of MIL operations, in the types that the program states."""
 
     def __init__(self, model: Any) -> None:
         """Take a `coremltools.models.MLModel`.
@@ -36,47 +36,43 @@ class Interpreter:
         for operation in main.operations:
             if operation.op_type == "const":
                 self._constants[operation.outputs[0].name] = _constant(operation.outputs[0].val)
-            elif operation.op_type.startswith("constexpr"):  # weights in a compressed form
+            elif operation.op_type.startswith("constexpr"):  # compressed weights
                 self._constants[operation.outputs[0].name] = _constant(operation.materialized_val_inference())
             else:
                 self._operations.append(operation)
         unknown = sorted({operation.op_type for operation in self._operations} - OPERATIONS.keys())
         if unknown:
             raise PoseError(f"no interpretation of the operations {', '.join(unknown)}")
-        self._last = {name: i for i, op in enumerate(self._operations) for name in _names(op.inputs.values())}
+        self._last_use = {name: i for i, op in enumerate(self._operations) for name in _inputs(op)}
 
     @torch.inference_mode()
     def __call__(self, image: Float) -> Float:
         """(1, 3, H, W) of the program's input → its output."""
         values = self._constants | {self._input: torch.from_numpy(image)}
         for i, operation in enumerate(self._operations):
-            given = {key: _look_up(value, values) for key, value in operation.inputs.items() if value is not None}
-            results = OPERATIONS[operation.op_type](**given)
-            for variable, result in zip(
-                operation.outputs, results if isinstance(results, tuple) else [results], strict=True
-            ):
-                values[variable.name] = result
-            for name in _names(operation.inputs.values()):
-                if self._last[name] == i:
-                    values.pop(name, None)  # what nobody reads any more
+            given = {key: _value(entry, values) for key, entry in operation.inputs.items() if entry is not None}
+            result = OPERATIONS[operation.op_type](**given)
+            results = result if isinstance(result, tuple) else (result,)
+            values.update(zip((variable.name for variable in operation.outputs), results, strict=True))
+            for name in _inputs(operation):
+                if self._last_use[name] == i:
+                    values.pop(name, None)  # frees memory
         return np.asarray(values[self._output].float().numpy())
 
 
-def _names(inputs: Any) -> list[str]:
-    """The names of the variables among the inputs of an operation."""
-    nested = (value if isinstance(value, (list, tuple)) else (value,) for value in inputs)
+def _inputs(operation: Any) -> list[str]:
+    """Return the names of the variables that an operation reads."""
+    nested = (value if isinstance(value, (list, tuple)) else (value,) for value in operation.inputs.values())
     return [variable.name for variables in nested for variable in variables if variable is not None]
 
 
-def _look_up(variable: Any, values: dict[str, Any]) -> Any:
-    """The value of a variable, or those of several."""
-    if isinstance(variable, (list, tuple)):
-        return [values[part.name] for part in variable]
-    return values[variable.name]
+def _value(variable: Any, values: dict[str, Any]) -> Any:
+    """Return the value of a variable, or the values of a list of variables."""
+    return [values[v.name] for v in variable] if isinstance(variable, (list, tuple)) else values[variable.name]
 
 
 def _constant(value: Any) -> Any:
-    """Arrays of floats as tensors, numbers and lists as Python has them; compressed weights are left as they are."""
+    """Return arrays of floats as tensors, numbers and lists as Python's; compressed weights stay as they are."""
     if isinstance(value, np.ndarray) and value.ndim and value.dtype.kind == "f":
         return torch.from_numpy(value.copy())
     if isinstance(value, np.ndarray) and value.ndim > 1:
@@ -85,7 +81,7 @@ def _constant(value: Any) -> Any:
 
 
 def _padded(x: Tensor, pad_type: str, pad: Sequence[int], value: float) -> Tensor:
-    """(B, C, H, W) with top, bottom, left, right added."""
+    """Pad (B, C, H, W) by (top, bottom, left, right)."""
     if pad_type not in ("custom", "valid"):
         raise PoseError(f"no interpretation of the padding {shown(pad_type)}")
     return functional.pad(x, (*pad[2:], *pad[:2]), value=value) if pad_type == "custom" else x
@@ -93,10 +89,9 @@ def _padded(x: Tensor, pad_type: str, pad: Sequence[int], value: float) -> Tenso
 
 def _conv(x: Tensor, weight: Tensor, strides: Any, pad_type: str, pad: Any, dilations: Any, groups: int,
           bias: Tensor | None = None) -> Tensor:  # fmt: skip
-    """In 32 bit and rounded once, for 16 bit numbers, too: torch convolves those fifty times slower on CPUs."""
-    start = None if bias is None else bias.float()
-    padded = _padded(x.float(), pad_type, pad, 0.0)
-    return functional.conv2d(padded, weight.float(), start, strides, 0, dilations, groups).to(x.dtype)
+    """Convolve in 32 bits and round once, also 16-bit numbers: torch is fifty times slower at those on CPUs."""
+    padded, bias = _padded(x.float(), pad_type, pad, 0.0), None if bias is None else bias.float()
+    return functional.conv2d(padded, weight.float(), bias, strides, 0, dilations, groups).to(x.dtype)
 
 
 def _max_pool(x: Tensor, kernel_sizes: Any, strides: Any, pad_type: str, pad: Any, ceil_mode: bool = False) -> Tensor:
