@@ -58,7 +58,7 @@ def test_a_broken_connection_is_continued(web, tmp_path):
 
 def test_a_later_call_continues(web, tmp_path):
     web.cuts = [100_000, 0, 0]
-    with pytest.raises(PoseError, match=r"broke.*; run again to go on from there"):
+    with pytest.raises(PoseError, match=r"broke.*; run again to continue the download"):
         download(web.address, tmp_path / "a.bin")
     assert names(tmp_path) == [".a.bin.part", ".a.bin.part.json"]
     have = (tmp_path / ".a.bin.part").stat().st_size

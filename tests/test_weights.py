@@ -112,7 +112,7 @@ def test_a_page_that_is_no_checkpoint_is_not_kept(places, web):
 
 def test_a_broken_download_is_continued_by_the_next_call(places, web):
     web.cuts = [500, 0, 0]
-    with pytest.raises(PoseError, match="run again to go on"):
+    with pytest.raises(PoseError, match="run again to continue"):
         find("yolov8n-pose.pt", places)
     assert find("yolov8n-pose.pt", places).read_bytes() == web.content
     assert web.requests[-1]["Range"] == "bytes=500-"
@@ -160,8 +160,14 @@ def test_the_known_names():
         ("win32", {}, "home/AppData/Local/yolopose/Cache"),
     ],
 )
-def test_the_cache_is_where_the_platform_keeps_caches(platform, environ, wanted):
-    assert cache_dir(platform, environ, Path("home")) == Path(wanted)
+def test_the_cache_is_where_the_platform_keeps_caches(platform, environ, wanted, monkeypatch):
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr(Path, "home", lambda: Path("home"))
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert cache_dir() == Path(wanted)
 
 
 def test_weights_that_change_after_their_first_download_are_refused(places, web):

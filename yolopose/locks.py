@@ -1,4 +1,4 @@
-"""Locks between processes: a file that one of them holds at a time."""
+"""Locks between processes: a file that one process holds at a time."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from typing import IO
 
 
 @contextmanager
-def alone(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file `path`, waiting for whoever holds it; the lock ends with its process, however that ends.
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock file `path`, waiting while another process holds it; the lock ends with its process at the latest.
+
+    Where the file system has no locks, nothing is locked.
 
     Raises:
         BlockingIOError: without `wait`, another process holds it.
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     while True:
         with path.open("ab") as file:
             _lock(file, wait)
-            if not _is_same(file, path):  # its last holder has removed it meanwhile
+            try:
+                removed = not os.path.samestat(os.fstat(file.fileno()), path.stat())
+            except FileNotFoundError:
+                removed = True
+            if removed:  # by the last holder, after it was opened here
                 continue
             try:
                 yield
@@ -32,15 +38,8 @@ def alone(path: Path, *, wait: bool = True) -> Iterator[None]:
             return
 
 
-def _is_same(file: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
 def _lock(file: IO[bytes], wait: bool) -> None:
-    """Take the lock; where the file system has none, go on without."""
+    """Lock an open file; where the file system has no locks, do nothing."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -50,7 +49,7 @@ def _lock(file: IO[bytes], wait: bool) -> None:
             except OSError as error:
                 if not wait:
                     raise BlockingIOError from None
-                if error.errno != errno.EDEADLK:  # which comes after ten seconds
+                if error.errno != errno.EDEADLK:  # raised after ten seconds of waiting
                     return None
     else:
         import fcntl

@@ -164,7 +164,7 @@ def test_a_broken_download_is_continued_and_leaves_nothing(web: Web, home: Path,
     web.content = packed("images/a.jpg", text="x" * 200_000)
     web.cuts = [100_000, 0, 0]
     evil = yaml(home / "work", f"path: set\ndownload: {web.address}x.zip\n")
-    with pytest.raises(PoseError, match="run again to go on"):
+    with pytest.raises(PoseError, match="run again to continue"):
         load_data(evil)
     assert not (home / "work" / "set").exists()
     load_data(evil)

@@ -12,7 +12,7 @@ from fuzz.harness import NUMBERS, campaign, many, mutate
 from yolopose import download as module
 from yolopose import web
 from yolopose.download import download
-from yolopose.web import address, masked
+from yolopose.web import masked, parse_address
 
 STATUS = (
     b"HTTP/1.1 200 OK", b"HTTP/1.1 206 Partial", b"HTTP/1.0 200 OK", b"HTTP/1.1 302 Found", b"HTTP/1.1 301 Moved",
@@ -108,7 +108,7 @@ ADDRESSES = (
 def test_addresses(count: int, tmp_path: Path) -> None:
     def target(text: str) -> None:
         assert masked(text).isprintable()
-        found = address(text)
+        found = parse_address(text)
         assert found.url.isascii()
         assert found.url.isprintable()
         assert " " not in found.url

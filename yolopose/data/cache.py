@@ -23,7 +23,7 @@ from yolopose.data.reading import Image, read_working, working_size
 from yolopose.data.shared import SharedBytes
 from yolopose.errors import PoseError
 from yolopose.files import beside, open_regular, sweep
-from yolopose.locks import alone
+from yolopose.locks import file_lock
 from yolopose.rules import Rules
 
 SHARE = 0.5  # of the free memory or disk that a cache may take
@@ -50,7 +50,7 @@ class ImageCache:
         if file is None:
             self.memory = SharedBytes(int(totals[self.count]))
         else:
-            with alone(file.with_name(f".{file.name}.lock")):
+            with file_lock(file.with_name(f".{file.name}.lock")):
                 kept = _kept(file, key, totals)
                 if kept is None:
                     _create(file, int(totals[self.count]), self._header())

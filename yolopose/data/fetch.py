@@ -17,7 +17,7 @@ from yolopose.data.archives import BadArchive, safe_parts, unpack
 from yolopose.download import Unreachable, cache_dir, download, sum_of
 from yolopose.errors import PoseError, one_line, shown
 from yolopose.files import write_text
-from yolopose.locks import alone
+from yolopose.locks import file_lock
 from yolopose.web import masked
 
 OFFLINE = "a small data set comes with the package: data=sample-pose.yaml"
@@ -69,7 +69,7 @@ def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> 
     key = hashlib.sha256(os.fsencode(place / root.name)).hexdigest()[:16]
     try:
         notes.mkdir(parents=True, exist_ok=True)
-        with alone(notes / f"{key}.lock"):
+        with file_lock(notes / f"{key}.lock"):
             if not root.exists():  # another process may just have finished
                 _fetch(place / root.name, downloads, notes, notes / f"{key}.txt")
                 log.info(f"data set unpacked into {one_line(root)}")

@@ -18,7 +18,7 @@ from yolopose.data.loader import Loader, processors
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import write_text
 from yolopose.geometry.keypoints import fixed_sigmas
-from yolopose.locks import alone
+from yolopose.locks import file_lock
 from yolopose.nn.network import PoseNet
 from yolopose.nn.summary import summary
 from yolopose.plots.figure import can_plot
@@ -153,7 +153,7 @@ def _folder(config: TrainConfig, ranks: Ranks, checkpoint: Checkpoint | None, st
     exist_ok = config.exist_ok and checkpoint is None  # what is resumed elsewhere writes over nothing
     save_dir = own or run_folder(config.project, config.name, "train", exist_ok=exist_ok)
     try:
-        stack.enter_context(alone(save_dir / ".lock", wait=False))
+        stack.enter_context(file_lock(save_dir / ".lock", wait=False))
         (save_dir / "weights").mkdir(exist_ok=True)
         if own is None:
             (save_dir / "results.csv").unlink(missing_ok=True)  # of an earlier run in the same folder
