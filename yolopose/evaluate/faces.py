@@ -15,8 +15,8 @@ from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate import landmarks, widerface
 from yolopose.evaluate.landmarks import Faces, LandmarkErrors
-from yolopose.evaluate.outputs import Output, Seen
 from yolopose.evaluate.widerface import Photo, Score
+from yolopose.evaluate.writers import Output, Seen
 from yolopose.files import write_text
 from yolopose.metadata import ModelInfo
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from yolopose import __version__
 from yolopose.config import ValConfig
-from yolopose.evaluate import errors, landmarks, scales, widerface
+from yolopose.evaluate import keypoint_errors, landmarks, scales, widerface
 from yolopose.evaluate.metrics import Metrics
 from yolopose.files import write_text
 from yolopose.formats.base import Backend
@@ -28,7 +28,7 @@ RULES = {
     "per image and class; crowds and areas as in the annotations that the data YAML names, else area = 0.53 x box area",
     "widerface": widerface.RULE,
     "landmarks": landmarks.RULE,
-    "keypoints": errors.RULE,
+    "keypoints": keypoint_errors.RULE,
     "losses": "the training loss of the network's raw maps against the truths",
 }
 

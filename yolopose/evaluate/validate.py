@@ -19,16 +19,16 @@ from yolopose.data.labels import DataSpec, Item, Scan, scan, select
 from yolopose.data.reading import prefetch
 from yolopose.errors import PoseError, printable
 from yolopose.evaluate import coco, faces, scales
+from yolopose.evaluate.batching import Group, batch_of, groups, truth_of
 from yolopose.evaluate.cocofiles import annotated
 from yolopose.evaluate.confusion import ConfusionMatrix
-from yolopose.evaluate.errors import KeypointErrors
 from yolopose.evaluate.faces import FaceOutput
-from yolopose.evaluate.framing import Group, batch_of, groups, truth_of
+from yolopose.evaluate.keypoint_errors import KeypointErrors
 from yolopose.evaluate.metrics import KindMetrics, Metrics
-from yolopose.evaluate.outputs import CocoSets, Output, Seen, files
 from yolopose.evaluate.precision import Judged, judge, score
 from yolopose.evaluate.report import Protocol, lines, report, write_report
 from yolopose.evaluate.validator import Validator
+from yolopose.evaluate.writers import CocoSets, Output, Seen, files
 from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from yolopose.evaluate.errors import KeypointErrors
+from yolopose.evaluate.keypoint_errors import KeypointErrors
 from yolopose.evaluate.precision import Truth, judge
 
 

@@ -6,7 +6,7 @@ from helpers.builders import FakeBackend
 
 from yolopose.config import ValConfig, parse
 from yolopose.data.rows import Labels
-from yolopose.evaluate.framing import Group, batch_of, groups, truth_of
+from yolopose.evaluate.batching import Group, batch_of, groups, truth_of
 
 # (H, W) of golden/pose8, in the order of their names
 POSE8 = [(536, 640), (640, 427), (375, 500), (429, 640), (640, 427), (640, 480), (413, 640), (640, 480)]

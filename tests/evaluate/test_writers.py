@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolopose.evaluate.outputs import PredictionsFile
+from yolopose.evaluate.writers import PredictionsFile
 
 
 def seen(name: str) -> Any:
