@@ -104,7 +104,7 @@ def test_nothing_depends_on_batch_size_workers_or_neighbours(tmp_path: Path) -> 
     """The same network, image for image: whole results and losses agree to the rounding of float32 sums."""
     pytest.importorskip("torch")
     from yolopose.formats.pytorch import TorchBackend
-    from yolopose.train.loss import Gains, PoseLoss
+    from yolopose.loss.pose import Gains, PoseLoss
 
     backend = TorchBackend(make_network(K, classes=2))
     data = scan(load_data(rectangles(tmp_path, names="[a, b]")), "val")
@@ -125,7 +125,7 @@ def test_the_loss_is_that_of_the_whole_set_as_one_batch(tmp_path: Path) -> None:
     from yolopose.evaluate.batching import batch_of, groups
     from yolopose.formats.pytorch import TorchBackend
     from yolopose.images import read_image
-    from yolopose.train.loss import PARTS, Gains, PoseLoss
+    from yolopose.loss.pose import PARTS, Gains, PoseLoss
 
     backend = TorchBackend(make_network(K))
     data = scan(load_data(rectangles(tmp_path)), "val")
@@ -325,7 +325,7 @@ def test_an_image_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_training_prints_the_main_table_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("torch")
     from yolopose.formats.pytorch import TorchBackend
-    from yolopose.train.loss import Gains, PoseLoss
+    from yolopose.loss.pose import Gains, PoseLoss
 
     data = scan(load_data(rectangles(tmp_path)), "val")
     backend = TorchBackend(make_network(K))

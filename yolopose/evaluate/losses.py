@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from yolopose.data.batch import Batch
+from yolopose.loss.pose import PARTS, PoseLoss
 from yolopose.nn.head import Maps
-from yolopose.train.loss import PARTS, PoseLoss
 
 
 class Losses:

@@ -40,8 +40,8 @@ from yolopose.saving import run_folder
 
 if TYPE_CHECKING:
     from yolopose.evaluate.losses import Losses
+    from yolopose.loss.pose import PoseLoss
     from yolopose.nn.head import Maps
-    from yolopose.train.loss import PoseLoss
 
 STEPS = ("preprocess", "inference", "loss", "postprocess")
 

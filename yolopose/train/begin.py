@@ -19,13 +19,13 @@ from yolopose.errors import PoseError, UsageError
 from yolopose.files import write_text
 from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.locks import file_lock
+from yolopose.loss.pose import Gains, PoseLoss
 from yolopose.nn.network import PoseNet
 from yolopose.nn.summary import summary
 from yolopose.plots.figure import can_plot
 from yolopose.rules import rules_of
 from yolopose.saving import run_folder
 from yolopose.train import state
-from yolopose.train.loss import Gains, PoseLoss
 from yolopose.train.optim import Ema, Recipe, Schedule, build_optimizer, parameter_groups, resolve
 from yolopose.train.ranks import Ranks
 from yolopose.train.run import Run

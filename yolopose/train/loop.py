@@ -21,13 +21,13 @@ from yolopose.data.batch import Batch
 from yolopose.data.order import generator
 from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import Metrics
+from yolopose.loss.pose import PARTS
 from yolopose.nn.head import Maps
 from yolopose.nn.network import PoseNet
 from yolopose.rules import rules_of
 from yolopose.train import pictures, report, state
 from yolopose.train.begin import begin
 from yolopose.train.loggers import Logger, check_loggers, open_loggers
-from yolopose.train.loss import PARTS
 from yolopose.train.ranks import joined
 from yolopose.train.run import Run
 from yolopose.train.setup import describe_sigmas, kernels, memory_format

@@ -15,8 +15,8 @@ from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import KEYS
 from yolopose.files import read_bounded, write_text
 from yolopose.limits import MAX_CSV
+from yolopose.loss.pose import PARTS
 from yolopose.progress import progress as show_progress
-from yolopose.train.loss import PARTS
 
 if TYPE_CHECKING:
     from yolopose.train.run import Run

@@ -20,8 +20,8 @@ from yolopose.data.labels import DataSpec, Scan
 from yolopose.data.loader import Loader
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validator import Validator
+from yolopose.loss.pose import PARTS, PoseLoss
 from yolopose.nn.network import PoseNet
-from yolopose.train.loss import PARTS, PoseLoss
 from yolopose.train.optim import Ema, Recipe, Schedule
 from yolopose.train.ranks import Ranks
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from yolopose.loss.assign import Truths, assign, ciou
 from yolopose.metadata import ModelInfo
 from yolopose.nn.head import REG_MAX, Maps, anchors
 from yolopose.rules import DEFAULT, Rules
-from yolopose.train.assign import Truths, assign, ciou
 
 if TYPE_CHECKING:
     from yolopose.data.batch import Batch

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from yolopose.train import assign as module
-from yolopose.train.assign import Truths, assign, ciou, contains
+from yolopose.loss import assign as module
+from yolopose.loss.assign import Truths, assign, ciou, contains
 
 HW = (96, 128)
 

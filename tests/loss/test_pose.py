@@ -11,11 +11,11 @@ import torch
 from yolopose import checkpoint
 from yolopose.data.batch import Batch
 from yolopose.geometry.keypoints import default_layout, fixed_sigmas
+from yolopose.loss.assign import Truths, assign
+from yolopose.loss.pose import PARTS, Gains, PoseLoss, decode, dissimilarity, focal, in_pixels
 from yolopose.metadata import ModelInfo
 from yolopose.nn.head import Maps, anchors
 from yolopose.rules import REFERENCE, rules_of
-from yolopose.train.assign import Truths, assign
-from yolopose.train.loss import PARTS, Gains, PoseLoss, decode, dissimilarity, focal, in_pixels
 
 STRIDES = (8, 16, 32)
 HW = (96, 128)

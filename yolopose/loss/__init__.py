@@ -1,0 +1,1 @@
+"""The training loss and the assignment of anchors to ground truth."""
