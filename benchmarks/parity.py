@@ -22,6 +22,7 @@ from contenders import HERE, SHARED
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
 from yolopose.evaluate.verify import compare
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.calibration import letterboxed
 from yolopose.formats.table import FORMATS, export, open_backend
 
@@ -29,8 +30,8 @@ from yolopose.formats.table import FORMATS, export, open_backend
 def measure(arguments: argparse.Namespace, config: ExportConfig) -> dict[str, Any]:
     """Export, open and compare; or why not."""
     try:
-        reference = open_backend(arguments.model, device="cpu")
-        other = open_backend(export(arguments.model, config), device="cpu")
+        reference = open_backend(arguments.model, OpenOptions(device="cpu"))
+        other = open_backend(export(arguments.model, config), OpenOptions(device="cpu"))
     except PoseError as e:
         return {"failure": str(e).replace(f"{Path(config.out or '').parent}/", "")}
     images = [letterboxed(path, other.info) for path in sorted(arguments.images.glob("*.jpg"))]

@@ -46,12 +46,12 @@ def work_ours(model: Path, images: list[Path], options: dict[str, Any]) -> None:
     """
     from yolopose import YOLO, __version__
     from yolopose.config import PredictConfig
-    from yolopose.formats.base import select, to_nchw
+    from yolopose.formats.base import OpenOptions, select, to_nchw
     from yolopose.formats.table import open_backend
     from yolopose.images import read_image
     from yolopose.predict import plan
 
-    backend = open_backend(model, device="cpu", **options)
+    backend = open_backend(model, OpenOptions(device="cpu", **options))
     pixels = {image: read_image(image) for image in images}
     canvases = {
         image: plan(backend, [each.shape[:2]], PredictConfig())[0].image(each)[None] for image, each in pixels.items()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from yolopose.config import PredictConfig
-from yolopose.formats.base import Backend
+from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.boxes import iou_matrix
 from yolopose.images import read_image
@@ -25,7 +25,7 @@ SETTINGS = [
 
 @pytest.fixture(scope="module")
 def backend(golden: Path) -> Backend:
-    return open_backend(golden / "natural-n17.pt", device="cpu")
+    return open_backend(golden / "natural-n17.pt", OpenOptions(device="cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_onnx_agrees_with_torch_on_the_demo_photographs(
     from yolopose.config import ExportConfig
 
     path = export(golden / "natural-n17.pt", ExportConfig(dynamic=True, opset=17, out=str(tmp_path / "m.onnx")))
-    other = open_backend(path, device="cpu")
+    other = open_backend(path, OpenOptions(device="cpu"))
     config = PredictConfig(imgsz=640, conf=0.02)
     count = 0
     for file in sorted((shared / "data" / "demo").glob("*.jpg")):

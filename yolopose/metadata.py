@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
-from yolopose.errors import PoseError, shown
-from yolopose.geometry.keypoints import KeypointLayout
+from yolopose.errors import PoseError, one_line, shown
+from yolopose.files import read_yaml
+from yolopose.geometry.keypoints import KeypointLayout, default_layout
 from yolopose.limits import (
     MAX_BATCH,
     MAX_CLASSES,
@@ -31,6 +36,8 @@ SUPPRESSED = (
     "output (B, N, 6 + K*D), after non-maximum suppression: box x1 y1 x2 y2 in input pixels, score, class; K keypoints "
     "x y in input pixels and, when D = 3, a visibility score; best first, rows of zeros at the end"
 )
+METADATA = "metadata.yaml"  # in the folder of a format that is a folder
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
 @dataclass(frozen=True)
@@ -175,3 +182,121 @@ def literal(text: Any) -> Any:
         return ast.literal_eval(text)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
+
+
+def info_from_file(
+    name: str,
+    metadata: Mapping[str, Any],
+    inputs: Sequence[Any],
+    output: Sequence[Any],
+    kpt_shape: tuple[int, int] | None,
+) -> ModelInfo:
+    """The ModelInfo of an exported file from its metadata, (B, 3, H, W) input and (B, 4+C+K·D, A) output.
+
+    Open sizes are names or None. Without metadata the layout comes from `kpt_shape`, or from the number of channels
+    for one class and three numbers per keypoint.
+
+    Raises:
+        PoseError: a model of another task, or an output that does not fit a pose network; with the remedy.
+    """
+    try:
+        check_task(metadata)
+        if kpt_shape is None and "kpt_shape" in metadata:
+            info = ModelInfo.from_strings(metadata)
+        else:
+            info = _from_output(metadata, output, kpt_shape)
+        batch, _, h, w = inputs
+        if isinstance(h, int) and isinstance(w, int):
+            info = replace(info, imgsz=sides((h, w)))
+        batch = whole(batch, "the batch of its input", 1, MAX_BATCH) if isinstance(batch, int) else 1
+    except PoseError as error:
+        raise PoseError(f"{name}: {error}") from None
+    info = replace(info, batch=batch, dynamic=not isinstance(h, int))
+    channels = output[1]
+    if isinstance(channels, int) and channels != info.channels and not is_end_to_end(output, info):
+        raise PoseError(
+            f"{name}: its output {list(output)} has {channels} channels, "
+            f"{len(info.names)} classes and kpt_shape {list(info.kpt_shape)} make {info.channels}"
+        )
+    return info
+
+
+def _from_output(metadata: Mapping[str, Any], output: Sequence[Any], kpt_shape: tuple[int, int] | None) -> ModelInfo:
+    """The ModelInfo of a file whose metadata have no kpt_shape."""
+    channels = output[1] if len(output) == 3 and isinstance(output[1], int) else None
+    names = literal(metadata.get("names"))
+    names = None if names in (None, "None", "") else class_names(names)
+    if kpt_shape is None:
+        k, rest = divmod((channels or 0) - 4 - len(names or [None]), 3)
+        if rest or k < 1:
+            raise PoseError(f"no keypoints in its metadata or its output {list(output)}; give kpt_shape=K,D")
+        kpt_shape = (k, 3)
+    if names is None:
+        classes = 1 if channels is None else channels - 4 - kpt_shape[0] * kpt_shape[1]
+        if not 1 <= classes <= MAX_CLASSES:
+            raise PoseError(f"kpt_shape {list(kpt_shape)} does not fit its output {list(output)}")
+        one = {17: "person", 5: "face"}.get(kpt_shape[0], "object")
+        names = {0: one} if classes == 1 else {i: f"class{i}" for i in range(classes)}
+    values = {key: literal(value) for key, value in metadata.items()}
+    return ModelInfo.from_dict(values | default_layout(kpt_shape).to_dict() | {"names": names})
+
+
+def stated_precision(info: ModelInfo, default: str = "float32") -> str:
+    """The type that convolutions compute in: as our files and Ultralytics' state it, else the default."""
+    args = info.extra.get("args")
+    stated = args if isinstance(args, dict) else {}
+    half = stated.get("half") is True or stated.get("quantize") == 16
+    precision = info.extra.get("precision")
+    return precision if precision in PRECISIONS else "float16" if half else default
+
+
+def is_end_to_end(output: Sequence[Any], info: ModelInfo) -> bool:
+    """Whether an output is (B, N, 6+K·D), non-maximum suppression in the file: by its metadata, or by its shape.
+
+    By the shape alone, a file with as many rows as a plain output has channels would be mistaken for one.
+    """
+    k, d = info.kpt_shape
+    args = info.extra.get("args")
+    stated = info.extra.get("nms", args.get("nms") if isinstance(args, dict) else None)
+    return len(output) == 3 and output[2] == 6 + k * d and (stated is True or output[1] != info.channels)
+
+
+def channels_last(info: ModelInfo) -> ModelInfo:
+    """`info` for a file of TensorFlow or TF Lite, whose images have their channels last."""
+    return replace(info, extra=info.extra | {"preprocessing": PREPROCESSING.replace("NCHW", "NHWC")})
+
+
+def read_archived(path: Path, choose: Callable[[list[str]], str | None]) -> str | None:
+    """The text of the entry that `choose` picks among the names in a file's zip archive; None when it picks none.
+
+    Raises:
+        zipfile.BadZipFile: the file has no archive.
+        PoseError: a damaged entry, or one larger than `MAX_METADATA`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = choose(archive.namelist())
+            if name is None:
+                return None
+            with archive.open(name) as entry:
+                data = entry.read(MAX_METADATA + 1)
+        content = data.decode()
+    except zipfile.BadZipFile:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, struct.error, zlib.error) as e:
+        raise PoseError(f"{path}: its metadata cannot be read: {one_line(e)}") from None
+    if len(data) > MAX_METADATA:
+        raise PoseError(f"{path}: its metadata have more than {MAX_METADATA} bytes")
+    return content
+
+
+def save_metadata(path: Path, info: ModelInfo) -> None:
+    """Write the metadata as a YAML file, for formats that cannot store them inside the model file."""
+    import yaml
+
+    path.write_text(yaml.safe_dump(info.described(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def load_metadata(path: Path) -> dict[str, Any]:
+    """The entries of a metadata file, ours or Ultralytics'; none when it is missing. Raises PoseError if damaged."""
+    return read_yaml(path) if path.is_file() else {}

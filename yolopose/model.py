@@ -224,14 +224,7 @@ class Model:
         """A new backend for the network, or for the exported file."""
         if self._network is None:
             assert self.ckpt_path is not None
-            return open_backend(
-                self.ckpt_path,
-                device=options.device,
-                half=options.half,
-                bf16=options.bf16,
-                threads=options.threads,
-                kpt_shape=options.kpt_shape,
-            )
+            return open_backend(self.ckpt_path, options)
         from yolopose.formats.pytorch import TorchBackend
 
         return TorchBackend(self._network, options)

@@ -17,7 +17,7 @@ from yolopose.data.labels import load_data, scan
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validate import validate
-from yolopose.formats.base import Backend
+from yolopose.formats.base import Backend, OpenOptions
 from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo
 
@@ -63,7 +63,7 @@ def natural(golden: Path) -> Backend:
     pytest.importorskip("torch")
     from yolopose.formats.table import open_backend
 
-    return open_backend(golden / "natural-n17.pt", device="cpu")
+    return open_backend(golden / "natural-n17.pt", OpenOptions(device="cpu"))
 
 
 SETTINGS = (

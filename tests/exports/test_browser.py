@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from yolopose.config import ExportConfig, PredictConfig
-from yolopose.formats.base import to_nchw
+from yolopose.formats.base import OpenOptions, to_nchw
 from yolopose.formats.calibration import letterboxed, sample_photographs
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.boxes import cxcywh_to_xyxy, nms
@@ -205,7 +205,7 @@ def test_suppression_is_that_of_torch(answers: dict[str, Any], expected: dict[st
 def test_the_example_finds_what_predict_finds(site: Path, answers: dict[str, Any]) -> None:
     """On its own letterboxed pixels: browsers resize a little differently from OpenCV, which may hide a detection that
     scores within that difference of the threshold."""
-    backend, conf, noise = open_backend(site / "model.onnx", device="cpu"), PredictConfig().conf, 0.02
+    backend, conf, noise = open_backend(site / "model.onnx", OpenOptions(device="cpu")), PredictConfig().conf, 0.02
     for i, path in enumerate(PHOTOGRAPHS):
         found, image = answers[f"example-{i}"], read_image(path)
         assert found

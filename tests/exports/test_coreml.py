@@ -16,6 +16,7 @@ from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
 from yolopose.evaluate.verify import Comparison
 from yolopose.formats import coreml_interpreter
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.quiet import quiet
 from yolopose.formats.table import export, format_of, open_backend
@@ -134,7 +135,7 @@ def test_on_macos_the_model_gets_an_rgb_image(package: Path, monkeypatch: pytest
     monkeypatch.setattr(ct.models, "MLModel", OnMac)
     monkeypatch.setattr("yolopose.formats.coreml.sys.platform", "darwin")
     images = np.random.default_rng(0).integers(0, 256, (1, *HW, 3), dtype=np.uint8)
-    backends = [open_backend(package), open_backend(package, device="cpu")]
+    backends = [open_backend(package), open_backend(package, OpenOptions(device="cpu"))]
     assert [backend.device for backend in backends] == ["macOS' choice", "cpu"]
     assert given == [(ct.ComputeUnit.ALL, False), (ct.ComputeUnit.CPU_ONLY, False)]
     np.testing.assert_array_equal(backends[0].infer(images), expected.infer(images))

@@ -13,7 +13,7 @@ import yaml
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.verify import Comparison
-from yolopose.formats.base import Backend, select
+from yolopose.formats.base import Backend, OpenOptions, select
 from yolopose.formats.calibration import letterboxed, sample_photographs
 from yolopose.formats.openvino import OpenvinoBackend, _core
 from yolopose.formats.table import export, format_of, open_backend
@@ -102,7 +102,7 @@ def test_float_images(dynamic: Path, people: np.ndarray) -> None:
 
 
 def test_threads(dynamic: Path, people: np.ndarray) -> None:
-    backend = open_backend(dynamic, threads=1)
+    backend = open_backend(dynamic, OpenOptions(threads=1))
     expected = [backend.candidates(image[None], 0.25) for image in people]
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda i: backend.candidates(people[i % 2][None], 0.25), range(16)))
@@ -113,9 +113,9 @@ def test_threads(dynamic: Path, people: np.ndarray) -> None:
 def test_bfloat16_decodes_in_float32(static: Path, against_torch: Compare) -> None:
     if "BF16" not in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         with pytest.raises(UsageError, match="bf16"):
-            open_backend(static, bf16=True)
+            open_backend(static, OpenOptions(bf16=True))
         pytest.skip("a CPU without bfloat16")
-    backend: Any = open_backend(static, bf16=True)
+    backend: Any = open_backend(static, OpenOptions(bf16=True))
     assert backend.precision == "bfloat16"
     result = against_torch(backend)
     assert (result.unmatched, 1e-2 < result.worst < 2) == (0, True)
@@ -221,6 +221,6 @@ def test_damaged_files(static: Path, tmp_path: Path, name: str) -> None:
 
 
 def test_options_without_effect_are_told(int8: Path, caplog: pytest.LogCaptureFixture) -> None:
-    backend = open_backend(int8, bf16=True, half=True)
+    backend = open_backend(int8, OpenOptions(bf16=True, half=True))
     assert backend.precision == "int8"
     assert "half and bf16 change nothing" in caplog.text

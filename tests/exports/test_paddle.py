@@ -16,10 +16,10 @@ from helpers.builders import OWN_SPEC, each_in_a_thread
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
 from yolopose.evaluate.verify import Comparison
-from yolopose.formats.describe import load_metadata
 from yolopose.formats.paddle import _operators, _paddle
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, format_of, open_backend
+from yolopose.metadata import load_metadata
 
 # not imported here: see what _paddle says on TensorFlow, which other tests import
 pytestmark = [pytest.mark.exports, pytest.mark.skipif(find_spec("paddle") is None, reason="needs Paddle")]

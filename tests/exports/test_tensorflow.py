@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.verify import Comparison, compare, fault
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.calibration import letterboxed, sample_photographs
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.quiet import quiet
@@ -126,7 +127,7 @@ def test_a_graph_without_its_metadata(graphdef: Path, tmp_path: Path) -> None:
     bare.write_bytes(graphdef.read_bytes())
     assert open_backend(bare).info.kpt_shape == (5, 3)
     with pytest.raises(PoseError, match="kpt_shape"):
-        open_backend(bare, kpt_shape=(6, 3))
+        open_backend(bare, OpenOptions(kpt_shape=(6, 3)))
 
 
 def test_damaged_files(saved_model: Path, graphdef: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
 from yolopose.evaluate.verify import Comparison, fault
 from yolopose.formats import tfjs
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.table import export, open_backend
 
 pytest.importorskip("tensorflow")
@@ -83,7 +84,7 @@ def test_the_converter_leaves_no_stand_ins_behind(folder: Path) -> None:
 
 
 def test_batches_threads_and_other_sizes(folder: Path) -> None:
-    backend = open_backend(folder, threads=2)
+    backend = open_backend(folder, OpenOptions(threads=2))
     images = np.random.default_rng(0).integers(0, 256, (3, *HW, 3), dtype=np.uint8)
     expected = backend.infer(images)
     assert expected.shape == (3, 20, 1680)

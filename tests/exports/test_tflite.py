@@ -161,8 +161,8 @@ def test_other_sizes_and_devices_are_refused(tiny: Path, caplog: pytest.LogCaptu
     with pytest.raises(PoseError, match="64x96 only, got 96x64"):
         open_backend(tiny).infer(np.zeros((1, 96, 64, 3), np.uint8))
     with pytest.raises(UsageError, match="device=0"):
-        open_backend(tiny, device="0")
-    open_backend(tiny, half=True)
+        open_backend(tiny, OpenOptions(device="0"))
+    open_backend(tiny, OpenOptions(half=True))
     assert "computes in float32" in caplog.text
 
 
@@ -196,7 +196,7 @@ def test_planes_first(small: Any, images: np.ndarray, tmp_path: Path) -> None:
     with quiet():
         wrapper = ExportNetwork(small, baked=HW).eval()
         litert_torch.convert(wrapper, (torch.zeros(1, 3, *HW),)).export(str(path))
-    backend = open_backend(path, kpt_shape=(5, 3))
+    backend = open_backend(path, OpenOptions(kpt_shape=(5, 3)))
     assert (backend.fixed_shape, backend.info.names) == ((1, *HW), {0: "class0", 1: "class1"})
     reference = expected(small, images)
     np.testing.assert_allclose(backend.infer(images), reference, atol=1e-5 * np.abs(reference).max())

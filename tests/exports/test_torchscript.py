@@ -8,6 +8,7 @@ import pytest
 
 from yolopose.config import ExportConfig
 from yolopose.evaluate.verify import Comparison
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.table import export, format_of, open_backend
 
 pytest.importorskip("torch")
@@ -18,7 +19,9 @@ Compare = Callable[..., Comparison]
 
 def make(network: Any, folder: Path, **options: Any) -> Any:
     out = str(folder / "m.torchscript")
-    return open_backend(export(network, ExportConfig(format="torchscript", out=out, **options)), device="cpu")
+    return open_backend(
+        export(network, ExportConfig(format="torchscript", out=out, **options)), OpenOptions(device="cpu")
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"dynamic": True}], ids=["static", "optimize", "dynamic"])

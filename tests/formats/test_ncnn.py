@@ -9,8 +9,9 @@ from helpers.builders import make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
-from yolopose.formats.describe import save_metadata
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.table import export, open_backend
+from yolopose.metadata import save_metadata
 
 
 class Nothing:
@@ -55,4 +56,4 @@ def test_metadata_without_size(folder: Path, text: str | None) -> None:
 
 def test_another_device(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"device=cuda: .*CPU only"):
-        open_backend(folder, device="cuda")
+        open_backend(folder, OpenOptions(device="cuda"))

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.boxes import cxcywh_to_xyxy
@@ -176,7 +177,7 @@ def test_threads_reach_the_session(static: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(ort, "InferenceSession", lambda path, settings, **kw: seen.append(settings) or real(path, **kw))
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     open_backend(static)
-    open_backend(static, threads=1)
+    open_backend(static, OpenOptions(threads=1))
     assert [settings.intra_op_num_threads for settings in seen] == [3, 1]
 
 
@@ -185,7 +186,7 @@ def test_a_gpu_that_is_not_there(static: Path, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(PoseError, match="device=0"):
-        open_backend(static, device="0")
+        open_backend(static, OpenOptions(device="0"))
     assert open_backend(static).device == "cpu"
 
 
@@ -193,14 +194,14 @@ def test_an_idle_gpu(static: Path, monkeypatch: pytest.MonkeyPatch, caplog: pyte
     import onnxruntime as ort
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    assert open_backend(static, device="-1").device == "cpu"
+    assert open_backend(static, OpenOptions(device="-1")).device == "cpu"
     assert "device=-1: this ONNX Runtime has no CUDA; running on the CPU" in caplog.text
 
 
 @pytest.mark.parametrize("device", ["banana", "0,1", "cuda:x", "mps"])
 def test_what_is_no_device(static: Path, device: str) -> None:
     with pytest.raises(UsageError, match=f"device={device}: ONNX Runtime runs on one device") as error:
-        open_backend(static, device=device)
+        open_backend(static, OpenOptions(device=device))
     assert "\n" not in str(error.value)
 
 
@@ -214,14 +215,14 @@ def test_a_gpu_that_onnx_runtime_cannot_load(
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(ort, "InferenceSession", lambda *a, **_: whole(*a, providers=["CPUExecutionProvider"]))
     with pytest.raises(PoseError, match=r"device=0: this ONNX Runtime cannot load CUDA .*device=cpu runs on the CPU"):
-        open_backend(static, device="0")
+        open_backend(static, OpenOptions(device="0"))
     assert not caplog.records
     assert open_backend(static).device == "cpu"
     assert "cannot load CUDA" in caplog.text
 
 
 def test_options_a_file_cannot_follow_are_told(static: Path, caplog: pytest.LogCaptureFixture) -> None:
-    open_backend(static, half=True)
+    open_backend(static, OpenOptions(half=True))
     assert "float32" in caplog.text
 
 

@@ -8,6 +8,7 @@ from helpers.builders import make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.table import export, open_backend
 
 
@@ -26,7 +27,7 @@ def test_a_folder_without_a_model(folder: Path) -> None:
 
 def test_a_gpu_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match=r"device=0: .*m_openvino_model runs on the CPU only"):
-        open_backend(folder, device="0")
+        open_backend(folder, OpenOptions(device="0"))
 
 
 def test_missing_packages_are_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from onnx import TensorProto, numpy_helper
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats import tensorrt as ours
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.onnx import export_onnx
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
@@ -231,7 +232,7 @@ def test_failures_of_a_run(trt: Any, images: np.ndarray, tmp_path: Path, monkeyp
 
 
 def test_options_a_file_cannot_follow_are_told(trt: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    open_backend(engine(tmp_path / "m.engine", [[1, 3, *HW], [1, 20, 126]], THEIRS), half=True)
+    open_backend(engine(tmp_path / "m.engine", [[1, 3, *HW], [1, 20, 126]], THEIRS), OpenOptions(half=True))
     assert "computes in float32" in caplog.text
 
 

@@ -13,6 +13,7 @@ from helpers.builders import make_network, same_as_torch
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.table import export, open_backend
 from yolopose.formats.torchscript import CONFIG
 
@@ -202,14 +203,14 @@ def test_an_archive_without_a_program(tmp_path: Path) -> None:
 def test_options_a_file_cannot_follow_are_told(
     static: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_backend(static, half=True)
+    open_backend(static, OpenOptions(half=True))
     assert "float32" in caplog.text
     asked: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    open_backend(static, threads=3)
+    open_backend(static, OpenOptions(threads=3))
     assert asked == [3]
     with pytest.raises(UsageError, match="device=7"):
-        open_backend(static, device="7")
+        open_backend(static, OpenOptions(device="7"))
 
 
 def test_options_that_the_format_does_not_take(network: Any, tmp_path: Path) -> None:

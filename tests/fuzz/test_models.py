@@ -19,10 +19,9 @@ from yolopose.config import PredictConfig, TrainConfig, parse
 from yolopose.errors import PoseError
 from yolopose.files import read_yaml
 from yolopose.formats.base import OpenOptions
-from yolopose.formats.describe import METADATA, describe, is_end_to_end, load_metadata, stated_precision
-from yolopose.formats.onnx import open_onnx
+from yolopose.formats.onnx import OnnxBackend
 from yolopose.geometry.keypoints import FACE_5
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import METADATA, ModelInfo, info_from_file, is_end_to_end, load_metadata, stated_precision
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import load_spec
 from yolopose.predict import detect
@@ -53,14 +52,14 @@ def model() -> onnx.ModelProto:
 
 
 def run_onnx(path: Path) -> None:
-    backend = open_onnx(path, OpenOptions(threads=1))
+    backend = OnnxBackend(path, OpenOptions(threads=1))
     detect(backend, [IMAGE], parse(PredictConfig, {"imgsz": 64, "conf": 0.01}))
 
 
 def test_the_seed_runs(model: onnx.ModelProto, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     run_onnx(tmp_path / "m.onnx")
-    assert open_onnx(tmp_path / "m.onnx", OpenOptions()).info.names == INFO.names
+    assert OnnxBackend(tmp_path / "m.onnx", OpenOptions()).info.names == INFO.names
 
 
 @many
@@ -98,8 +97,8 @@ def test_faults_in_metadata_as_text(tmp_path: Path, count: int) -> None:
         return changed, inputs, rng.choice(outputs), rng.choice((None, None, (5, 3), (10**9, 3)))
 
     def target(case: Any) -> None:
-        info = describe("some.onnx", *case)
-        again = describe("some.onnx", info.to_strings(), case[1], case[2], None)
+        info = info_from_file("some.onnx", *case)
+        again = info_from_file("some.onnx", info.to_strings(), case[1], case[2], None)
         assert (again.names, again.layout) == (info.names, info.layout)
         is_end_to_end(case[2], info)
         stated_precision(info)
@@ -131,7 +130,7 @@ def yaml_cases(good: dict[str, Any]) -> Callable[[random.Random], bytes]:
 def test_faults_in_a_metadata_file(tmp_path: Path, count: int) -> None:
     def target(case: bytes) -> None:
         (tmp_path / METADATA).write_bytes(case)
-        info = describe("some_model", load_metadata(tmp_path / METADATA), [1, 3, 64, 96], [1, 21, 126], None)
+        info = info_from_file("some_model", load_metadata(tmp_path / METADATA), [1, 3, 64, 96], [1, 21, 126], None)
         info.to_strings()
 
     campaign(target, yaml_cases(INFO.described()), count, tmp_path)
@@ -178,4 +177,4 @@ def test_weights_outside_the_folder_of_an_onnx_file_are_not_read(
     entry.key, entry.value = "location", place.format(folder=tmp_path)
     (inner / "m.onnx").write_bytes(changed.SerializeToString())
     with pytest.raises(PoseError, match=r"m\.onnx: ONNX Runtime cannot load it"):
-        open_onnx(inner / "m.onnx", OpenOptions())
+        OnnxBackend(inner / "m.onnx", OpenOptions())

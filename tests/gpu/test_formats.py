@@ -60,7 +60,7 @@ def test_tensorrt(half, expected, tmp_path, note):
 def check(format: str, expected: np.ndarray, folder, tolerance: float, **options) -> None:
     """Export a network, open the file on the GPU, compare."""
     values = {"format": format, "imgsz": 64, "batch": len(IMAGES), "device": 0, "out": str(folder / f"m.{format}")}
-    backend = open_backend(export(make_network(), parse(ExportConfig, values | options)), device="0")
+    backend = open_backend(export(make_network(), parse(ExportConfig, values | options)), OpenOptions(device="0"))
     assert "cuda" in backend.device
     np.testing.assert_allclose(backend.infer(IMAGES), expected, atol=tolerance * np.abs(expected).max())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.formats.base import Backend
+from yolopose.formats.base import Backend, OpenOptions
 from yolopose.geometry.keypoints import default_layout
 from yolopose.metadata import ModelInfo
 from yolopose.results import Results
@@ -144,7 +144,7 @@ def same_as_torch(path: Path, network: PoseNet, images: np.ndarray, tolerance: f
     from yolopose.formats.pytorch import TorchBackend
     from yolopose.formats.table import open_backend
 
-    backend = open_backend(path, device="cpu", **options)
+    backend = open_backend(path, OpenOptions(device="cpu", **options))
     expected = TorchBackend(network).infer(images)
     found = backend.infer(images)
     assert found.dtype == np.float32

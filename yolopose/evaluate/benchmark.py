@@ -18,7 +18,7 @@ from yolopose.errors import PoseError, UsageError, one_line, shown
 from yolopose.evaluate.validate import validate
 from yolopose.evaluate.verify import compare, fault
 from yolopose.files import write_text
-from yolopose.formats.base import Array, Backend
+from yolopose.formats.base import Array, Backend, OpenOptions
 from yolopose.formats.calibration import letterboxed, sample_photographs
 from yolopose.formats.pytorch import TorchBackend, load_network
 from yolopose.formats.table import FORMATS, Format, export, open_backend
@@ -94,7 +94,7 @@ def _measure(row: Format, reference: Backend, data: Scan | None, config: Benchma
         if row.export is not None:
             found["export_s"] = round(time.perf_counter() - start, 2)
         found["size_mb"] = round(size_of(path) / 1e6, 2)
-        backend = open_backend(path, device=config.device, threads=config.threads)
+        backend = open_backend(path, OpenOptions(device=config.device, threads=config.threads))
         found["precision"] = backend.precision
         result = compare(reference, backend, [_sample(p, backend, config) for p in sample_photographs()])
         found["difference_px"] = float(f"{result.worst:.3g}")

@@ -196,7 +196,7 @@ def check_export(network: PoseNet, made: Path, target: Path, device: str | None 
     """
     reference = TorchBackend(network, OpenOptions(device="cpu"))
     row = format_of(made)
-    other = open_backend(made, device=device)
+    other = open_backend(made, OpenOptions(device=device))
     result = compare(reference, other, [letterboxed(path, other.info) for path in sample_photographs()])
     wrong = fault(result, other.precision, row.tolerance)
     if wrong:
@@ -231,7 +231,7 @@ def run(config: VerifyConfig) -> int:
     """
     if config.a is None or config.b is None:
         raise UsageError("verify compares two model files: yolo verify model.pt model.onnx")
-    reference, other = (open_backend(path, device=config.device) for path in (config.a, config.b))
+    reference, other = (open_backend(path, OpenOptions(device=config.device)) for path in (config.a, config.b))
     shape = other if other.fixed_shape else reference
     photographs = load_data(config.data).split(config.split) if config.data else sample_photographs()
     images = [letterboxed(path, shape.info) for path in evenly(photographs, MOST_IMAGES)]

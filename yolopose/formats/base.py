@@ -1,18 +1,21 @@
-"""What every runtime offers: the decoded output of the network for a batch of letterboxed images."""
+"""Backends: run a network on a batch of letterboxed images and return its decoded output."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError
-from yolopose.metadata import ModelInfo
+from yolopose.errors import PoseError, UsageError, first_line, shown
+from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, stated_precision
 
 Array = NDArray[Any]
 Float = NDArray[np.float32]
@@ -20,7 +23,7 @@ Float = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class OpenOptions:
-    """How a model file is opened; a runtime refuses what it cannot do.
+    """How to open a model file; a runtime refuses what it cannot do.
 
     `device` None takes a GPU when the runtime has one. `half` and `bf16` set the type the convolutions compute in;
     decoding stays float32. `kpt_shape` (K, D) describes a file that carries no metadata.
@@ -36,6 +39,36 @@ class OpenOptions:
         """The threads asked for here or by OMP_NUM_THREADS; None leaves the choice to the runtime."""
         text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
         return self.threads or (int(text) if text.isdecimal() and int(text) > 0 else None)
+
+
+class Suppression(NamedTuple):
+    """Non-maximum suppression inside a file: thresholds, and `max_det`, the number of rows of its output."""
+
+    conf: float
+    iou: float
+    max_det: int
+    agnostic_nms: bool
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How to write a model file; input size, batch, and whether they are open, are in its ModelInfo.
+
+    `data` is the data set YAML whose images calibrate `int8`, None is the packaged photographs. `opset` None is
+    `onnx.OPSET`. `workspace` is TensorRT's, in gigabytes. `verify` is true when the new file will be opened.
+    """
+
+    device: str | None = None
+    data: str | None = None
+    half: bool = False
+    int8: bool = False
+    simplify: bool = True
+    opset: int | None = None
+    optimize: bool = False
+    keras: bool = False
+    workspace: float | None = None
+    verify: bool = False
+    suppression: Suppression | None = None
 
 
 class Backend(Protocol):
@@ -63,6 +96,110 @@ def select(output: Float, classes: int, conf: float) -> list[Float]:
     """(B, 4+C+K·D, A) → per image the (M, 4+C+K·D) rows with a class score above `conf`, in anchor order."""
     best = output[:, 4] if classes == 1 else output[:, 4 : 4 + classes].max(1)
     return [np.ascontiguousarray(image[:, hits].T) for image, hits in zip(output, best > conf, strict=True)]
+
+
+class FileBackend(Backend):
+    """A network in an exported file. The class of a runtime loads the file and implements `_run`.
+
+    `path` is for messages. `channels_last` tells that the file takes (B, H, W, 3) in place of (B, 3, H, W).
+    """
+
+    channels_last = False
+
+    def __init__(
+        self,
+        path: Path,
+        options: OpenOptions,
+        metadata: Mapping[str, Any],
+        inputs: Sequence[Sequence[Any]],
+        outputs: Sequence[Sequence[Any]],
+        *,
+        precision: str = "float32",
+        device: str | None = None,
+    ) -> None:
+        """Take the metadata of a loaded file and the shapes of its inputs and outputs; open sizes are None or names.
+
+        `precision` is the type of the convolutions where the metadata do not state it, `device` the one that the file
+        was loaded on; None is for runtimes that have the CPU only.
+
+        Raises:
+            PoseError: not one image input and one decoded output, or metadata that do not fit them.
+            UsageError: a device that the runtime does not have.
+        """
+        self.path = str(path)
+        channels = 3 if self.channels_last else 1
+        ranks = [len(shape) for shape in (*inputs, *outputs)]
+        if ranks != [4, 3] or (isinstance(inputs[0][channels], int) and inputs[0][channels] != 3):
+            given = f"{shown(list(inputs))} → {shown(list(outputs))}"
+            raise PoseError(f"{path}: expected one image input and one decoded (B, 4+C+K·D, A) output, got {given}")
+        sizes = [size if isinstance(size, int) else None for size in inputs[0]]
+        batch, h, w = (sizes[i] for i in ((0, 1, 2) if self.channels_last else (0, 2, 3)))
+        self.info = info_from_file(self.path, metadata, (batch, 3, h, w), outputs[0], options.kpt_shape)
+        self.fixed_shape = (batch or 1, h, w) if h and w else None
+        self._batch = batch
+        self._end_to_end = is_end_to_end(outputs[0], self.info)
+        self.precision = stated_precision(self.info, precision)
+        self.device = device or "cpu"
+        if device is None:
+            refuse_other_device(self.path, options)
+        if (options.half and self.precision != "float16") or options.bf16:
+            log.warning(f"{path}: computes in {self.precision}, as it was exported; half and bf16 change nothing")
+
+    def infer(self, images: Array) -> Float:
+        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
+        self.check_size(images)
+        return in_batches_of(self._batch, images, self._run_decoded) if self._batch else self._run_decoded(images)
+
+    def check_size(self, images: Array) -> None:
+        """Raise PoseError, naming both sizes, when images (B, H, W, 3) are not of the one size that the file takes."""
+        if self.fixed_shape and images.shape[1:3] != self.fixed_shape[1:]:
+            (h, w), (rows, columns) = self.fixed_shape[1:], images.shape[1:3]
+            remedy = f"export it with imgsz={rows},{columns}"
+            raise PoseError(f"{self.path}: takes images of {h}x{w} only, got {rows}x{columns}; {remedy}")
+
+    def _run_decoded(self, images: Array) -> Float:
+        """`_run`, its output checked, without the form of suppression in the file."""
+        output = self._run(images)
+        k, d = self.info.kpt_shape
+        axis, size = (2, 6 + k * d) if self._end_to_end else (1, self.info.channels)
+        if output.ndim != 3 or len(output) != len(images) or output.shape[axis] != size:
+            raise PoseError(f"{self.path}: its output {list(output.shape)} does not fit its metadata")
+        return decoded(output, len(self.info.names)) if self._end_to_end else output
+
+    @abstractmethod
+    def _run(self, images: Array) -> Float:
+        """Run the file on a batch (B, H, W, 3) that it takes and return its output as float32."""
+
+
+@contextmanager
+def loading(path: Path, runtime: str) -> Iterator[None]:
+    """Turn any error of loading `path` with `runtime` into a PoseError of one line; runtimes raise many types."""
+    try:
+        yield
+    except PoseError:
+        raise
+    except Exception as e:
+        raise PoseError(f"{path}: {runtime} cannot load it: {first_line(e)}") from None
+
+
+def refuse_other_device(name: str, options: OpenOptions) -> None:
+    """Raise UsageError for another device than the CPU; -1, an idle GPU, is only logged."""
+    if options.device == "-1":
+        log.info(f"device=-1: {name} runs on the CPU only")
+    elif options.device not in (None, "", "auto", "cpu"):
+        raise UsageError(f"device={options.device}: {name} runs on the CPU only; leave it out")
+
+
+def decoded(rows: Float, classes: int) -> Float:
+    """(B, N, 6+K·D) xyxy score class keypoints → (B, 4+C+K·D, N), the form of a file without suppression."""
+    out = np.zeros((rows.shape[0], rows.shape[2] - 2 + classes, rows.shape[1]), np.float32)
+    low, high = rows[..., :2], rows[..., 2:4]
+    out[:, 0:2] = ((low + high) / 2).transpose(0, 2, 1)
+    out[:, 2:4] = (high - low).transpose(0, 2, 1)
+    for c in range(classes):
+        out[:, 4 + c] = np.where(rows[..., 5] == c, rows[..., 4], 0)
+    out[:, 4 + classes :] = rows[..., 6:].transpose(0, 2, 1)
+    return out
 
 
 def refuse_other_shape(name: str, images: Array, fixed: tuple[int, int, int] | None) -> None:

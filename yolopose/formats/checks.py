@@ -9,27 +9,27 @@ from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 
-from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, shown
+from yolopose.formats.base import ExportOptions
 
 
-def check_packages(config: ExportConfig, packages: str, extra: str) -> None:
+def check_packages(format: str, packages: str, extra: str, options: ExportOptions) -> None:
     """Raise PoseError for the first of `packages` that is not installed; `extra` is what pip installs for them all.
 
     `packages` is module names separated by blanks; one such as `int8:nncf` is asked for with that argument only.
     """
     for word in packages.split():
         option, _, package = word.rpartition(":")
-        if (not option or getattr(config, option)) and find_spec(package) is None:
-            raise PoseError(f"format={config.format}: needs {package}: pip install '{extra}'")
+        if (not option or getattr(options, option)) and find_spec(package) is None:
+            raise PoseError(f"format={format}: needs {package}: pip install '{extra}'")
 
 
-def check_calibration(config: ExportConfig) -> None:
+def check_calibration(data: str | None) -> None:
     """Raise PoseError where the data set that measures the ranges of 8 bits cannot be read, or has no train images."""
     from yolopose.data.spec import load_data
 
-    if config.data and not load_data(config.data).split("train"):
-        raise PoseError(f"data={config.data}: its train split has no images")
+    if data and not load_data(data).split("train"):
+        raise PoseError(f"data={data}: its train split has no images")
 
 
 def check_place(target: Path, files: Sequence[str]) -> None:

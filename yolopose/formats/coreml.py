@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.config import ExportConfig
 from yolopose.console import log
 from yolopose.errors import PoseError, one_line
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, refuse_other_shape
-from yolopose.formats.describe import describe, stated_precision
+from yolopose.formats.base import Array, Backend, ExportOptions, Float, OpenOptions, as_exported, refuse_other_shape
 from yolopose.formats.quiet import quiet
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import ModelInfo, info_from_file, stated_precision
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -70,7 +68,7 @@ def open_coreml(path: Path, options: OpenOptions) -> CoremlBackend:
     output = list(description.output[0].type.multiArrayType.shape) or [1, None, None]
     inputs = (1, 3, int(image.height), int(image.width))
     metadata = {k: v for k, v in model.user_defined_metadata.items() if not k.startswith("com.github.apple")}
-    info = describe(str(path), metadata, inputs, output, options.kpt_shape)
+    info = info_from_file(str(path), metadata, inputs, output, options.kpt_shape)
     as_exported(str(path), stated_precision(info), options)
     names = description.input[0].name, description.output[0].name
     run = _native(model, *names) if native else _interpreted(path, model)
@@ -102,7 +100,7 @@ def _interpreted(path: Path, model: Any) -> Callable[[Array], Float]:
     return lambda image: interpreter(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
 
 
-def export_coreml(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` as an ML program for iOS 16 and macOS 13 on, with an RGB image as its input.
 
     An image input is what Apple's Vision takes. With `half` all but the decoding computes in 16 bit; with `int8` the
@@ -114,7 +112,7 @@ def export_coreml(network: PoseNet, config: ExportConfig, info: ModelInfo, targe
 
     from yolopose.formats.wrapper import ExportNetwork
 
-    if config.nms:
+    if options.suppression:
         log.warning("nms=True: CoreML's own layer drops keypoints; recorded in the metadata, done by who runs the file")
     shape = (1, 3, *info.imgsz)
     network_in_file = ExportNetwork(network, baked=info.imgsz)
@@ -125,11 +123,11 @@ def export_coreml(network: PoseNet, config: ExportConfig, info: ModelInfo, targe
             convert_to="mlprogram",
             inputs=[ct.ImageType(IN, shape, scale=1 / 255, color_layout=ct.colorlayout.RGB)],
             outputs=[ct.TensorType(OUT, dtype=np.float32)],
-            compute_precision=_precision(ct, network, config, info),
+            compute_precision=_precision(ct, network, options, info),
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
         )
-        if config.int8:
+        if options.int8:
             model = _in_8_bit(model)
         model.short_description = f"{info.task} network of yolopose, {len(info.names)} classes"
         model.license = str(info.extra.get("license", ""))
@@ -139,9 +137,9 @@ def export_coreml(network: PoseNet, config: ExportConfig, info: ModelInfo, targe
     (target / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
 
 
-def _precision(ct: Any, network: PoseNet, config: ExportConfig, info: ModelInfo) -> Any:
+def _precision(ct: Any, network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
     """What coremltools computes in 16 bit: nothing, or the feature maps but not what has an axis of anchors."""
-    if not config.half and not config.int8:
+    if not options.half and not options.int8:
         return ct.precision.FLOAT32
     h, w = info.imgsz
     anchors = sum((h // stride) * (w // stride) for stride in network.head.strides)

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from yolopose.config import ExportConfig
 from yolopose.console import log
 from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
+    ExportOptions,
     Float,
     OpenOptions,
     as_exported,
@@ -37,12 +37,11 @@ from yolopose.formats.base import (
 )
 from yolopose.formats.calibration import calibration_images
 from yolopose.formats.checks import tool
-from yolopose.formats.describe import describe
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Raw, decode_cells, logit_threshold
 from yolopose.formats.tensorflow import images_spec, keras_model
 from yolopose.formats.tflite import TfliteBackend, open_interpreter, quantised, read_metadata, write_metadata
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import ModelInfo, info_from_file
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -161,14 +160,14 @@ def open_edgetpu(path: Path, options: OpenOptions) -> Backend:
     entry = interpreter.get_input_details()[0]["shape"].tolist()
     shapes = [one.shape for one in maps]
     if len(maps) == 1 and len(shapes[0]) == 3:
-        info = describe(str(path), metadata, (entry[0], 3, *entry[1:3]), shapes[0], options.kpt_shape)
+        info = info_from_file(str(path), metadata, (entry[0], 3, *entry[1:3]), shapes[0], options.kpt_shape)
         backend: Backend = TfliteBackend(path, interpreter, info)
     elif len(maps) % 3 or any(len(shape) != 4 for shape in shapes) or not _fit(maps):
         raise PoseError(f"{path}: expected three raw maps per stride, or one decoded output, got {shapes}")
     else:
         cells = sum(one[0].shape[1] * one[0].shape[2] for one in _levels(maps))
         channels = 4 + sum(one.shape[3] for one in _levels(maps)[0][1:])
-        info = describe(str(path), metadata, (1, 3, *entry[1:3]), (1, channels, cells), options.kpt_shape)
+        info = info_from_file(str(path), metadata, (1, 3, *entry[1:3]), (1, channels, cells), options.kpt_shape)
         backend = EdgeTpuBackend(path, interpreter, info, "edgetpu" if driver else "cpu")
     if driver is None:
         as_exported(str(path), backend.precision, options)
@@ -216,16 +215,16 @@ def _uncompiled(path: Path, options: OpenOptions) -> Any:
         return open_interpreter(inner, options)
 
 
-def check_edgetpu(config: ExportConfig) -> None:
+def check_edgetpu(options: ExportOptions, target: Path) -> None:
     """Raise PoseError where the file is to be compiled and Google's compiler is not on this machine."""
-    if not str(config.out or "").endswith(WHOLE) and tool(COMPILER) is None:
+    if not target.name.endswith(WHOLE) and tool(COMPILER) is None:
         raise PoseError(
             f"format=edgetpu: {COMPILER} is not on this machine (https://coral.ai/docs/edgetpu/compiler); "
             f"out=NAME{WHOLE} writes the 8-bit file that it takes, which also runs on CPUs"
         )
 
 
-def export_edgetpu(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_edgetpu(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to `target`, compiled for the Edge TPU, or not compiled where that name ends in `WHOLE`.
 
     In a zip archive behind a compiled file are its metadata and the 8-bit model it was compiled from, for machines
@@ -235,7 +234,7 @@ def export_edgetpu(network: PoseNet, config: ExportConfig, info: ModelInfo, targ
         PoseError: Google's compiler failed.
     """
     info = replace(info, extra=info.extra | {"precision": "int8"})
-    model = full_integer(network, config, info)
+    model = full_integer(network, options, info)
     whole = target.name.endswith(WHOLE)
     target.write_bytes(model if whole else _compiled(model))
     write_metadata(target, info)
@@ -262,12 +261,12 @@ def _compiled(model: bytes) -> bytes:
         return made.read_bytes()
 
 
-def full_integer(network: PoseNet, config: ExportConfig, info: ModelInfo) -> bytes:
-    """`network` as a TF Lite file of 8-bit integers, from pixels to raw maps; ranges measured on `config.data`."""
-    images = [to_nhwc(image) for image in calibration_images(info, config.data)]
+def full_integer(network: PoseNet, options: ExportOptions, info: ModelInfo) -> bytes:
+    """`network` as a TF Lite file of 8-bit integers, from pixels to raw maps; ranges measured on `options.data`."""
+    images = [to_nhwc(image) for image in calibration_images(info, options.data)]
     for image in images:  # so that the input ranges from 0 to 1 whatever was in the photographs: a number per level
         image[:, 0, :2] = np.array([[0], [1]])
-    model = keras_model(network, config, info, outputs=_raw_maps)
+    model = keras_model(network, options, info, outputs=_raw_maps)
     with quiet():
         import tensorflow as tf
 

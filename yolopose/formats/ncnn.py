@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.config import ExportConfig
 from yolopose.errors import PoseError
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, refuse_other_shape, to_nchw
-from yolopose.formats.describe import METADATA, describe, load_metadata, save_metadata, stated_precision
+from yolopose.formats.base import (
+    Array,
+    Backend,
+    ExportOptions,
+    Float,
+    OpenOptions,
+    as_exported,
+    refuse_other_shape,
+    to_nchw,
+)
 from yolopose.formats.quiet import unwarned
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import METADATA, ModelInfo, info_from_file, load_metadata, save_metadata, stated_precision
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -89,10 +96,11 @@ def _describe(path: Path, options: OpenOptions) -> ModelInfo:
     metadata = load_metadata(path / METADATA)
     if "imgsz" not in metadata:
         raise PoseError(f"{path / METADATA}: missing, or does not tell imgsz")
-    return replace(describe(str(path), metadata, (1, 3, None, None), (1, None, None), options.kpt_shape), dynamic=False)
+    info = info_from_file(str(path), metadata, (1, 3, None, None), (1, None, None), options.kpt_shape)
+    return replace(info, dynamic=False)
 
 
-def export_ncnn(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_ncnn(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to the folder `target`; with `half` the weights are stored in 16 bit.
 
     Raises:
@@ -111,8 +119,8 @@ def export_ncnn(network: PoseNet, config: ExportConfig, info: ModelInfo, target:
             wrapper = ExportNetwork(network, baked=info.imgsz)
             torch.jit.trace(wrapper, example, check_trace=False).save(str(traced))  # type: ignore[no-untyped-call]
         shape = ",".join(str(size) for size in example.shape)
-        options = [f"inputshape=[{shape}]f32", f"fp16={int(config.half)}"]
-        with Popen([pnnx.EXEC_PATH, str(traced), *options], stdout=PIPE, stderr=STDOUT, cwd=folder) as process:
+        arguments = [f"inputshape=[{shape}]f32", f"fp16={int(options.half)}"]
+        with Popen([pnnx.EXEC_PATH, str(traced), *arguments], stdout=PIPE, stderr=STDOUT, cwd=folder) as process:
             said = process.communicate()[0].decode(errors="replace").strip().splitlines()
         made = [Path(folder) / name for name in (PARAM, BIN)]
         if process.returncode != 0 or not all(path.is_file() for path in made):

@@ -6,38 +6,18 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.config import ExportConfig
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, one_line
-from yolopose.formats.base import (
-    Array,
-    Backend,
-    Float,
-    OpenOptions,
-    as_exported,
-    in_batches_of,
-    refuse_other_shape,
-    select,
-)
-from yolopose.formats.describe import (
-    METADATA,
-    decoded,
-    describe,
-    is_end_to_end,
-    load_metadata,
-    save_metadata,
-    stated_precision,
-)
+from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, refuse_other_device, select
 from yolopose.formats.quantize import batches, quantised_openvino
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Branch, Layer, Level, SparseHead, layer
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import METADATA, ModelInfo, load_metadata, save_metadata
 from yolopose.telemetry import tell_if_early
 
 if TYPE_CHECKING:
@@ -72,38 +52,38 @@ class Session:
         self._idle.append(request)
 
 
-class OpenvinoBackend(Backend):
+class OpenvinoBackend(FileBackend):
     """An OpenVINO model on the CPU; ours, Ultralytics' and others' folders with one decoded output.
 
     Pixels become floats within the model. The candidates of our files come from a model cut off before the box and
     keypoint branches, which `SparseHead` then runs where the class branch finds something.
     """
 
-    def __init__(self, path: Path, model: Any, info: ModelInfo, settings: dict[str, Any], precision: str) -> None:
-        """`model` is the network as it lies in the file, `settings` how OpenVINO compiles it, `precision` our word."""
-        self.info = info
-        self.precision = precision
-        self.device = "cpu"
-        batch, h, w = (_size(model.inputs[0], axis) for axis in (0, 2, 3))
-        self.fixed_shape = (batch or 1, h, w) if h and w else None
-        self._name = str(path)
-        self._batch = batch
-        self._end_to_end = is_end_to_end(_dims(model.outputs[0]), info)
-        self._model = model
-        self._settings = settings
+    def __init__(self, path: Path, options: OpenOptions) -> None:
+        """Open a folder that holds one OpenVINO model, whatever its name.
+
+        Raises:
+            PoseError: no model in the folder, one that OpenVINO cannot read, or no pose network.
+            UsageError: a device other than the CPU, or bf16 on a CPU without it.
+        """
+        refuse_other_device(str(path), options)
+        self._model = model = _read_model(path)
+        shapes = ([_sizes(port) for port in ports] for ports in (model.inputs, model.outputs))
+        file_options = OpenOptions(kpt_shape=options.kpt_shape)  # device and precision are chosen here
+        super().__init__(path, file_options, load_metadata(path / METADATA), *shapes)
+        self._settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if threads := options.cpu_threads():
+            self._settings["INFERENCE_NUM_THREADS"] = threads
+        hint, self.precision = _precision(self.path, self.precision, options)
+        self._settings["INFERENCE_PRECISION_HINT"] = hint
         self._sessions: dict[tuple[bool, str], Session] = {}
         self._lock = threading.Lock()
-        self._sparse = None if self._end_to_end else _sparse_head(model, info)
-        self._session(np.dtype(np.uint8), cut=self._sparse is not None)  # what prediction uses, not within its time
-
-    def infer(self, images: Array) -> Float:
-        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
-        refuse_other_shape(self._name, images, self.fixed_shape)
-        return in_batches_of(self._batch, images, self._run) if self._batch else self._run(images)
+        self._sparse = None if self._end_to_end else _sparse_head(model, self.info)
+        self._session(np.dtype(np.uint8), cut=self._sparse is not None)  # compiled now, not at the first prediction
 
     def candidates(self, images: Array, conf: float) -> list[Float]:
         """(B, H, W, 3) → rows as `Backend.candidates`."""
-        refuse_other_shape(self._name, images, self.fixed_shape)
+        self.check_size(images)
         rows = None
         if self._sparse and conf >= FEWEST_FOUND and self._batch in (None, len(images)):
             with self._session(images.dtype, cut=True).run(images) as outputs:
@@ -114,9 +94,8 @@ class OpenvinoBackend(Backend):
         return select(self.infer(images), len(self.info.names), conf) if rows is None else rows
 
     def _run(self, images: Array) -> Float:
-        """One run of the whole model on a batch it accepts."""
         with self._session(images.dtype, cut=False).run(images) as (output,):
-            return decoded(output, len(self.info.names)) if self._end_to_end else output.astype(np.float32)
+            return output.astype(np.float32)
 
     def _session(self, dtype: np.dtype[Any], cut: bool) -> Session:
         """The model compiled for images of this type, whole or cut off before the head's branches, at first use."""
@@ -130,34 +109,17 @@ class OpenvinoBackend(Backend):
         return self._sessions[key]
 
 
-def open_openvino(path: Path, options: OpenOptions) -> OpenvinoBackend:
-    """Open a folder that holds one OpenVINO model, whatever its name.
-
-    Raises:
-        PoseError: no model in the folder, one that OpenVINO cannot read, or no pose network.
-        UsageError: a device other than the CPU, or bf16 on a CPU without it.
-    """
-    as_exported(str(path), "float32", replace(options, half=False, bf16=False))  # the device only
+def _read_model(path: Path) -> Any:
+    """The OpenVINO model in a folder."""
     files = sorted(path.glob("*.xml")) if path.is_dir() else []
     if len(files) != 1:
         raise PoseError(f"{path}: expected a folder with one .xml and its .bin, found {len(files)} .xml")
+    core = _core()
     try:
-        model = _core().read_model(files[0])
+        return core.read_model(files[0])
     except RuntimeError as e:
-        raise PoseError(
-            f"{path}: OpenVINO cannot read it: {one_line((str(e).strip() or 'RuntimeError').splitlines()[-1])}"
-        ) from None
-    ranks = [[len(port.partial_shape) for port in ports] for ports in (model.inputs, model.outputs)]
-    if ranks != [[4], [3]]:
-        shapes = " → ".join(str([str(port.partial_shape) for port in ports]) for ports in (model.inputs, model.outputs))
-        raise PoseError(f"{path}: expected one image input and one decoded (B, 4+C+K·D, A) output, got {shapes}")
-    metadata = load_metadata(path / METADATA)
-    info = describe(str(path), metadata, _dims(model.inputs[0]), _dims(model.outputs[0]), options.kpt_shape)
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-    if threads := options.cpu_threads():
-        settings["INFERENCE_NUM_THREADS"] = threads
-    settings["INFERENCE_PRECISION_HINT"], precision = _precision(str(path), stated_precision(info), options)
-    return OpenvinoBackend(path, model, info, settings, precision)
+        last = (str(e).strip() or "RuntimeError").splitlines()[-1]
+        raise PoseError(f"{path}: OpenVINO cannot read it: {one_line(last)}") from None
 
 
 def _core() -> Any:
@@ -169,7 +131,7 @@ def _core() -> Any:
 
 
 def _precision(name: str, stated: str, options: OpenOptions) -> tuple[str, str]:
-    """OpenVINO's hint and our word for the type that convolutions compute in. Raises UsageError as `open_openvino`."""
+    """OpenVINO's hint and our word for the type that convolutions compute in. Raises UsageError for bf16 without it."""
     able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if stated == "int8" and (options.half or options.bf16):
         log.warning(f"{name}: computes in int8, as it was exported; half and bf16 change nothing")
@@ -184,13 +146,11 @@ def _precision(name: str, stated: str, options: OpenOptions) -> tuple[str, str]:
     return "f32", stated
 
 
-def _dims(port: Any) -> list[int | None]:
+def _sizes(port: Any) -> list[int | None]:
     """A shape with None where it is open."""
+    if port.partial_shape.rank.is_dynamic:
+        return []
     return [dim.get_length() if dim.is_static else None for dim in port.partial_shape]
-
-
-def _size(port: Any, axis: int) -> int | None:
-    return _dims(port)[axis]
 
 
 def _with_pixels(model: Any, dtype: np.dtype[Any]) -> Any:
@@ -280,7 +240,7 @@ def _constant(value: Any) -> Float:
     return np.asarray(_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})({})[0], np.float32)
 
 
-def export_openvino(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_openvino(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to the folder `target`: model.xml, model.bin and metadata.yaml.
 
     Raises:
@@ -291,28 +251,28 @@ def export_openvino(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
     with quiet():
         import openvino as ov
 
-        if config.int8:
+        if options.int8:
             import nncf  # noqa: F401  (its absence is told before work begins)
-    model = _convert(network, config, info)
-    if config.int8:
+    model = _convert(network, options, info)
+    if options.int8:
         last = [_end(op) for name, op in _head(model).items() if name.endswith(".2")]
-        model = quantised_openvino(model, batches(calibration_images(info, config.data), info.batch), last)
+        model = quantised_openvino(model, batches(calibration_images(info, options.data), info.batch), last)
     target.mkdir(parents=True)
-    ov.save_model(model, target / XML, compress_to_fp16=config.half)
+    ov.save_model(model, target / XML, compress_to_fp16=options.half)
     save_metadata(target / METADATA, info)
 
 
-def _convert(network: PoseNet, config: ExportConfig, info: ModelInfo) -> Any:
+def _convert(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
     """The network as OpenVINO has it, its head's convolutions named."""
     import openvino as ov
     import torch
 
-    from yolopose.formats.wrapper import ExportNetwork, suppression_of
+    from yolopose.formats.wrapper import ExportNetwork
 
-    baked = None if config.dynamic else info.imgsz
-    wrapper = ExportNetwork(network, baked=baked, suppression=suppression_of(config))
-    example = torch.zeros(2 if config.dynamic else info.batch, 3, *info.imgsz)
-    shape = [-1, 3, -1, -1] if config.dynamic else list(example.shape)
+    baked = None if info.dynamic else info.imgsz
+    wrapper = ExportNetwork(network, baked=baked, suppression=options.suppression)
+    example = torch.zeros(2 if info.dynamic else info.batch, 3, *info.imgsz)
+    shape = [-1, 3, -1, -1] if info.dynamic else list(example.shape)
     with quiet():
         model = ov.convert_model(wrapper, example_input=example, input=[shape])
     model.output(0).get_tensor().set_names({"output0"})

@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, one_line
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, as_exported, refuse_other_shape, to_nchw
-from yolopose.formats.describe import METADATA, describe, load_metadata, save_metadata, stated_precision
+from yolopose.formats.base import (
+    Array,
+    Backend,
+    ExportOptions,
+    Float,
+    OpenOptions,
+    as_exported,
+    refuse_other_shape,
+    to_nchw,
+)
 from yolopose.formats.quiet import quiet
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import METADATA, ModelInfo, info_from_file, load_metadata, save_metadata, stated_precision
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -61,7 +68,7 @@ def open_paddle(path: Path, options: OpenOptions) -> PaddleBackend:
     """
     metadata = load_metadata(path / METADATA)
     predictor, inputs, output = _load(path, options)
-    info = describe(str(path), metadata, inputs, output, options.kpt_shape)
+    info = info_from_file(str(path), metadata, inputs, output, options.kpt_shape)
     as_exported(str(path), stated_precision(info), options)
     return PaddleBackend(path, predictor, info)
 
@@ -105,7 +112,7 @@ def _paddle() -> Any:
         return paddle
 
 
-def export_paddle(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_paddle(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to the folder `target`.
 
     Raises:

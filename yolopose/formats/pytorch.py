@@ -94,10 +94,16 @@ class TorchBackend(Backend):
         if self._takes_pixels:
             floats = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._type)
             return floats if images.dtype == np.uint8 else floats * 255
-        pixels = torch.from_numpy(to_rgb(images)).to(self._device).permute(0, 3, 1, 2)
-        whole = pixels.dtype == torch.uint8
-        floats = pixels.to(self._type)  # 0 to 255 are exact in 16 bits, too: rounded once, by the division
-        return floats.div_(255) if whole else floats
+        return as_tensor(images, self._device, self._type)
+
+
+def as_tensor(images: Array, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(B, H, W, 3) BGR → (B, 3, H, W) RGB from 0 to 1 on `device`, channels last, which convolutions prefer."""
+    import torch
+
+    pixels = torch.from_numpy(to_rgb(images)).to(device).permute(0, 3, 1, 2)
+    floats = pixels.to(dtype)  # 0 to 255 are exact in 16 bits, too: rounded once, by the division
+    return floats.div_(255) if pixels.dtype == torch.uint8 else floats
 
 
 def open_pytorch(path: Path, options: OpenOptions) -> TorchBackend:

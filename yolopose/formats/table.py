@@ -1,4 +1,4 @@
-"""The table of model formats, and the two things one does with it: open a file, write a file."""
+"""The table of model formats; opening a model file and writing one."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yolopose import __version__
-from yolopose.config import ExportConfig, arguments
+from yolopose.config import ExportConfig, arguments, pick
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.files import beside, sweep
-from yolopose.formats.base import Backend, OpenOptions
+from yolopose.formats.base import Backend, ExportOptions, OpenOptions, Suppression
 from yolopose.formats.checks import check_calibration, check_packages, check_place
 from yolopose.formats.coreml import export_coreml, open_coreml
-from yolopose.formats.describe import METADATA
 from yolopose.formats.edgetpu import WHOLE, check_edgetpu, export_edgetpu, open_edgetpu
 from yolopose.formats.ncnn import export_ncnn, open_ncnn
-from yolopose.formats.onnx import export_onnx, open_onnx
-from yolopose.formats.openvino import export_openvino, open_openvino
+from yolopose.formats.onnx import OnnxBackend, export_onnx
+from yolopose.formats.openvino import OpenvinoBackend, export_openvino
 from yolopose.formats.paddle import export_paddle, open_paddle
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
 from yolopose.formats.tensorflow import export_graphdef, export_saved_model, open_graphdef, open_saved_model
 from yolopose.formats.tensorrt import check_tensorrt, export_tensorrt, open_tensorrt
 from yolopose.formats.tfjs import check_tfjs, export_tfjs, open_tfjs
 from yolopose.formats.tflite import export_tflite, open_tflite
-from yolopose.formats.torchscript import export_torchscript, open_torchscript
-from yolopose.metadata import SUPPRESSED, ModelInfo
+from yolopose.formats.torchscript import TorchScriptBackend, export_torchscript
+from yolopose.metadata import METADATA, SUPPRESSED, ModelInfo
 from yolopose.weights import Places
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
-Export = Callable[["PoseNet", ExportConfig, ModelInfo, Path], None]
+Export = Callable[["PoseNet", ExportOptions, ModelInfo, Path], None]
 Check = Callable[["PoseNet", Path, Path, str | None], None]
 Open = Callable[[Path, OpenOptions], Backend]
 
 COMMON = frozenset(
     {"model", "format", "imgsz", "device", "project", "name", "exist_ok", "verbose", "compat", "out", "data", "verify"}
 )
-SUPPRESSION = frozenset({"conf", "iou", "max_det", "agnostic_nms"})  # with nms
+SUPPRESSION = frozenset(Suppression._fields)  # with nms
+DEFAULT = OpenOptions()
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Format:
     tolerance: float
     packages: str = ""
     files: tuple[str, ...] = ()
-    check: Callable[[ExportConfig], None] | None = None
+    check: Callable[[ExportOptions, Path], None] | None = None
     also: str = ""  # another suffix, of files that are opened, and may be made, in the same way
 
 
@@ -76,16 +76,16 @@ KERAS = "tensorflow keras onnx onnxscript onnxslim"  # by way of ONNX
 FORMATS = (
     Format("PyTorch", "pytorch", ".pt", open_pytorch, "yolopose[train]", None, "", frozenset(), 0.0),
     Format(
-        "TorchScript", "torchscript", ".torchscript", open_torchscript, "yolopose[train]",
+        "TorchScript", "torchscript", ".torchscript", TorchScriptBackend, "yolopose[train]",
         export_torchscript, "yolopose[train]", frozenset({"batch", "dynamic", "half", "optimize"}), 1e-2,
     ),
     Format(
-        "ONNX", "onnx", ".onnx", open_onnx, "onnxruntime", export_onnx, "yolopose[train]",
+        "ONNX", "onnx", ".onnx", OnnxBackend, "onnxruntime", export_onnx, "yolopose[train]",
         frozenset({"batch", "dynamic", "half", "int8", "nms", "opset", "simplify"}), 1e-2,
         packages=f"{ONNX} int8:onnxruntime verify:onnxruntime",
     ),
     Format(
-        "OpenVINO", "openvino", "_openvino_model", open_openvino, "openvino", export_openvino,
+        "OpenVINO", "openvino", "_openvino_model", OpenvinoBackend, "openvino", export_openvino,
         "yolopose[train,openvino]", frozenset({"batch", "dynamic", "half", "int8", "nms"}), 1e-2,
         packages="openvino int8:nncf", files=("model.xml", "model.bin", METADATA),
     ),
@@ -148,16 +148,8 @@ def needs_torch(path: str | Path) -> bool:
     return format_of(path).argument == "pytorch"
 
 
-def open_backend(
-    path: str | Path,
-    *,
-    device: str | None = None,
-    half: bool = False,
-    bf16: bool = False,
-    threads: int | None = None,
-    kpt_shape: tuple[int, int] | None = None,
-) -> Backend:
-    """The model file at `path`, ready to run; options as in `OpenOptions`.
+def open_backend(path: str | Path, options: OpenOptions = DEFAULT) -> Backend:
+    """The model file at `path`, ready to run.
 
     Raises:
         PoseError: the file is missing or damaged, its runtime is not installed, or the device is not there.
@@ -166,7 +158,7 @@ def open_backend(
     if not Path(path).exists():
         raise PoseError(f"{path}: no such file")
     try:
-        return row.open(Path(path), OpenOptions(device, half, bf16, threads, kpt_shape))
+        return row.open(Path(path), options)
     except ModuleNotFoundError as e:
         raise PoseError(f"{path}: needs {e.name}: pip install '{row.runtime}'") from None
     except ImportError as e:  # a package that is there, and a library of the system's that it needs is not
@@ -193,13 +185,15 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
         raise UsageError(f"{model}: an export starts from a .pt checkpoint, not from another export")
     require_torch(f"format={row.argument}")
     target = _target(model, row, config)
-    _check(row, replace(config, verify=check is not None), target)
+    suppression = Suppression(config.conf, config.iou, config.max_det, config.agnostic_nms) if config.nms else None
+    options = pick(ExportOptions, config, verify=check is not None, suppression=suppression)
+    _check(row, options, target)
     network = load_network(Path(model)) if isinstance(model, (str, Path)) else model
     info = _info(network, config)
     try:
         sweep(target)
         with beside(target) as part, _named(part, target):
-            write(network, config, info, part)
+            write(network, options, info, part)
             if check is not None:
                 check(network, part, target, config.device if row.argument == "engine" else None)
     except ModuleNotFoundError as e:
@@ -211,13 +205,13 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
     return target
 
 
-def _check(row: Format, config: ExportConfig, target: Path) -> None:
+def _check(row: Format, options: ExportOptions, target: Path) -> None:
     """Raise PoseError for what would stop an export, before it begins."""
     if row.check:
-        row.check(config)
-    check_packages(config, row.packages, row.exporter)
-    if config.int8 or row.argument == "edgetpu":
-        check_calibration(config)
+        row.check(options, target)
+    check_packages(row.argument, row.packages, row.exporter, options)
+    if options.int8 or row.argument == "edgetpu":
+        check_calibration(options.data)
     check_place(target, row.files)
 
 

@@ -4,37 +4,38 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from yolopose.config import ExportConfig, replace
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, first_line
 from yolopose.formats.base import (
     Array,
     Backend,
+    ExportOptions,
     Float,
     OpenOptions,
     as_exported,
+    decoded,
     in_batches_of,
     refuse_other_shape,
     to_nhwc,
 )
-from yolopose.formats.describe import (
+from yolopose.formats.onnx import export_onnx
+from yolopose.formats.quiet import quiet
+from yolopose.metadata import (
     METADATA,
+    ModelInfo,
     channels_last,
-    decoded,
-    describe,
+    info_from_file,
     is_end_to_end,
     load_metadata,
     save_metadata,
     stated_precision,
 )
-from yolopose.formats.onnx import export_onnx
-from yolopose.formats.quiet import quiet
-from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -126,7 +127,7 @@ def _open(
         shapes = f"{list(function.inputs)} → {list(function.output)}"
         raise PoseError(f"{path}: expected (B, H, W, 3) images and one decoded (B, 4+C+K·D, A) output, got {shapes}")
     b, h, w, c = function.inputs
-    info = describe(str(path), metadata, (b, c, h, w), function.output, options.kpt_shape)
+    info = info_from_file(str(path), metadata, (b, c, h, w), function.output, options.kpt_shape)
     as_exported(str(path), stated_precision(info), options)
     return TensorflowBackend(path, function, info)
 
@@ -160,7 +161,7 @@ def _load_graphdef(path: Path) -> Function:
     return Function(whole.prune(entry, out), list(entry.shape), list(out.shape), whole)
 
 
-def export_saved_model(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_saved_model(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to the folder `target`; with `keras` it also holds a Keras model of Keras' own layers.
 
     With `int8` the weights of convolutions are stored in 8 bit, one scale per output channel, and multiplied out in
@@ -169,18 +170,18 @@ def export_saved_model(network: PoseNet, config: ExportConfig, info: ModelInfo, 
     Raises:
         UsageError: keras with int8.
     """
-    if config.keras and config.int8:
+    if options.keras and options.int8:
         raise UsageError("keras=True: a Keras model has float weights; export it without int8=True")
-    model = keras_model(network, config, info, rescaled=config.int8)
-    write_saved_model(model, info, target, int8=config.int8)
-    if config.keras:
+    model = keras_model(network, options, info, rescaled=options.int8)
+    write_saved_model(model, info, target, int8=options.int8)
+    if options.keras:
         with quiet():
             model.save(target / KERAS)
 
 
-def export_graphdef(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_graphdef(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to `target` as a frozen graph, and its metadata to a file of that name and `.yaml`."""
-    model = keras_model(network, config, info)
+    model = keras_model(network, options, info)
     with quiet():
         import tensorflow as tf
 
@@ -197,7 +198,7 @@ def export_graphdef(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
 
 def keras_model(
     network: PoseNet,
-    config: ExportConfig,
+    options: ExportOptions,
     info: ModelInfo,
     *,
     rescaled: bool = False,
@@ -211,7 +212,7 @@ def keras_model(
         import onnx
 
         from yolopose.formats.onnx_to_keras import to_keras  # first: it fails before the work if Keras is missing
-    plain = replace(config, format="onnx", half=False, int8=False, dynamic=False, simplify=True, opset=None)
+    plain = replace(options, half=False, int8=False, simplify=True, opset=None)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(network, plain, info, path)

@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.config import ExportConfig
 from yolopose.console import log
 from yolopose.errors import PoseError, first_line, one_line
 from yolopose.formats.base import (
     Array,
     Backend,
+    ExportOptions,
     Float,
     OpenOptions,
+    decoded,
     in_batches_of,
     keep_precision,
     refuse_other_shape,
     to_rgb,
 )
 from yolopose.formats.calibration import calibration_images
-from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.onnx import export_onnx
 from yolopose.formats.pytorch import choose_device
 from yolopose.formats.quantize import batches, quantised_onnx
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, stated_precision
 
 if TYPE_CHECKING:
     import torch
@@ -150,7 +150,7 @@ def open_tensorrt(path: Path, options: OpenOptions) -> TensorRtBackend:
             raise PoseError(f"{path}: {e}") from None
         sides = [side if side >= 0 else None for side in tensors.input_shape]
         output = [side if side >= 0 else None for side in tensors.output_shape]
-        info = describe(str(path), metadata, sides, output, options.kpt_shape)
+        info = info_from_file(str(path), metadata, sides, output, options.kpt_shape)
         backend = TensorRtBackend(path, engine, info, tensors, device)
     keep_precision(str(path), backend.precision, options)
     return backend
@@ -175,16 +175,16 @@ def read_engine(path: Path) -> tuple[dict[str, Any], bytes]:
     return (values, data[4 + length :]) if isinstance(values, dict) else ({}, data)
 
 
-def check_tensorrt(config: ExportConfig) -> None:
+def check_tensorrt(options: ExportOptions, target: Path) -> None:
     """Raise PoseError without a GPU, UsageError for one that is not there."""
-    _gpu("format=engine", config.device)
+    _gpu("format=engine", options.device)
 
 
-def export_tensorrt(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_tensorrt(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write an engine of `network` for this machine's GPU to `target`, behind its metadata.
 
     With `dynamic` it takes every size from one stride to `imgsz`, and every batch up to `batch`. With `int8` ranges
-    are measured on `config.data`; all but convolutions stays in float32.
+    are measured on `options.data`; all but convolutions stays in float32.
 
     Raises:
         PoseError: no GPU, or TensorRT cannot build the network.
@@ -192,33 +192,33 @@ def export_tensorrt(network: PoseNet, config: ExportConfig, info: ModelInfo, tar
     """
     import torch
 
-    device = _gpu("format=engine", config.device)
+    device = _gpu("format=engine", options.device)
     trt = _tensorrt("format=engine")
-    model = _onnx(network, config, info)
+    model = _onnx(network, options, info)
     with torch.cuda.device(device):
         log.info("TensorRT times its kernels on this GPU, which takes minutes")
-        plan = build(trt, model, config, info)
+        plan = build(trt, model, options, info)
         made_by = {"tensorrt": str(trt.__version__), "gpu": torch.cuda.get_device_name(device)}
     header = json.dumps(replace(info, extra=info.extra | made_by).described()).encode()
     target.write_bytes(len(header).to_bytes(4, "little") + header + plan)
 
 
-def _onnx(network: PoseNet, config: ExportConfig, info: ModelInfo) -> bytes:
+def _onnx(network: PoseNet, options: ExportOptions, info: ModelInfo) -> bytes:
     """The network as ONNX, its convolutions in the type that was asked for."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        floats = replace(config, half=config.half and not config.int8, int8=False)
+        floats = replace(options, half=options.half and not options.int8, int8=False)
         export_onnx(network, floats, info, path)
-        if not config.int8:
+        if not options.int8:
             return path.read_bytes()
         import onnx
 
-        calibration = batches(calibration_images(info, config.data), info.batch)
+        calibration = batches(calibration_images(info, options.data), info.batch)
         model = quantised_onnx(onnx.load(path), calibration, symmetric=True)
         return bytes(model.SerializeToString())
 
 
-def build(trt: Any, model: bytes, config: ExportConfig, info: ModelInfo) -> bytes:
+def build(trt: Any, model: bytes, options: ExportOptions, info: ModelInfo) -> bytes:
     """The engine of an ONNX model. Raises PoseError with what TensorRT says when it cannot make one."""
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
@@ -229,9 +229,9 @@ def build(trt: Any, model: bytes, config: ExportConfig, info: ModelInfo) -> byte
         raise PoseError(f"format=engine: TensorRT cannot read the ONNX model: {first_line('; '.join(reasons))}")
     settings = builder.create_builder_config()
     settings.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of mantissa under the name of float32
-    if config.workspace:
-        settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(config.workspace * (1 << 30)))
-    if config.dynamic:
+    if options.workspace:
+        settings.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, int(options.workspace * (1 << 30)))
+    if info.dynamic:
         profile = builder.create_optimization_profile()
         largest = (info.batch, 3, *info.imgsz)
         profile.set_shape(network.get_input(0).name, (1, 3, info.stride, info.stride), largest, largest)

@@ -19,12 +19,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.config import ExportConfig
 from yolopose.download import cache_dir
 from yolopose.errors import PoseError, first_line
 from yolopose.formats.base import (
     Array,
     Backend,
+    ExportOptions,
     Float,
     OpenOptions,
     as_exported,
@@ -33,10 +33,17 @@ from yolopose.formats.base import (
     to_nhwc,
 )
 from yolopose.formats.checks import tool
-from yolopose.formats.describe import METADATA, channels_last, describe, load_metadata, save_metadata, stated_precision
 from yolopose.formats.quiet import planted, quiet
 from yolopose.formats.tensorflow import keras_model, write_saved_model
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import (
+    METADATA,
+    ModelInfo,
+    channels_last,
+    info_from_file,
+    load_metadata,
+    save_metadata,
+    stated_precision,
+)
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -187,7 +194,7 @@ def open_tfjs(path: Path, options: OpenOptions) -> TfjsBackend:
                 f"{path}: expected (B, H, W, 3) images and one decoded (B, 4+C+K·D, A) output, got {entry} → {output}"
             )
         b, h, w, c = entry
-        info = describe(str(path), load_metadata(path / METADATA), (b, c, h, w), output, options.kpt_shape)
+        info = info_from_file(str(path), load_metadata(path / METADATA), (b, c, h, w), output, options.kpt_shape)
         as_exported(str(path), stated_precision(info), options)
     except Exception:
         node.stop()
@@ -195,22 +202,22 @@ def open_tfjs(path: Path, options: OpenOptions) -> TfjsBackend:
     return TfjsBackend(path, node, info, b)
 
 
-def check_tfjs(config: ExportConfig) -> None:
+def check_tfjs(options: ExportOptions, target: Path) -> None:
     """Raise PoseError where the converter, or what runs its file to verify it, is not installed."""
     if find_spec("tensorflowjs") is None:
         raise PoseError(f"format=tfjs: needs tensorflowjs: {CONVERTER}")
-    if config.verify:
+    if options.verify:
         _tools("format=tfjs, to verify what it writes (verify=False does not)")
 
 
-def export_tfjs(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_tfjs(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to the folder `target`; the weights of convolutions in 16 bit with `half`, in 8 with `int8`.
 
     TensorFlow.js makes float32 of them when it loads the model, and has one scale for all channels of a weight:
     `rescaled` gives them equal ranges.
     """
-    model = keras_model(network, config, info, rescaled=config.int8)
-    kinds = {"uint8": KERNELS} if config.int8 else {"float16": KERNELS} if config.half else {}
+    model = keras_model(network, options, info, rescaled=options.int8)
+    kinds = {"uint8": KERNELS} if options.int8 else {"float16": KERNELS} if options.half else {}
     with tempfile.TemporaryDirectory() as folder:
         saved = Path(folder) / "saved_model"
         write_saved_model(model, info, saved)

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, first_line
 from yolopose.formats.base import (
     Array,
     Backend,
+    ExportOptions,
     Float,
     OpenOptions,
     as_exported,
+    decoded,
     in_batches_of,
     refuse_other_shape,
     to_nchw,
@@ -27,9 +28,16 @@ from yolopose.formats.base import (
     to_rgb,
 )
 from yolopose.formats.calibration import calibration_images
-from yolopose.formats.describe import archived, channels_last, decoded, describe, is_end_to_end, stated_precision
 from yolopose.formats.quiet import quiet
-from yolopose.metadata import ModelInfo, literal
+from yolopose.metadata import (
+    ModelInfo,
+    channels_last,
+    info_from_file,
+    is_end_to_end,
+    literal,
+    read_archived,
+    stated_precision,
+)
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -135,7 +143,7 @@ def open_tflite(path: Path, options: OpenOptions) -> TfliteBackend:
         raise PoseError(f"{path}: expected one image input and one decoded (B, 4+C+K·D, A) output, got {told}")
     b, *sides = shapes[0][0]
     h, w = sides[1:] if sides[0] == 3 else sides[:2]
-    info = describe(str(path), metadata, (b, 3, h, w), shapes[1][0], options.kpt_shape)
+    info = info_from_file(str(path), metadata, (b, 3, h, w), shapes[1][0], options.kpt_shape)
     backend = TfliteBackend(path, interpreter, info)
     as_exported(str(path), backend.precision, options)
     return backend
@@ -159,7 +167,7 @@ def open_interpreter(path: Path, options: OpenOptions, delegates: Sequence[Any] 
 def read_metadata(path: Path) -> dict[str, Any]:
     """What the file says of itself, in the archive behind it; empty when it has none."""
     try:
-        text = archived(path, _choose)
+        text = read_archived(path, _choose)
     except zipfile.BadZipFile:
         return {}
     try:
@@ -181,11 +189,11 @@ def write_metadata(path: Path, info: ModelInfo) -> None:
         archive.writestr(METADATA, json.dumps(channels_last(info).described(), ensure_ascii=False))
 
 
-def export_tflite(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_tflite(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to `target` as a TF Lite file, NHWC, its metadata as JSON in a zip archive behind it.
 
     With `half` the weights are stored in 16 bits and computed with in float32. With `int8` convolutions and what lies
-    between them take 8 bits, ranges measured on `config.data`; the decoding stays in float32.
+    between them take 8 bits, ranges measured on `options.data`; the decoding stays in float32.
 
     Raises:
         PoseError: the converter cannot write the network, or the calibration data cannot be read.
@@ -194,18 +202,18 @@ def export_tflite(network: PoseNet, config: ExportConfig, info: ModelInfo, targe
         import litert_torch
         import torch
 
-        from yolopose.formats.wrapper import ExportNetwork, suppression_of
+        from yolopose.formats.wrapper import ExportNetwork
 
-        wrapper = ExportNetwork(network, baked=info.imgsz, suppression=suppression_of(config)).eval()
+        wrapper = ExportNetwork(network, baked=info.imgsz, suppression=options.suppression).eval()
         nhwc = litert_torch.to_channel_last_io(wrapper, args=[0])
         try:
             model = litert_torch.convert(nhwc, (torch.zeros(info.batch, *info.imgsz, 3),))
         except (ValueError, RuntimeError) as e:
             raise PoseError(f"format=tflite: LiteRT cannot convert this network: {first_line(e)}") from None
         model.export(str(target))
-    if config.int8:
-        _to_int8(target, info, config.data)
-    elif config.half:
+    if options.int8:
+        _to_int8(target, info, options.data)
+    elif options.half:
         _to_half(target)
     write_metadata(target, info)
 

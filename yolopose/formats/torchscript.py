@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.config import ExportConfig
-from yolopose.console import log
 from yolopose.errors import PoseError, one_line
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, in_batches_of, refuse_other_shape, to_rgb
-from yolopose.formats.describe import archived, decoded, describe, is_end_to_end, stated_precision
-from yolopose.formats.pytorch import choose_device
+from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions
+from yolopose.formats.pytorch import as_tensor, choose_device
 from yolopose.formats.quiet import quiet, unwarned
 from yolopose.limits import MAX_BATCH, MAX_PIXELS, whole
-from yolopose.metadata import ModelInfo, check_task, sides
+from yolopose.metadata import ModelInfo, check_task, read_archived, sides
 
 if TYPE_CHECKING:
     import torch
@@ -29,71 +26,54 @@ if TYPE_CHECKING:
 CONFIG = "config.txt"  # JSON, where Ultralytics' files have it too; `_extra_files` of torch.jit.load reads it
 
 
-class TorchScriptBackend(Backend):
-    """A TorchScript module on one device; ours and Ultralytics'. `probe` is its output for one input of zeros."""
+class TorchScriptBackend(FileBackend):
+    """A TorchScript module on one device; ours and Ultralytics'.
 
-    def __init__(self, path: Path, module: Any, info: ModelInfo, probe: torch.Tensor, type_: torch.dtype) -> None:
-        self.info = info
-        self.device = str(probe.device)
-        self.precision = stated_precision(info, str(type_).removeprefix("torch."))
-        self.fixed_shape = None if info.dynamic else (info.batch, *info.imgsz)
-        self._path, self._module, self._type = str(path), module, type_
+    A TorchScript file is a program: opening it unpickles nothing, but running it runs whatever operators it holds,
+    and some of torch's read and write files. Open files of people you trust. The metadata are read first, and a model
+    of another task is refused unopened.
+    """
+
+    def __init__(self, path: Path, options: OpenOptions) -> None:
+        """Open a TorchScript file.
+
+        Raises:
+            PoseError: a file that torch cannot read or run, or no pose network.
+            UsageError: a device that is not there.
+        """
+        import torch
+
+        metadata = _metadata(path)
+        device = choose_device(options.device)
+        if options.threads and device.type == "cpu":
+            torch.set_num_threads(options.threads)  # the process's setting: torch knows no other
+        sizes = _sizes(path, metadata)
+        try:
+            with unwarned():  # that TorchScript is no longer developed
+                self._module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
+            probe, self._type = _probe(self._module, sizes, device)
+        except (RuntimeError, ValueError) as e:  # what torch throws for a broken archive and a broken program
+            raise PoseError(f"{path}: torch cannot run it: {_last_line(e)}") from None
         self._device = probe.device
-        self._end_to_end = is_end_to_end(list(probe.shape), info)
-
-    def infer(self, images: Array) -> Float:
-        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
-        refuse_other_shape(self._path, images, self.fixed_shape)
-        return in_batches_of(self.info.batch, images, self._run) if self.fixed_shape else self._run(images)
+        args = metadata.get("args")
+        dynamic = metadata.get("dynamic", isinstance(args, dict) and args.get("dynamic", False))
+        shape = [None, 3, None, None] if dynamic else sizes
+        precision, on = str(self._type).removeprefix("torch."), str(probe.device)
+        super().__init__(path, options, metadata, [shape], [list(probe.shape)], precision=precision, device=on)
 
     def _run(self, images: Array) -> Float:
-        """One run of the module on a batch it accepts."""
         import torch
 
         with torch.inference_mode():
-            pixels = torch.from_numpy(to_rgb(images)).to(self._device)
-            floats = pixels.permute(0, 3, 1, 2).to(self._type)  # channels last, which convolutions prefer
-            output = self._module(floats.div_(255) if pixels.dtype == torch.uint8 else floats)
-            numbers = np.asarray(output.float().cpu().numpy())
-        return decoded(numbers, len(self.info.names)) if self._end_to_end else numbers
-
-
-def open_torchscript(path: Path, options: OpenOptions) -> TorchScriptBackend:
-    """Open a TorchScript file with torch.
-
-    A TorchScript file is a program: opening it unpickles nothing, but running it runs whatever operators it holds,
-    and some of torch's read and write files. Open files of people you trust. What the file says of itself is read
-    first, and a model of another task is refused unopened.
-
-    Raises:
-        PoseError: a file that torch cannot read or run, or no pose network.
-        UsageError: a device that is not there.
-    """
-    import torch
-
-    metadata = _metadata(path)
-    device = choose_device(options.device)
-    if options.threads and device.type == "cpu":
-        torch.set_num_threads(options.threads)  # the process's setting: torch knows no other
-    sizes = _sizes(path, metadata)
-    try:
-        with unwarned():  # that TorchScript is no longer developed
-            module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
-        probe, type_ = _probe(module, sizes, device)
-    except (RuntimeError, ValueError) as e:  # what torch throws for a broken archive and a broken program
-        raise PoseError(f"{path}: torch cannot run it: {_last_line(e)}") from None
-    dims: list[Any] = [None, 3, None, None] if _is_dynamic(metadata) else list(sizes)
-    info = describe(str(path), metadata, dims, list(probe.shape), options.kpt_shape)
-    backend = TorchScriptBackend(path, module, info, probe, type_)
-    if (options.half and backend.precision != "float16") or options.bf16:
-        log.warning(f"{path}: computes in {backend.precision}, as it was exported; half and bf16 change nothing")
-    return backend
+            output = self._module(as_tensor(images, self._device, self._type))
+            return np.asarray(output.float().cpu().numpy())
 
 
 def _metadata(path: Path) -> dict[str, Any]:
     """What the file says of itself, read from the archive without torch; empty when it says nothing."""
     try:
-        text = archived(path, lambda names: next((name for name in names if name.endswith(f"/extra/{CONFIG}")), None))
+        entry = f"/extra/{CONFIG}"
+        text = read_archived(path, lambda names: next((name for name in names if name.endswith(entry)), None))
         values = json.loads(text or "{}")
     except (zipfile.BadZipFile, ValueError, RecursionError) as e:
         raise PoseError(f"{path}: not a TorchScript file: {one_line(e)}") from None
@@ -104,12 +84,6 @@ def _metadata(path: Path) -> dict[str, Any]:
     except PoseError as e:
         raise PoseError(f"{path}: {e}") from None
     return values
-
-
-def _is_dynamic(metadata: Mapping[str, Any]) -> bool:
-    """Whether a file takes any size, as ours and Ultralytics' state it."""
-    args = metadata.get("args")
-    return bool(metadata.get("dynamic", isinstance(args, dict) and args.get("dynamic", False)))
 
 
 def _sizes(path: Path, metadata: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -151,7 +125,7 @@ def _last_line(error: Exception) -> str:
     return told[-1].removeprefix("RuntimeError: ")
 
 
-def export_torchscript(network: PoseNet, config: ExportConfig, info: ModelInfo, target: Path) -> None:
+def export_torchscript(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` to `target` as a frozen TorchScript module, its metadata as JSON in the extra file `CONFIG`.
 
     With `optimize` the weights lie channels last, so that callers who hand over ordinary NCHW images get the quicker
@@ -163,11 +137,11 @@ def export_torchscript(network: PoseNet, config: ExportConfig, info: ModelInfo, 
 
     from yolopose.formats.wrapper import ExportNetwork
 
-    wrapper = ExportNetwork(network, half=config.half, baked=None if config.dynamic else info.imgsz).eval()
-    layout = torch.channels_last if config.optimize else torch.contiguous_format
+    wrapper = ExportNetwork(network, half=options.half, baked=None if info.dynamic else info.imgsz).eval()
+    layout = torch.channels_last if options.optimize else torch.contiguous_format
     wrapper = wrapper.to(memory_format=layout)  # type: ignore[call-overload]
     example = torch.zeros(info.batch, 3, *info.imgsz).contiguous(memory_format=layout)
-    stated = replace(info, batch=1) if config.dynamic else info
+    stated = replace(info, batch=1) if info.dynamic else info
     with quiet():
         traced = torch.jit.trace(wrapper, example, check_trace=False)  # type: ignore[no-untyped-call]
         frozen = torch.jit.freeze(traced)

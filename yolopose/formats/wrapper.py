@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from yolopose.config import ExportConfig
+from yolopose.formats.base import Suppression
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
 POOL = 1024  # candidates that non-maximum suppression within a file looks at
 CHAIN = 16  # how long a chain of boxes, each touching the next, it resolves exactly
-
-
-class Suppression(NamedTuple):
-    """Non-maximum suppression within a file: thresholds, and rows of its output."""
-
-    conf: float
-    iou: float
-    max_det: int
-    agnostic: bool
 
 
 class ExportNetwork(nn.Module):
@@ -56,11 +47,6 @@ class ExportNetwork(nn.Module):
         return suppress(output, self.network.head.classes, self.suppression) if self.suppression else output
 
 
-def suppression_of(config: ExportConfig) -> Suppression | None:
-    """What an export was asked to put into the file."""
-    return Suppression(config.conf, config.iou, config.max_det, config.agnostic_nms) if config.nms else None
-
-
 def suppress(output: Tensor, classes: int, how: Suppression) -> Tensor:
     """Decoded (B, 4+C+K·D, A) → (B, max_det, 6+K·D) x1 y1 x2 y2 score class keypoints, rows of zeros at the end.
 
@@ -84,7 +70,7 @@ def suppress(output: Tensor, classes: int, how: Suppression) -> Tensor:
     overlap = width * height  # (B, pool, pool)
     area = rows[..., 2] * rows[..., 3]
     touching = overlap > how.iou * (area[:, :, None] + area[:, None] - overlap)
-    if classes > 1 and not how.agnostic:
+    if classes > 1 and not how.agnostic_nms:
         touching = touching & (label[:, :, None] == label[:, None])
     above = torch.ones(pool, pool).triu(1)  # row i scores above column j
     rivals = touching.to(rows.dtype) * above

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.formats.describe import decoded, describe, is_end_to_end, stated_precision
+from yolopose.formats.base import decoded
 from yolopose.geometry.keypoints import COCO_17, FACE_5, default_layout
-from yolopose.metadata import ModelInfo
+from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, stated_precision
 
 # as written by Ultralytics: everything text, containers as Python literals
 ULTRALYTICS = {
@@ -22,34 +22,34 @@ OPEN = ["batch", 3, "height", "width"]
 
 def test_our_own_metadata_come_back() -> None:
     info = ModelInfo({0: "face"}, FACE_5, imgsz=(320, 320), extra={"data": "card"})
-    assert describe("f", info.to_strings(), STATIC, [1, 20, 2100], None) == info
+    assert info_from_file("f", info.to_strings(), STATIC, [1, 20, 2100], None) == info
 
 
 def test_ultralytics_metadata() -> None:
-    info = describe("f", ULTRALYTICS, STATIC, OUT, None)
+    info = info_from_file("f", ULTRALYTICS, STATIC, OUT, None)
     assert (info.names, info.kpt_shape, info.stride, info.imgsz) == ({0: "person"}, (17, 3), 32, (320, 320))
     assert (info.layout.names, info.dynamic, info.batch) == (COCO_17.names, False, 1)
-    assert describe("f", ULTRALYTICS, OPEN, ["batch", 56, "anchors"], None).dynamic
+    assert info_from_file("f", ULTRALYTICS, OPEN, ["batch", 56, "anchors"], None).dynamic
 
 
 def test_the_session_knows_the_input_better_than_the_metadata() -> None:
-    info = describe("f", ULTRALYTICS, [4, 3, 256, 320], [4, 56, 1680], None)
+    info = info_from_file("f", ULTRALYTICS, [4, 3, 256, 320], [4, 56, 1680], None)
     assert (info.imgsz, info.batch) == ((256, 320), 4)
 
 
 @pytest.mark.parametrize(("channels", "layout"), [(56, COCO_17), (20, FACE_5)])
 def test_without_metadata_the_channels_tell(channels: int, layout: object) -> None:
-    assert describe("f", {}, STATIC, [1, channels, 2100], None).layout == layout
+    assert info_from_file("f", {}, STATIC, [1, channels, 2100], None).layout == layout
 
 
 def test_without_metadata_kpt_shape_tells() -> None:
-    info = describe("f", {}, STATIC, [1, 4 + 3 + 8, 2100], (4, 2))
+    info = info_from_file("f", {}, STATIC, [1, 4 + 3 + 8, 2100], (4, 2))
     assert (info.kpt_shape, info.names) == ((4, 2), {0: "class0", 1: "class1", 2: "class2"})
-    assert describe("f", {}, OPEN, [None, None, None], (5, 3)).channels == 20
+    assert info_from_file("f", {}, OPEN, [None, None, None], (5, 3)).channels == 20
 
 
 def test_names_without_kpt_shape_count() -> None:
-    info = describe("f", {"names": "['a', 'b']"}, STATIC, [1, 4 + 2 + 9, 2100], None)
+    info = info_from_file("f", {"names": "['a', 'b']"}, STATIC, [1, 4 + 2 + 9, 2100], None)
     assert (info.kpt_shape, info.names) == ((3, 3), {0: "a", 1: "b"})
 
 
@@ -71,12 +71,12 @@ def test_what_does_not_fit_is_told_in_one_line(
     metadata: dict[str, str], output: list[object], kpt_shape: tuple[int, int] | None, told: str
 ) -> None:
     with pytest.raises(PoseError, match=told) as error:
-        describe("some.onnx", metadata, STATIC, output, kpt_shape)
+        info_from_file("some.onnx", metadata, STATIC, output, kpt_shape)
     assert "\n" not in str(error.value)
 
 
 def test_suppression_within_the_file_is_undone_in_form() -> None:
-    info = describe("f", ULTRALYTICS, STATIC, [1, 300, 57], None)
+    info = info_from_file("f", ULTRALYTICS, STATIC, [1, 300, 57], None)
     assert is_end_to_end([1, 300, 57], info)
     assert not is_end_to_end(OUT, info)
     rows = np.zeros((1, 2, 57), np.float32)
@@ -93,12 +93,12 @@ def test_suppression_that_the_file_states_is_believed_whatever_the_number_of_row
     info = ModelInfo({0: "face"}, default_layout((k, 3)), extra={"nms": True})
     for rows in (1, info.channels - 1, info.channels, info.channels + 1):
         output = [1, rows, 6 + 3 * k]
-        assert is_end_to_end(output, describe("f", info.to_strings(), STATIC, output, None))
+        assert is_end_to_end(output, info_from_file("f", info.to_strings(), STATIC, output, None))
     foreign = {"kpt_shape": f"[{k}, 3]", "names": "{0: 'a'}", "args": "{'nms': True}"}
     output = [1, info.channels, 6 + 3 * k]
-    assert is_end_to_end(output, describe("f", foreign, STATIC, output, None))
+    assert is_end_to_end(output, info_from_file("f", foreign, STATIC, output, None))
     plain = ModelInfo({0: "face"}, default_layout((k, 3)))
-    assert not is_end_to_end(output, describe("f", plain.to_strings(), STATIC, output, None))
+    assert not is_end_to_end(output, info_from_file("f", plain.to_strings(), STATIC, output, None))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_suppression_that_the_file_states_is_believed_whatever_the_number_of_row
 )  # fmt: skip
 def test_counts_and_sizes_are_bounded(changes: dict[str, str], told: str) -> None:
     with pytest.raises(PoseError, match=re.escape(told)) as error:
-        describe("some.onnx", ULTRALYTICS | changes, STATIC, OUT, None)
+        info_from_file("some.onnx", ULTRALYTICS | changes, STATIC, OUT, None)
     assert str(error.value).startswith("some.onnx: ")
     assert len(str(error.value)) < 500
 
@@ -145,12 +145,12 @@ def test_counts_and_sizes_are_bounded(changes: dict[str, str], told: str) -> Non
 def test_shapes_that_a_graph_declares_are_bounded(inputs: list[int], output: list[int]) -> None:
     for metadata in ({}, {"names": "{0: 'a'}"}, ULTRALYTICS):
         with pytest.raises(PoseError, match=r"some\.onnx: "):
-            describe("some.onnx", metadata, inputs, output, None)
+            info_from_file("some.onnx", metadata, inputs, output, None)
     with pytest.raises(PoseError, match=r"some\.onnx: "):
-        describe("some.onnx", {}, inputs, output, (5, 3))
+        info_from_file("some.onnx", {}, inputs, output, (5, 3))
 
 
 def test_a_precision_is_one_of_ours() -> None:
-    info = describe("f", ULTRALYTICS | {"precision": "x" * 1000}, STATIC, OUT, None)
+    info = info_from_file("f", ULTRALYTICS | {"precision": "x" * 1000}, STATIC, OUT, None)
     assert stated_precision(info, "float16") == "float16"
-    assert stated_precision(describe("f", ULTRALYTICS | {"precision": "int8"}, STATIC, OUT, None)) == "int8"
+    assert stated_precision(info_from_file("f", ULTRALYTICS | {"precision": "int8"}, STATIC, OUT, None)) == "int8"
