@@ -1,11 +1,13 @@
-"""Writes docs/arguments.md and docs/compat.md from the code: `python docs/generate.py`; a test compares them."""
+"""Writes the files of PAGES from the tables in the code: `python docs/generate.py`; a test compares them."""
 
 import dataclasses
 from pathlib import Path
+from typing import get_args, get_origin
 
-from yolopose.config import MODES, arguments
+from yolopose.config import MODES, Argument, arguments
 from yolopose.config.foreign import FOREIGN
 from yolopose.config.groups import grouped
+from yolopose.config.schema import members_of
 from yolopose.helptext import allowed
 from yolopose.rules import Rules
 
@@ -44,6 +46,23 @@ those differ.
 """
 
 
+SIGNATURES = '''"""Keyword arguments of YOLO's methods for type checkers; made by docs/generate.py, do not edit."""
+
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, TypedDict
+
+if TYPE_CHECKING:
+    import torch
+'''
+METHODS = ("predict", "val", "train", "export", "benchmark")
+PARAMETERS = ("model", "source", "stream")  # of the methods or of the class
+
+
 def arguments_page() -> str:
     """The page of all arguments."""
     parts = [ARGUMENTS]
@@ -65,7 +84,43 @@ def compat_page() -> str:
     return COMPAT + "".join(f"| {rule['subject']} | {rule['default']} | {rule['reference']} |\n" for rule in rules)
 
 
-PAGES = {"docs/arguments.md": arguments_page, "docs/compat.md": compat_page}
+def signatures_module() -> str:
+    """The module of typed dictionaries that annotate `**arguments`."""
+    parts = [SIGNATURES]
+    for mode in METHODS:
+        parts.append(f"\n\nclass {mode.capitalize()}Arguments(TypedDict, total=False):\n")
+        parts.append(f'    """Keyword arguments of `YOLO.{mode}`; those left out have their default."""\n\n')
+        parts.append(
+            '    cfg: str | PathLike[str]\n    """YAML file of further arguments; those given in the call win"""\n'
+        )
+        for a in arguments(MODES[mode]).values():
+            if a.name not in PARAMETERS:
+                parts.append(f'    {a.name}: {accepted(a)}\n    """{a.doc}{allowed(a)}; default {a.default}"""\n')
+    return "".join(parts)
+
+
+def accepted(argument: Argument) -> str:
+    """The types that an argument takes, among them those that are converted to its own."""
+    if argument.form == "device":
+        return "str | int | Sequence[int] | torch.device | None"
+    names: list[str] = []
+    for member in members_of(argument.hint):
+        items = get_args(member)
+        if get_origin(member) is tuple:
+            names += ["int"] if items == (int, ...) else []
+            names.append(f"Sequence[{items[0].__name__}]")
+        elif member is str and not argument.choices:
+            names += ["str", "PathLike[str]"]
+        else:
+            names.append("None" if member is type(None) else member.__name__)
+    return " | ".join(names)
+
+
+PAGES = {
+    "docs/arguments.md": arguments_page,
+    "docs/compat.md": compat_page,
+    "yolopose/_signatures.py": signatures_module,
+}
 
 if __name__ == "__main__":
     for name, page in PAGES.items():

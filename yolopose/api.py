@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from yolopose.callbacks import Callback, Exporter, Hooks, check_events
 from yolopose.config import (
@@ -30,11 +31,41 @@ from yolopose.predict import Run, predict
 from yolopose.results import Results
 
 if TYPE_CHECKING:
+    from yolopose._signatures import (
+        BenchmarkArguments,
+        ExportArguments,
+        PredictArguments,
+        TrainArguments,
+        ValArguments,
+    )
     from yolopose.data.spec import DataSpec
     from yolopose.evaluate.benchmark import Row
     from yolopose.evaluate.metrics import Metrics
     from yolopose.nn.network import PoseNet
     from yolopose.train.loop import Outcome
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def _takes(config: type[Any]) -> Callable[[Method], Method]:
+    """A decorator that lists the arguments of `config` in the method's signature, where help() and notebooks look.
+
+    Python passes all of them as `**arguments`, so that `parse` knows which ones were given.
+    """
+
+    def decorate(method: Method) -> Method:
+        signature = inspect.signature(method)
+        shown = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        for a in known_arguments(config).values():
+            if a.name != "model" and a.name not in signature.parameters:
+                shown.append(
+                    inspect.Parameter(a.name, inspect.Parameter.KEYWORD_ONLY, default=a.default, annotation=a.hint)
+                )
+        method.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+        return method
+
+    return decorate
 
 
 class YOLO(Model):
@@ -78,20 +109,39 @@ class YOLO(Model):
         raise AttributeError(ABSENT.get(name, f"YOLO has no attribute {name!r}"))
 
     @overload
-    def predict(self, source: Any = ..., stream: Literal[False] = ..., **arguments: Any) -> list[Results]: ...
+    def predict(
+        self, source: Any = ..., stream: Literal[False] = ..., **arguments: Unpack[PredictArguments]
+    ) -> list[Results]: ...
 
     @overload
-    def predict(self, source: Any = ..., *, stream: Literal[True], **arguments: Any) -> Run: ...
+    def predict(self, source: Any = ..., *, stream: Literal[True], **arguments: Unpack[PredictArguments]) -> Run: ...
 
+    @overload
+    def predict(
+        self, source: Any = ..., *, stream: bool, **arguments: Unpack[PredictArguments]
+    ) -> list[Results] | Run: ...
+
+    @_takes(PredictConfig)
     def predict(self, source: Any = None, stream: bool = False, **arguments: Any) -> list[Results] | Run:
-        """Find the instances in whatever `source` points at: one `Results` per image or frame.
+        """Find instances and keypoints: one `Results` per image or frame of `source`.
 
-        A list, or with `stream=True` an iterator that holds one batch at a time.
+        Returns a list; with `stream=True` an iterator that holds one batch of images at a time.
+
+            >>> from importlib.resources import files
+            >>> photo = files("yolopose") / "assets/samples/images/val/intel_three_people.jpg"
+            >>> model = YOLO()
+            >>> results = model.predict(photo, conf=0.5)
+            >>> tuple(results[0].keypoints.xy.shape)
+            (3, 5, 2)
+            >>> for result in model([photo, photo], stream=True):
+            ...     print(len(result))
+            3
+            3
 
         Raises:
             UsageError: an unknown or impossible argument.
-            PoseError: the source is not there. What was found in a folder, pattern or list file and cannot
-                be read is warned of and left out; what you named raises, or with missing="skip" is None.
+            PoseError: the source does not exist. Files found in a folder, a pattern or a list file that cannot be read
+                are skipped with a warning; a file that you name raises, or with missing="skip" gives None.
         """
         run = self.predict_with(self._parsed(PredictConfig, {"source": source, **arguments}))
         return run if stream else list(run)
@@ -106,8 +156,14 @@ class YOLO(Model):
         self.predictor = run
         return run
 
-    def val(self, **arguments: Any) -> Metrics:
-        """Measure the model on a data set; see `evaluate.metrics.Metrics`.
+    @_takes(ValConfig)
+    def val(self, **arguments: Unpack[ValArguments]) -> Metrics:
+        """Measure the model on a data set.
+
+            >>> model = YOLO("yolov8n-pose.yaml")  # random weights
+            >>> metrics = model.val(data="sample-pose.yaml", imgsz=64, workers=0, plots=False)
+            >>> metrics.pose.map
+            0.0
 
         Raises:
             UsageError: an unknown argument, or no data set named and none known to the model.
@@ -142,8 +198,14 @@ class YOLO(Model):
                 raise
             raise PoseError(f"{error} (the name comes from {self.ckpt_path}; give data=… for another)") from None
 
-    def train(self, **arguments: Any) -> Metrics | None:
+    @_takes(TrainConfig)
+    def train(self, **arguments: Unpack[TrainArguments]) -> Metrics | None:
         """Train on a data set; afterwards this object holds the best weights. Returns their metrics.
+
+            >>> model = YOLO("yolov8n-pose.yaml")
+            >>> metrics = model.train(data="sample-pose.yaml", epochs=1, imgsz=64, workers=0, plots=False)
+            >>> model.ckpt_path.name
+            'best.pt'
 
         Raises:
             UsageError: an unknown argument, or no data set named.
@@ -164,8 +226,13 @@ class YOLO(Model):
         self.trainer, self.metrics = dataclasses.replace(outcome, network=self.model), outcome.metrics
         return self.metrics
 
-    def export(self, **arguments: Any) -> str:
+    @_takes(ExportConfig)
+    def export(self, **arguments: Unpack[ExportArguments]) -> str:
         """Write the model in another format and return the path of the new file.
+
+            >>> model = YOLO("yolov8n-pose.yaml")
+            >>> model.export(format="torchscript", imgsz=64, out="tiny.torchscript", verify=False)
+            'tiny.torchscript'
 
         Raises:
             UsageError: an unknown format, or an argument it does not take.
@@ -186,8 +253,9 @@ class YOLO(Model):
         hooks("on_export_end", exporter)
         return str(exporter.file)
 
-    def benchmark(self, **arguments: Any) -> list[Row]:
-        """Export to every format, or the one named, and verify, measure and time each: a row per format."""
+    @_takes(BenchmarkConfig)
+    def benchmark(self, **arguments: Unpack[BenchmarkArguments]) -> list[Row]:
+        """Export to every format, or the one named; compare, measure and time each. Returns a row per format."""
         from tempfile import TemporaryDirectory
 
         from yolopose.evaluate.benchmark import benchmark
