@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from yolopose.config import ConvertConfig, parse
-from yolopose.convert.coco import flip_of, from_coco, run, to_coco
+from yolopose.convert.coco import from_coco, run, to_coco
 from yolopose.data.labels import label_path, load_data, read_labels, scan
 from yolopose.errors import PoseError, UsageError
-from yolopose.geometry.keypoints import COCO_17, FACE_5
+from yolopose.geometry.keypoints import COCO_17, FACE_5, flip_from_names
 
 
 def coco_json(**changes: Any) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def test_arguments_tell_the_direction(tmp_path: Path) -> None:
     ],
 )
 def test_flip_from_names(names: tuple[str, ...], flip: tuple[int, ...] | None) -> None:
-    assert flip_of(names) == flip
+    assert flip_from_names(names) == flip
 
 
 @pytest.mark.parametrize(("kpt_shape", "row"), [([2, 3], "0 0.5 0.5 0.2 0.4 0.4 0.6 2 0.7 0.3 0"),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,7 @@ from yolopose.data.labels import Item, load_data, scan
 from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import write_text
-from yolopose.geometry.keypoints import COCO_17
-
-SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
-SIDE = re.compile(r"(?<![A-Za-z])(?:left|right|LEFT|RIGHT)(?![a-z])|(?:Left|Right)(?![a-z])")  # left_eye, eyeLeft
+from yolopose.geometry.keypoints import COCO_17, flip_from_names
 
 
 def run(config: ConvertConfig) -> int:
@@ -113,18 +109,6 @@ def to_coco(data: str | Path, out: str | Path, *, split: str = "val", exist_ok: 
     return target
 
 
-def flip_of(names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """For each keypoint the one whose name has left and right exchanged, or itself; None where one has no partner.
-
-    None as well when no name tells a side: then nobody knows what a mirrored image does.
-    """
-    index = {name: i for i, name in enumerate(names)}
-    partners = [SIDE.sub(lambda side: SIDES[side[0]], name) for name in names]
-    if partners == list(names) or any(partner not in index for partner in partners):
-        return None
-    return tuple(index[partner] for partner in partners)
-
-
 def _link(source: Path, link: Path, coco: CocoSet) -> None:
     """Make `link` point at the folder of the images; warn of images that are not in it."""
     if not source.is_dir():
@@ -154,7 +138,7 @@ def _draft(coco: CocoSet, split: str) -> str:
     """The text of a data.yaml."""
     import yaml
 
-    flip = flip_of(coco.keypoints)
+    flip = flip_from_names(coco.keypoints)
     values: dict[str, Any] = {
         "path": ".",
         split: "images.txt",

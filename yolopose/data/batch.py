@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from yolopose.geometry.boxes import xyxy_to_cxcywh
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,8 @@ class Batch:
 
 def collate(samples: Sequence[Sample], out: NDArray[np.uint8] | None = None) -> Batch:
     """Samples of one size → a batch; `out` (B, H, W, 3), when given, becomes the memory of its images."""
+    import torch  # not above: the data set doctor uses samples and flips without it
+
     hw = samples[0].image.shape[:2]
     if out is None:
         out = np.empty((len(samples), *hw, 3), np.uint8)

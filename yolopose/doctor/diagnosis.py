@@ -11,18 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from yolopose.convert.coco import flip_of
 from yolopose.data.labelcache import Entry
 from yolopose.data.labels import Item, audit_flip, label_path
 from yolopose.data.rows import BadRow, Labels
 from yolopose.data.spec import DataSpec
 from yolopose.doctor.likeness import Print, find_pairs
 from yolopose.doctor.statistics import Statistics
-from yolopose.geometry.keypoints import COCO_SIGMAS, KeypointLayout
+from yolopose.geometry.keypoints import BODY_AREA, COCO_SIGMAS, KeypointLayout, flip_from_names
 
 EXAMPLES = 5  # per finding
 STRAY = 0.05  # share of labelled keypoints outside their box that is worth a word
-BODY_AREA = 0.53  # area over box area in the OKS of Ultralytics 8.3
 
 
 class Look(NamedTuple):
@@ -254,7 +252,7 @@ def _of_keypoints(numbers: Statistics) -> Iterator[Finding]:
 
 def _of_flip(layout: KeypointLayout, labels: Sequence[Labels]) -> Iterator[Finding]:
     """Where flip_idx does not fit the keypoints' names, or their places."""
-    named = flip_of(layout.names)
+    named = flip_from_names(layout.names)
     if layout.flip is not None and named is not None and named != layout.flip:
         i = next(i for i, j in enumerate(named) if j != layout.flip[i])
         what = f"a mirrored image puts {layout.names[layout.flip[i]]} in the place of {layout.names[i]}, says flip_idx"

@@ -16,9 +16,9 @@ from yolopose.console import log
 from yolopose.data.labels import DataSpec, Item
 from yolopose.errors import PoseError, shown
 from yolopose.evaluate.coco import Instances
+from yolopose.geometry.keypoints import BODY_AREA
 
 Array = NDArray[Any]
-BODY_AREA = 0.53  # area over box area where annotations have none, as in CrowdPose
 
 
 def truths_of(annotations: Mapping[str, Any]) -> Instances:

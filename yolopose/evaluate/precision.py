@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.geometry.boxes import iou_matrix
-from yolopose.geometry.keypoints import oks
+from yolopose.geometry.keypoints import BODY_AREA, oks
 
 Array = NDArray[Any]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 CONFIDENCES = np.linspace(0, 1, 1000)  # where the P, R and F1 curves are read
 RECALLS = np.linspace(0, 1, 101)
-BODY_AREA = 0.53  # an instance's area over its box's: OKS was made for mask areas, label files have boxes only
 SMOOTHING = 101  # points of CONFIDENCES: a tenth of them, made odd so that the window has a middle
 
 

@@ -16,8 +16,9 @@ from yolopose.data.labels import Item
 from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.draw.mosaic import shrunk
 from yolopose.evaluate.coco import PROTOCOLS, Instances
-from yolopose.evaluate.precision import BODY_AREA, Truth
+from yolopose.evaluate.precision import Truth
 from yolopose.files import beside, write_bytes
+from yolopose.geometry.keypoints import BODY_AREA
 from yolopose.images import encode_jpeg
 from yolopose.metadata import ModelInfo
 from yolopose.predict import Detections

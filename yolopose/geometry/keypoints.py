@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from yolopose.limits import MAX_EDGES, MAX_KEYPOINTS, MAX_SIGMA, items, number, 
 
 COCO_SIGMAS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
                0.107, 0.107, 0.087, 0.087, 0.089, 0.089)  # fmt: skip
+BODY_AREA = 0.53  # an instance's area over its box's: OKS is defined on mask areas, label files have boxes only
+SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left", "LEFT": "RIGHT", "RIGHT": "LEFT"}
+SIDE = re.compile(r"(?<![A-Za-z])(?:left|right|LEFT|RIGHT)(?![a-z])|(?:Left|Right)(?![a-z])")  # left_eye, eyeLeft
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,18 @@ def check_flip(flip: Sequence[int], k: int) -> None:
         raise PoseError(
             f"flip_idx must undo itself: {wrong} goes to {flip[wrong]}, but {flip[wrong]} goes to {flip[flip[wrong]]}"
         )
+
+
+def flip_from_names(names: Sequence[str]) -> tuple[int, ...] | None:
+    """flip_idx from keypoint names: for each keypoint the one of the other side, or itself.
+
+    None when no name has a left or right in it, or when one side has no partner.
+    """
+    index = {name: i for i, name in enumerate(names)}
+    partners = [SIDE.sub(lambda side: SIDES[side[0]], name) for name in names]
+    if partners == list(names) or any(partner not in index for partner in partners):
+        return None
+    return tuple(index[partner] for partner in partners)
 
 
 COCO_17 = KeypointLayout(
