@@ -152,9 +152,16 @@ def benchmark(values: dict[str, Any]) -> int:
 
 def doctor(values: dict[str, Any]) -> int:
     """`yolo doctor`. Returns 1 when strict=True and something is wrong with the data, otherwise 0."""
-    from yolopose import doctor
+    from yolopose.doctor import examine
 
-    return doctor.run(parse(DoctorConfig, values))
+    config = parse(DoctorConfig, values)
+    if config.data is None:
+        raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
+    report = examine(
+        config.data, data_dir=config.data_dir, out=config.out, exist_ok=config.exist_ok, previews=config.previews
+    )
+    log.info(report.text())
+    return int(config.strict and bool(report.findings))
 
 
 def convert(values: dict[str, Any]) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from helpers.builders import FakeBackend, make_dataset, make_network
 
-from yolopose.config import DoctorConfig, TrainConfig, ValConfig, parse
+from yolopose import doctor
+from yolopose.config import TrainConfig, ValConfig, parse
 from yolopose.data.labels import load_data
-from yolopose.doctor import run as doctor
 from yolopose.evaluate.validate import validate
 from yolopose.images import ImageError, check_image, read_image
 from yolopose.train.loop import train
@@ -71,6 +71,6 @@ def test_train_goes_on_without_them(data: Path, tmp_path: Path, workers: int, ca
 
 
 def test_doctor_names_the_same(data: Path, tmp_path: Path) -> None:
-    doctor(parse(DoctorConfig, {"data": str(data), "out": str(tmp_path / "report"), "previews": 0}))
+    doctor.examine(data, out=tmp_path / "report", previews=0)
     said = json.loads((tmp_path / "report" / "report.json").read_text())
     assert named(json.dumps(said)) == DAMAGED

@@ -14,16 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
-from yolopose.config import DoctorConfig, parse
-from yolopose.data.augment import flip
-from yolopose.data.batch import Sample
-from yolopose.data.labels import Item, Labels
-from yolopose.doctor import Report, doctor, run
-from yolopose.doctor.previews import choose, mirrored
+from yolopose.cli import COMMANDS
+from yolopose.data.labels import Item, Labels, load_data, scan
+from yolopose.doctor import Report, examine
+from yolopose.doctor.previews import preview, select_samples
 from yolopose.doctor.statistics import statistics
-from yolopose.draw import Tile
 from yolopose.errors import PoseError, UsageError
-from yolopose.geometry.keypoints import FACE_5, default_layout
+from yolopose.geometry.keypoints import default_layout
 
 ROW = "0 0.5 0.5 0.4 0.6 0.4 0.4 2 0.6 0.4 2 0.5 0.5 1\n"
 YAML = {
@@ -63,7 +60,7 @@ def put(folder: Path, name: str, image: np.ndarray | None, row: str | None, qual
 
 
 def examined(file: Path, out: Path, **values: Any) -> Report:
-    return doctor(parse(DoctorConfig, {"data": str(file), "out": str(out), **values}))
+    return examine(file, out=out, **values)
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -82,7 +79,7 @@ def test_a_sound_data_set_is_left_alone_and_has_nothing(tmp_path: Path, capsys: 
     for path in sorted((tmp_path / "data").rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
     out = tmp_path / "out"
-    assert run(parse(DoctorConfig, {"data": str(file), "out": str(out), "strict": True})) == 0
+    assert COMMANDS["doctor"]({"data": str(file), "out": str(out), "strict": True}) == 0
     said = capsys.readouterr().out
     assert "nothing wrong" in said
     assert "left_eye ↔ right_eye" in said
@@ -105,8 +102,8 @@ def test_a_sick_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     put(folder, "train/orphan.jpg", None, ROW)
     before = tree(folder)
     config = {"data": str(file), "out": str(tmp_path / "out")}
-    assert run(parse(DoctorConfig, config)) == 0
-    assert run(parse(DoctorConfig, config | {"strict": True, "exist_ok": True})) == 1
+    assert COMMANDS["doctor"](config) == 0
+    assert COMMANDS["doctor"](config | {"strict": True, "exist_ok": True}) == 1
     assert tree(folder) == before
     said = capsys.readouterr().out
     for expected in (
@@ -193,9 +190,9 @@ def test_sigmas_are_explained(tmp_path: Path) -> None:
 
 def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="data is missing"):
-        doctor(parse(DoctorConfig, {}))
+        COMMANDS["doctor"]({})
     with pytest.raises(PoseError, match=r"nowhere\.yaml"):
-        doctor(parse(DoctorConfig, {"data": "nowhere.yaml"}))
+        examine("nowhere.yaml")
     file = tmp_path / "data.yaml"
     file.write_text(yaml.safe_dump(YAML))
     with pytest.raises(PoseError, match="does not exist"):
@@ -206,7 +203,7 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PoseError, match="exist_ok"):
         examined(file, tmp_path / "out")
     monkeypatch.chdir(tmp_path)
-    folders = [doctor(parse(DoctorConfig, {"data": str(file), "previews": 0})).folder for _ in range(2)]
+    folders = [examine(file, previews=0).folder for _ in range(2)]
     assert [os.fspath(folder) for folder in folders] == ["runs/pose/doctor", "runs/pose/doctor2"]
 
 
@@ -249,16 +246,19 @@ def test_the_page_stands_alone(tmp_path: Path) -> None:
     assert not re.search(r"https?:|url\(|@import|\son\w+=", text)
 
 
-def test_previews_are_mirrored_as_training_does() -> None:
-    rng = np.random.default_rng(0)
-    boxes = np.array([[10, 20, 50, 60, 1, 0]], np.float32)
-    points = rng.uniform(1, 60, (1, 5, 3)).astype(np.float32)
-    tile = mirrored(Tile(rng.integers(0, 255, (70, 90, 3), np.uint8), boxes, points), FACE_5.flip or ())
-    sample = Sample(np.flip(tile.image, 1).copy(), np.zeros(1, np.int64), boxes[:, :4], points)
-    expected = flip(sample, FACE_5, 0)
-    np.testing.assert_array_equal(tile.image, expected.image)
-    np.testing.assert_allclose(tile.boxes[:, :4], expected.boxes)
-    np.testing.assert_allclose(tile.keypoints, expected.keypoints)
+def test_previews_are_mirrored_as_training_does(tmp_path: Path) -> None:
+    """The mirrored preview is that of the mirrored image with labels mirrored by hand."""
+    mirrored_row = "0 0.5 0.5 0.4 0.6 0.4 0.4 2 0.6 0.5 2 0.3 0.5 1\n"
+    row = "0 0.5 0.5 0.4 0.6 0.4 0.5 2 0.6 0.4 2 0.7 0.5 1\n"
+    put(tmp_path, "train/a.png", picture(0), row)
+    put(tmp_path, "train/b.png", np.flip(picture(0), 1), mirrored_row)
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({**YAML, "val": "images/train"}))
+    spec = load_data(tmp_path / "data.yaml")
+    first, second = (preview(item, spec) for item in scan(spec, "train", cache=False).items)
+    assert first.mirrored is not None
+    images = [cv2.imdecode(np.frombuffer(jpeg, np.uint8), 1) for jpeg in (first.mirrored, second.picture)]
+    np.testing.assert_allclose(images[0].astype(float), images[1], atol=2)
+    assert np.abs(images[0].astype(float) - cv2.imdecode(np.frombuffer(first.picture, np.uint8), 1)).mean() > 5
 
 
 def item(hw: tuple[int, int], boxes: list[list[float]], v: list[list[float]]) -> Item:
@@ -297,10 +297,10 @@ def test_statistics_of_known_instances() -> None:
 
 def test_samples_are_spread_over_images_with_keypoints() -> None:
     plain, labelled = (item((9, 9), [[0.5, 0.5, 0.2, 0.2]], [[v, 0]]) for v in (0, 2))
-    assert choose([plain, labelled, plain, labelled], 1) == [labelled]
-    assert choose([plain, plain], 5) == [plain, plain]
+    assert select_samples([plain, labelled, plain, labelled], 1) == [labelled]
+    assert select_samples([plain, plain], 5) == [plain, plain]
     many = [item((9, 9), [[0.5, 0.5, 0.2, 0.2]], [[2, 0]]) for _ in range(10)]
-    assert [many.index(chosen) for chosen in choose(many, 3)] == [1, 5, 8]
+    assert [many.index(chosen) for chosen in select_samples(many, 3)] == [1, 5, 8]
 
 
 @pytest.mark.slow

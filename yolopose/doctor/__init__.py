@@ -1,5 +1,122 @@
-"""The data set doctor: what is wrong with a data set, as text, JSON and an HTML page; it never writes into the data."""
+"""The data set doctor: checks a data set before training. It never writes into the data set.
 
-from yolopose.doctor.report import Report, doctor, run
+It writes a report: text for the console, report.json, and report.html, one file without scripts that shows sample
+images with their labels, as they are and mirrored.
+"""
 
-__all__ = ["Report", "doctor", "run"]
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yolopose.data.labels as data_labels
+from yolopose.data.labelcache import Stat
+from yolopose.data.labels import label_path, load_data
+from yolopose.data.rows import BadRow
+from yolopose.data.spec import DataSpec
+from yolopose.doctor.checks import Checked, Finding, count_split, facts, find_matches, findings
+from yolopose.doctor.duplicates import fingerprint
+from yolopose.doctor.page import page
+from yolopose.doctor.previews import preview, select_samples, thumbnail
+from yolopose.doctor.report import Report
+from yolopose.doctor.statistics import statistics
+from yolopose.errors import PoseError
+from yolopose.files import write_text
+from yolopose.rules import DEFAULT
+from yolopose.saving import run_folder
+
+__all__ = ["Report", "examine"]
+
+SHOWN_MATCHES = 12  # pairs of copies with pictures on the page
+
+
+def examine(
+    data: str | Path,
+    *,
+    data_dir: str | None = None,
+    out: str | Path | None = None,
+    exist_ok: bool = False,
+    previews: int = 8,
+) -> Report:
+    """Check the data set of the YAML `data` and write report.json and report.html to the folder `out`.
+
+    Without `out` it is the next free runs/pose/doctor. A data set that is not at its own path is looked for, and
+    downloaded to, `data_dir`. `previews` is the number of sample images on the page.
+
+    Raises:
+        PoseError: the YAML cannot be read, none of its splits has images, or the report exists and not `exist_ok`.
+    """
+    spec = load_data(data, data_dir=data_dir)
+    splits, missing = check_images(spec)
+    if out is None:
+        folder = run_folder(None, None, "doctor")
+    else:
+        folder = Path(out)
+        if (folder / "report.html").exists() and not exist_ok:
+            raise PoseError(f"{folder / 'report.html'} exists; choose another out, or exist_ok=True to write over it")
+        folder.mkdir(parents=True, exist_ok=True)
+    items = [image.item for images in splits.values() for image in images if image.usable]
+    counts = {name: count_split(images, spec.names) for name, images in splits.items()}
+    numbers = statistics(items, spec.layout)
+    matches = find_matches(splits)
+    report = Report(
+        spec=spec,
+        counts=counts,
+        statistics=numbers,
+        findings=[*missing, *findings(spec, splits, counts, numbers, matches)],
+        facts=facts(spec, counts, numbers),
+        bad={name: [row for image in images for row in image.entry.bad] for name, images in splits.items()},
+        matches=matches,
+        folder=folder,
+    )
+    samples = [preview(item, spec) for item in select_samples(items, previews)]
+    shown = sorted(matches, key=lambda match: match.split == match.other_split)[:SHOWN_MATCHES]
+    thumbnails = {path: thumbnail(path) for match in shown for path in (match.file, match.other)}
+    # file names need not be UTF-8
+    write_text(folder / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False), "backslashreplace")
+    write_text(folder / "report.html", page(report, samples, shown, thumbnails), "backslashreplace")
+    return report
+
+
+def check_images(spec: DataSpec) -> tuple[dict[str, list[Checked]], list[Finding]]:
+    """Every image of every split of `spec`, and a finding for each split without images.
+
+    Raises:
+        PoseError: no split has images.
+    """
+    splits: dict[str, list[Checked]] = {}
+    missing: list[Finding] = []
+    failed: list[PoseError] = []
+    known: dict[Path, Checked] = {}
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        for name in spec.sources:
+            try:
+                images = spec.split(name)
+            except PoseError as e:
+                failed.append(e)
+                what = str(e).removeprefix(f"{spec.yaml}: ")
+                missing.append(Finding("error", "splits", what, f"correct the {name} line, or remove it"))
+                continue
+            new = [path for path in images if path not in known]
+            known.update(zip(new, pool.map(functools.partial(_check_image, spec), new), strict=True))
+            splits[name] = [known[path] for path in images]
+    if not splits:
+        raise failed[0]
+    return splits, missing
+
+
+def _check_image(spec: DataSpec, image: Path) -> Checked:
+    """Check an image and its labels; one that cannot be decoded becomes unusable."""
+    label = label_path(image)
+    entry = data_labels.examine(image, label, Stat.of(image, label), spec, DEFAULT)
+    if entry.hw == (0, 0):
+        return Checked(image, entry, None)
+    try:
+        return Checked(image, entry, fingerprint(image.read_bytes(), str(image), entry.hw))
+    except (PoseError, OSError) as e:
+        bad = BadRow(str(image), 0, str(e).removeprefix(f"{image}: "))
+        return Checked(image, dataclasses.replace(entry, hw=(0, 0), bad=[bad, *entry.bad]), None)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolopose.doctor.likeness import NEIGHBOURS, find_pairs, take_print
+from yolopose.doctor.duplicates import MAX_CANDIDATES, find_pairs, fingerprint
 from yolopose.errors import PoseError
 from yolopose.images import encode_jpeg, image_size
 
@@ -19,7 +19,7 @@ def picture(seed: int, hw: tuple[int, int] = (300, 400)) -> np.ndarray:
 
 
 def printed(image: np.ndarray, quality: int = 92, name: str = "x.jpg"):
-    return take_print(encode_jpeg(image, quality), name, image.shape[:2])
+    return fingerprint(encode_jpeg(image, quality), name, image.shape[:2])
 
 
 COPIES = {
@@ -59,16 +59,16 @@ def test_a_still_camera_gives_no_flood() -> None:
     frames = [np.clip(picture(0) + rng.normal(0, 6, (300, 400, 3)), 0, 255).astype(np.uint8) for _ in range(30)]
     pairs = find_pairs([printed(frame) for frame in frames])
     assert {pair.i for pair in pairs} == set(range(29))
-    assert max(np.bincount([pair.i for pair in pairs])) <= NEIGHBOURS
+    assert max(np.bincount([pair.i for pair in pairs])) <= MAX_CANDIDATES
 
 
 def test_damage_is_named() -> None:
     with pytest.raises(PoseError, match=r"bad\.jpg"):
-        take_print(b"\xff\xd8\xff no picture \xff\xd9", "bad.jpg", (100, 100))
+        fingerprint(b"\xff\xd8\xff no picture \xff\xd9", "bad.jpg", (100, 100))
 
 
 def test_real_photographs_hold_no_copies(shared: Path) -> None:
     files = sorted((shared / "data" / "pose" / "images" / "test").glob("*.jpg"))
-    prints = [take_print(file.read_bytes(), str(file), image_size(file)) for file in files]
+    prints = [fingerprint(file.read_bytes(), str(file), image_size(file)) for file in files]
     assert len(prints) > 100
     assert find_pairs(prints) == []
