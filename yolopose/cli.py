@@ -166,9 +166,30 @@ def doctor(values: dict[str, Any]) -> int:
 
 def convert(values: dict[str, Any]) -> int:
     """`yolo convert`."""
-    from yolopose import convert
+    from yolopose.convert import from_coco, from_widerface, to_coco
 
-    return convert.run(parse(ConvertConfig, values))
+    config = parse(ConvertConfig, values)
+    if sum(source is not None for source in (config.coco, config.widerface, config.data)) != 1:
+        raise UsageError(
+            "name what to convert: coco=FILE.json or widerface=FOLDER with out=FOLDER, or data=DATA.yaml out=FILE.json"
+        )
+    if config.out is None:
+        raise UsageError("out is missing: " + ("a .json file" if config.data else "a folder"))
+    if config.coco is not None:
+        from_coco(config.coco, config.out, images=config.images, split=config.split, exist_ok=config.exist_ok)
+    elif config.data is not None:
+        to_coco(config.data, config.out, split=config.split, exist_ok=config.exist_ok)
+    elif config.widerface is not None:
+        from_widerface(
+            config.widerface,
+            config.out,
+            landmarks=config.landmarks,
+            seed=config.seed,
+            stratify=config.stratify,
+            copy=config.copy,
+            exist_ok=config.exist_ok,
+        )
+    return 0
 
 
 def eval_widerface(values: dict[str, Any]) -> int:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import yaml
 
-from yolopose.config import ConvertConfig, parse
-from yolopose.convert.coco import from_coco, run, to_coco
+from yolopose.cli import COMMANDS
+from yolopose.convert import from_coco, to_coco
 from yolopose.data.labels import label_path, load_data, read_labels, scan
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import COCO_17, FACE_5, flip_from_names
@@ -128,12 +128,12 @@ def test_existing_outputs_stay_unless_told(tmp_path: Path) -> None:
 def test_arguments_tell_the_direction(tmp_path: Path) -> None:
     for values in ({}, {"coco": "a.json", "data": "b.yaml", "out": "c"}, {"coco": "a.json"}, {"data": "b.yaml"}):
         with pytest.raises(UsageError):
-            run(parse(ConvertConfig, values))
+            COMMANDS["convert"](values)
     out = tmp_path / "out"
-    assert run(parse(ConvertConfig, {"coco": str(written(tmp_path, coco_json())), "out": str(out)})) == 0
+    assert COMMANDS["convert"]({"coco": str(written(tmp_path, coco_json())), "out": str(out)}) == 0
     photo_folder(out / "images", "a.jpg")
     back = tmp_path / "back.json"
-    assert run(parse(ConvertConfig, {"data": str(out / "data.yaml"), "out": str(back)})) == 0
+    assert COMMANDS["convert"]({"data": str(out / "data.yaml"), "out": str(back)}) == 0
     assert len(json.loads(back.read_text())["annotations"]) == 2
 
 

@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 import yaml
 
-from yolopose.cli import main
-from yolopose.config import ConvertConfig, parse
-from yolopose.convert import run
+from yolopose.cli import COMMANDS, main
 from yolopose.convert.widerface import divide, from_widerface
-from yolopose.convert.widerrows import Source
+from yolopose.convert.widerlists import ListedImage
 from yolopose.data.labels import load_data, scan
 from yolopose.errors import PoseError, UsageError
 
@@ -47,7 +45,7 @@ def wider(root: Path, *, events: int = 2, each: int = 5, rows: dict[str, str] | 
 
 def convert(root: Path, out: Path, **values: Any) -> dict[str, list[str]]:
     """Convert and return the rows of every label file by its name."""
-    from_widerface(parse(ConvertConfig, {"widerface": str(root), "out": str(out), **values}))
+    from_widerface(root, out, **values)
     return {str(p.relative_to(out / "labels")): p.read_text().splitlines() for p in (out / "labels").rglob("*.txt")}
 
 
@@ -160,9 +158,9 @@ def test_only_training_images(tmp_path: Path) -> None:
     assert "test" not in yaml.safe_load((tmp_path / "out" / "data.yaml").read_text())
 
 
-def sources(count: int) -> list[Source]:
+def sources(count: int) -> list[ListedImage]:
     names = [f"{i % 7}--E/{i}.jpg" for i in range(count)]
-    return [Source(name, Path(name), Path("list"), 1) for name in names]
+    return [ListedImage(name, Path(name), Path("list"), 1) for name in names]
 
 
 @pytest.mark.parametrize("stratify", [False, True])
@@ -227,7 +225,7 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, harm: Any, values: dict[s
         harm(root)
     arguments = {"widerface": str(root), "out": str(tmp_path / "out"), **values}
     with pytest.raises(PoseError) as caught:
-        run(parse(ConvertConfig, arguments))
+        COMMANDS["convert"](arguments)
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -239,9 +237,9 @@ def test_a_data_set_is_not_written_over(tmp_path: Path) -> None:
         convert(root, tmp_path / "out")
     assert convert(root, tmp_path / "out", exist_ok=True)
     with pytest.raises(UsageError, match="name what to convert"):
-        run(parse(ConvertConfig, {"widerface": "a", "coco": "b", "out": "c"}))
+        COMMANDS["convert"]({"widerface": "a", "coco": "b", "out": "c"})
     with pytest.raises(UsageError, match="out is missing: a folder"):
-        run(parse(ConvertConfig, {"widerface": "a"}))
+        COMMANDS["convert"]({"widerface": "a"})
 
 
 def test_the_command_line(tmp_path: Path) -> None:

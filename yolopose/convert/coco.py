@@ -16,37 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from yolopose.config import ConvertConfig
 from yolopose.console import log
-from yolopose.convert.cocojson import CocoImage, CocoSet, read_coco
-from yolopose.convert.widerface import from_widerface
+from yolopose.convert.cocojson import CocoSet, read_coco
+from yolopose.convert.rows import check_outputs
 from yolopose.data.labels import Item, load_data, scan
 from yolopose.data.spec import DataSpec
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError
 from yolopose.files import write_text
 from yolopose.geometry.keypoints import COCO_17, flip_from_names
-
-
-def run(config: ConvertConfig) -> int:
-    """`yolo convert`, in the direction that the arguments tell; returns the exit code.
-
-    Raises:
-        UsageError: none or several of `coco`, `widerface` and `data`, or no `out`.
-        PoseError: something cannot be read, or is there already.
-    """
-    if sum(source is not None for source in (config.coco, config.widerface, config.data)) != 1:
-        raise UsageError(
-            "name what to convert: coco=FILE.json or widerface=FOLDER with out=FOLDER, or data=DATA.yaml out=FILE.json"
-        )
-    if config.out is None:
-        raise UsageError("out is missing: " + ("a .json file" if config.data else "a folder"))
-    if config.widerface is not None:
-        from_widerface(config)
-    elif config.coco is not None:
-        from_coco(config.coco, config.out, images=config.images, split=config.split, exist_ok=config.exist_ok)
-    else:
-        to_coco(str(config.data), config.out, split=config.split, exist_ok=config.exist_ok)
-    return 0
 
 
 def from_coco(
@@ -61,18 +38,25 @@ def from_coco(
         PoseError: the JSON is not of that kind, or something of the above is there already.
     """
     coco, folder = read_coco(Path(file)), Path(out)
-    outputs = ["labels", "images.txt", "data.yaml", *(["images"] if images is not None else [])]
-    there = next((folder / name for name in outputs if os.path.lexists(folder / name)), None)
-    if there is not None and not exist_ok:
-        raise PoseError(f"{there} exists; choose another out, or exist_ok=True to write over it")
+    check_outputs(folder, ["labels", "images.txt", "data.yaml", *(["images"] if images is not None else [])], exist_ok)
     if images is not None:
         _link(Path(images), folder / "images", coco)
     for image in coco.images:
-        write_text((folder / "labels" / image.name).with_suffix(".txt"), _rows(image))
+        write_text((folder / "labels" / image.name).with_suffix(".txt"), "".join(f"{row.text}\n" for row in image.rows))
     write_text(folder / "images.txt", "".join(f"images/{image.name}\n" for image in coco.images))
-    write_text(folder / "data.yaml", _draft(coco, split))
-    _tell(coco, folder)
-    return folder / "data.yaml"
+    draft = folder / "data.yaml"
+    write_text(draft, _draft(coco, split))
+    rows = [row for image in coco.images for row in image.rows]
+    empty = sum(not image.rows for image in coco.images)
+    log.info(
+        f"{folder}: {len(coco.images)} images ({empty} without instances), {len(rows)} instances, "
+        f"{sum(row.labelled for row in rows)} of them with keypoints"
+    )
+    for what, count in coco.changes.items():
+        if count:
+            log.info(f"{count} {what}")
+    log.info(f"data set: {draft} (a draft: check it, then yolo doctor data={draft})")
+    return draft
 
 
 def to_coco(data: str | Path, out: str | Path, *, split: str = "val", exist_ok: bool = False) -> Path:
@@ -87,8 +71,7 @@ def to_coco(data: str | Path, out: str | Path, *, split: str = "val", exist_ok: 
     target = Path(out)
     if target.is_dir():
         raise PoseError(f"out={target}: is a folder; name a .json file in it")
-    if target.exists() and not exist_ok:
-        raise PoseError(f"{target} exists; choose another out, or exist_ok=True to write over it")
+    check_outputs(target.parent, [target.name], exist_ok)
     spec = load_data(data)
     items = scan(spec, split, cache=False).items
     root = os.path.commonpath([item.path.parent for item in items])
@@ -123,17 +106,6 @@ def _link(source: Path, link: Path, coco: CocoSet) -> None:
     link.symlink_to(source.resolve(), target_is_directory=True)
 
 
-def _rows(image: CocoImage) -> str:
-    """The label file of an image."""
-    size = np.array([image.hw[1], image.hw[0]], np.float64)
-    lines = []
-    for row in image.rows:
-        points = np.concatenate([row.keypoints[:, :2] / size, row.keypoints[:, 2:]], 1)
-        numbers = [*(row.box / np.tile(size, 2)), *points.reshape(-1)]
-        lines.append(" ".join([str(row.category), *(f"{n:.9f}".rstrip("0").rstrip(".") for n in numbers)]))
-    return "".join(f"{line}\n" for line in lines)
-
-
 def _draft(coco: CocoSet, split: str) -> str:
     """The text of a data.yaml."""
     import yaml
@@ -157,19 +129,6 @@ def _draft(coco: CocoSet, split: str) -> str:
     if "kpt_oks_sigmas" not in values:
         notes.append("# kpt_oks_sigmas: state the keypoints' tolerances; without them 1/K each, which is lenient")
     return "\n".join([*notes, yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)])
-
-
-def _tell(coco: CocoSet, folder: Path) -> None:
-    """Say what was written and what was not."""
-    rows = [row for image in coco.images for row in image.rows]
-    labelled = sum(bool((row.keypoints[:, 2] > 0).any()) for row in rows)
-    empty = sum(not image.rows for image in coco.images)
-    log.info(f"{folder}: {len(coco.images)} images ({empty} without instances), {len(rows)} instances, {labelled} of "
-             "them with keypoints")  # fmt: skip
-    for what, count in coco.left_out.items():
-        if count:
-            log.info(f"{count} {what}")
-    log.info(f"data set: {folder / 'data.yaml'} (a draft: look at it, then yolo doctor data={folder / 'data.yaml'})")
 
 
 def _annotations(item: Item) -> list[dict[str, Any]]:

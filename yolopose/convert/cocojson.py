@@ -1,4 +1,4 @@
-"""A COCO keypoints JSON, read and checked, as what YOLO labels need: boxes as centre and size, keypoints, in pixels."""
+"""Read and check a COCO keypoints JSON."""
 
 from __future__ import annotations
 
@@ -8,46 +8,34 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from yolopose.convert.rows import Array, LabelRow, clip_box, finite_numbers, label_row, unlabel_outside
 from yolopose.errors import PoseError, one_line, shown
-from yolopose.geometry.boxes import clip_boxes, xyxy_to_cxcywh
 
 CROWD = "crowd regions left out"
-SIZELESS = "boxes without size inside their image left out"
+NO_SIZE = "boxes without size inside their image left out"
 CUT = "boxes cut at the image's edge"
-STRAYED = "keypoints outside their image: now not labelled"
-HOMELESS = "annotations of images that the file does not list left out"
-
-
-@dataclass(frozen=True, eq=False)
-class CocoRow:
-    """An instance: category 0..C-1, box (4,) centre and size, keypoints (K, 3) x y v; in pixels."""
-
-    category: int
-    box: NDArray[np.float64]
-    keypoints: NDArray[np.float64]
+OUTSIDE = "keypoints outside their image: now not labelled"
+NO_IMAGE = "annotations of images that the file does not list left out"
 
 
 @dataclass(frozen=True, eq=False)
 class CocoImage:
-    """An image: its name (with folders, as in the file), its (H, W) and its instances."""
+    """An image: its name (with folders, as in the file), its (H, W) and the rows of its label file."""
 
     name: str
     hw: tuple[int, int]
-    rows: list[CocoRow] = field(default_factory=list)
+    rows: list[LabelRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
 class CocoSet:
-    """All images; category names by new index; keypoint names and skeleton (from 0); what was left out, by reason."""
+    """All images; category names by new index; keypoint names and skeleton (from 0); changes, counted by kind."""
 
     images: list[CocoImage]
     categories: list[str]
     keypoints: tuple[str, ...]
     skeleton: list[tuple[int, int]]
-    left_out: dict[str, int]
+    changes: dict[str, int]
 
 
 def read_coco(file: Path) -> CocoSet:
@@ -56,28 +44,6 @@ def read_coco(file: Path) -> CocoSet:
     Raises:
         PoseError: naming the file, the entry and what is wrong with it.
     """
-    values = _load(file)
-    try:
-        categories = sorted(values["categories"], key=lambda category: category["id"])
-        index = {category["id"]: i for i, category in enumerate(categories)}
-        names, skeleton = _keypoints(file, categories)
-        images = _images(file, values["images"])
-        left_out = dict.fromkeys((CROWD, SIZELESS, CUT, STRAYED, HOMELESS), 0)
-        for annotation in values["annotations"]:
-            image = images.get(annotation["image_id"])
-            if image is None or annotation.get("iscrowd"):
-                left_out[HOMELESS if image is None else CROWD] += 1
-            elif (row := _row(file, annotation, index, image.hw, len(names), left_out)) is not None:
-                image.rows.append(row)
-    except KeyError as e:
-        raise PoseError(f"{file}: an entry lacks {e}: not COCO keypoints as documented") from None
-    except (TypeError, AttributeError) as e:
-        raise PoseError(f"{file}: not COCO keypoints as documented ({one_line(e)})") from None
-    return CocoSet(list(images.values()), [str(c["name"]) for c in categories], names, skeleton, left_out)
-
-
-def _load(file: Path) -> Mapping[str, Any]:
-    """The file's top level, with the three lists in it."""
     try:
         values = json.loads(file.read_bytes())
     except OSError as e:
@@ -87,7 +53,35 @@ def _load(file: Path) -> Mapping[str, Any]:
     missing = [k for k in ("images", "annotations", "categories") if not isinstance(values, dict) or k not in values]
     if missing:
         raise PoseError(f"{file}: no {missing[0]!r} list; a COCO annotation file has images, annotations, categories")
-    return values  # type: ignore[no-any-return]
+    try:
+        categories = sorted(values["categories"], key=lambda category: category["id"])
+        index = {category["id"]: i for i, category in enumerate(categories)}
+        names, skeleton = _keypoints(file, categories)
+        images = _images(file, values["images"])
+        changes = dict.fromkeys((CROWD, NO_SIZE, CUT, OUTSIDE, NO_IMAGE), 0)
+        for annotation in values["annotations"]:
+            image = images.get(annotation["image_id"])
+            if image is None or annotation.get("iscrowd"):
+                changes[NO_IMAGE if image is None else CROWD] += 1
+                continue
+            place = f"{file}: annotation {annotation.get('id')}"
+            if annotation["category_id"] not in index:
+                raise PoseError(f"{place}: category_id {annotation['category_id']} is not among the categories")
+            box = _numbers(place, "bbox", annotation["bbox"], 4)
+            inside, cut = clip_box(box, image.hw)
+            if inside is None:
+                changes[NO_SIZE] += 1
+                continue
+            flat = annotation.get("keypoints") or [0] * 3 * len(names)
+            points = _numbers(place, "keypoints", flat, 3 * len(names)).reshape(-1, 3)
+            changes[OUTSIDE] += int(unlabel_outside(points, image.hw).sum())
+            changes[CUT] += int(cut)
+            image.rows.append(label_row(index[annotation["category_id"]], inside, points, image.hw, _short))
+    except KeyError as e:
+        raise PoseError(f"{file}: an entry lacks {e}: not COCO keypoints as documented") from None
+    except (TypeError, AttributeError) as e:
+        raise PoseError(f"{file}: not COCO keypoints as documented ({one_line(e)})") from None
+    return CocoSet(list(images.values()), [str(c["name"]) for c in categories], names, skeleton, changes)
 
 
 def _keypoints(file: Path, categories: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[int, int]]]:
@@ -129,39 +123,14 @@ def _images(file: Path, entries: Sequence[Mapping[str, Any]]) -> dict[Any, CocoI
     return images
 
 
-def _row(
-    file: Path,
-    annotation: Mapping[str, Any],
-    index: Mapping[Any, int],
-    hw: tuple[int, int],
-    k: int,
-    left_out: dict[str, int],
-) -> CocoRow | None:
-    """An annotation as an instance, cut at the image's edges; None when nothing is left of its box."""
-    place = f"{file}: annotation {annotation.get('id')}"
-    if annotation["category_id"] not in index:
-        raise PoseError(f"{place}: category_id {annotation['category_id']} is not among the categories")
-    box = _numbers(place, "bbox", annotation["bbox"], 4)
-    corners = np.concatenate([box[:2], box[:2] + box[2:]])
-    inside = clip_boxes(corners[None], hw)[0]
-    if not (inside[2:] > inside[:2]).all():
-        left_out[SIZELESS] += 1
-        return None
-    points = _numbers(place, "keypoints", annotation.get("keypoints") or [0] * 3 * k, 3 * k).reshape(k, 3)
-    points[points[:, 2] <= 0] = 0
-    strayed = ((points[:, :2] < 0) | (points[:, :2] > (hw[1], hw[0]))).any(1)
-    points[strayed] = 0
-    left_out[CUT] += int((inside != corners).any())
-    left_out[STRAYED] += int(strayed.sum())
-    return CocoRow(index[annotation["category_id"]], xyxy_to_cxcywh(inside[None])[0], points)
-
-
-def _numbers(place: str, name: str, values: Any, count: int) -> NDArray[np.float64]:
+def _numbers(place: str, name: str, values: Any, count: int) -> Array:
     """(count,) finite numbers."""
-    try:
-        numbers = np.array(values, np.float64)
-    except (ValueError, TypeError):
-        numbers = np.empty(0)
-    if numbers.shape != (count,) or not np.isfinite(numbers).all():
-        raise PoseError(f"{place}: {name} must be {count} numbers, got {str(values)[:80]}")
+    numbers = finite_numbers(values)
+    if numbers is None or numbers.shape != (count,):
+        raise PoseError(f"{place}: {name} must be {count} numbers, got {shown(values)}")
     return numbers
+
+
+def _short(number: float) -> str:
+    """At most 9 decimals."""
+    return f"{number:.9f}".rstrip("0").rstrip(".")

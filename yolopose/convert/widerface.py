@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -19,158 +18,186 @@ from pathlib import Path
 
 import numpy as np
 
-from yolopose.config import ConvertConfig
 from yolopose.console import log
-from yolopose.convert.widerrows import Change, Source, label_rows, read_official, read_retinaface
+from yolopose.convert.rows import LabelRow, check_outputs, clip_box, label_row, unlabel_outside
+from yolopose.convert.widerlists import POINTS, Change, Face, ListedImage, read_list
 from yolopose.data.spec import CONFIGS
 from yolopose.errors import PoseError
 from yolopose.files import beside, cell, write_text
+from yolopose.images import image_size
 
 LABEL_FILES = ("label.txt", "train/label.txt", "retinaface_gt_v1.1/train/label.txt", "WIDER_train/label.txt")
 TEMPLATE = CONFIGS / "widerface-landmarks.yaml"
 OUTPUTS = ("images", "labels", "data.yaml", "changes.csv")
-PARTS = 5  # one of so many training images validates
+VAL_EVERY = 5  # one of so many training images goes to val
+HIDDEN, UNKNOWN = 1.0, -1.0  # RetinaFace's flags; 0 is visible
 
 
-def from_widerface(config: ConvertConfig) -> Path:
-    """Make a data set of the folder `config.widerface` in `config.out` and return its data.yaml.
+def from_widerface(
+    root: str | Path,
+    out: str | Path,
+    *,
+    landmarks: str | Path | None = None,
+    seed: int = 0,
+    stratify: bool = False,
+    copy: bool = False,
+    exist_ok: bool = False,
+) -> Path:
+    """Make a YOLO data set of WIDER FACE in the folder `root` and return its data.yaml.
 
-    Writes images (links, or copies), labels, data.yaml, and changes.csv with every row that was changed or left out.
+    Writes images (links, with `copy` copies), labels, data.yaml, and changes.csv with every row that was changed or
+    left out. `landmarks` is RetinaFace's label.txt; None looks for it below `root`. `stratify` takes a fifth of every
+    event for val instead of a fifth of all training images.
 
     Raises:
-        PoseError: something of the official layout is missing or unreadable, or outputs are there already.
+        PoseError: a part of the official layout is missing or unreadable, or outputs exist and not `exist_ok`.
     """
-    root, out = Path(str(config.widerface)), Path(str(config.out))
-    there = next((out / name for name in OUTPUTS if os.path.lexists(out / name)), None)
-    if there is not None and not config.exist_ok:
-        raise PoseError(f"{there} exists; choose another out, or exist_ok=True to write over it")
-    training, test, changes = _sources(root, config)
-    splits = divide(training, config.seed, stratify=config.stratify)
+    root, out = Path(root), Path(out)
+    check_outputs(out, OUTPUTS, exist_ok)
+    training, test, changes = _read_lists(root, landmarks)
+    splits = divide(training, seed, stratify=stratify)
     if test:
         splits["test"] = test
-    counts = {}
-    for split, sources in splits.items():
-        counts[split], changed = _write_split(split, sources, out, copy=config.copy)
+    for split, images in splits.items():
+        counts, changed = _write_split(split, images, out, copy=copy)
         changes += changed
-    write_text(out / "changes.csv", _table(changes))
-    write_text(out / "data.yaml", _yaml(config, test=bool(test)))
-    _tell(out, counts, changes, config)
+        log.info(
+            f"{out / 'images' / split}: {counts['images']} images, {counts['faces']} faces, "
+            f"{counts['landmarks']} of them with landmarks"
+        )
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("file", "line", "image", "what", "before", "after"))
+    writer.writerows([cell(str(value)) for value in vars(change).values()] for change in changes)
+    write_text(out / "changes.csv", table.getvalue())
+    how = "by event" if stratify else "at random"
+    write_text(out / "data.yaml", _data_yaml(f"80/20 {how}, seed {seed}", test=bool(test)))
+    log.info(f"train and val: 80/20 {how}, seed {seed}")
+    for what, number in Counter(change.what for change in changes).most_common():
+        log.info(f"{number} {what}")
+    log.info(f"changes.csv lists each of them: {out / 'changes.csv'}; data set: {out / 'data.yaml'}")
     return out / "data.yaml"
 
 
-def divide(sources: Sequence[Source], seed: int, *, stratify: bool) -> dict[str, list[Source]]:
+def divide(images: Sequence[ListedImage], seed: int, *, stratify: bool) -> dict[str, list[ListedImage]]:
     """The training images as train and val, 4 to 1: every fifth in a random order, with `stratify` event by event."""
-    ordered = sorted(sources, key=lambda source: source.name)
+    ordered = sorted(images, key=lambda image: image.name)
     shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
     if stratify:
-        shuffled.sort(key=lambda source: source.event)  # stable: still random within an event
-    parts: dict[str, list[Source]] = {"train": [], "val": []}
-    for i, source in enumerate(shuffled):
-        parts["val" if i % PARTS == PARTS - 1 else "train"].append(source)
-    return {name: sorted(part, key=lambda source: source.name) for name, part in parts.items()}
+        shuffled.sort(key=lambda image: image.event)  # stable: still random within an event
+    parts: dict[str, list[ListedImage]] = {"train": [], "val": []}
+    for i, image in enumerate(shuffled):
+        parts["val" if i % VAL_EVERY == VAL_EVERY - 1 else "train"].append(image)
+    return {name: sorted(part, key=lambda image: image.name) for name, part in parts.items()}
 
 
-def _sources(root: Path, config: ConvertConfig) -> tuple[list[Source], list[Source], list[Change]]:
-    """Training images, validation images (none where the set is not there), what was wrong with the lists."""
+def _read_lists(root: Path, landmarks: str | Path | None) -> tuple[list[ListedImage], list[ListedImage], list[Change]]:
+    """Training images, validation images (none if that set is missing), rows of the lists that are left out."""
+    folder = root / "WIDER_train" / "images"
     if not root.is_dir():
         raise PoseError(f"widerface={root}: no such folder")
-    changes: list[Change] = []
-    noted: list[Change] = []  # of the official list, where RetinaFace's has not the last word
-    images = root / "WIDER_train" / "images"
-    if not images.is_dir():
-        raise PoseError(f"{images}: no such folder; widerface= is the folder with WIDER_train and wider_face_split")
+    if not folder.is_dir():
+        raise PoseError(f"{folder}: no such folder; widerface= is the folder with WIDER_train and wider_face_split")
+    if landmarks is not None and not Path(landmarks).is_file():
+        raise PoseError(f"landmarks={landmarks}: no such file")
+    usual = (root / name for name in LABEL_FILES)
+    labels = Path(landmarks) if landmarks is not None else next((file for file in usual if file.is_file()), None)
     official = root / "wider_face_split" / "wider_face_train_bbx_gt.txt"
-    labels = _label_file(root, config.landmarks)
-    training: dict[str, Source] = {}
+    changes: list[Change] = []
+    training: dict[str, ListedImage] = {}
     if official.is_file() or labels is None:
-        training = read_official(official, images, noted)
+        training = read_list(official, folder, changes)
     if labels is None:
-        changes += noted
         log.info("no label.txt of RetinaFace found: boxes without landmarks (name the file with landmarks=)")
     else:
-        marked = read_retinaface(labels, images, changes)
-        missing = [source for name, source in training.items() if name not in marked]
-        changes += [change for change in noted if change.image not in marked]
+        left_out: list[Change] = []
+        with_landmarks = read_list(labels, folder, left_out, retinaface=True)
+        changes = left_out + [change for change in changes if change.image not in with_landmarks]
         changes += [
-            Change(official, source.line, source.name, f"not in {labels.name}: without landmarks") for source in missing
+            Change(official, image.line, image.name, f"not in {labels.name}: without landmarks")
+            for name, image in training.items()
+            if name not in with_landmarks
         ]
-        training |= marked
-    validation = root / "wider_face_split" / "wider_face_val_bbx_gt.txt"
-    place = root / "WIDER_val" / "images"
-    test = list(read_official(validation, place, changes).values()) if place.is_dir() else []
+        training |= with_landmarks
+    folder = root / "WIDER_val" / "images"
+    official = root / "wider_face_split" / "wider_face_val_bbx_gt.txt"
+    test = list(read_list(official, folder, changes).values()) if folder.is_dir() else []
     return list(training.values()), test, changes
 
 
-def _label_file(root: Path, named: str | None) -> Path | None:
-    """RetinaFace's label.txt: the one named, else where it usually lies, else None."""
-    if named is None:
-        return next((root / name for name in LABEL_FILES if (root / name).is_file()), None)
-    if not Path(named).is_file():
-        raise PoseError(f"landmarks={named}: no such file")
-    return Path(named)
-
-
-def _write_split(split: str, sources: Sequence[Source], out: Path, *, copy: bool) -> tuple[Counter[str], list[Change]]:
-    """Images and labels of one split; how many there are, and what was changed."""
+def _write_split(
+    split: str, images: Sequence[ListedImage], out: Path, *, copy: bool
+) -> tuple[Counter[str], list[Change]]:
+    """Write images and labels of one split; how many there are, and what was changed."""
     changes: list[Change] = []
     counts: Counter[str] = Counter()
     with ThreadPoolExecutor(8) as pool:
-        made = pool.map(label_rows, sources)
-    for source, (rows, changed) in zip(sources, made, strict=True):
+        made = pool.map(_label_rows, images)
+    for image, (rows, changed) in zip(images, made, strict=True):
         changes += changed
         if rows is None:
             continue
-        _place(source.image, out / "images" / split / source.name, copy=copy)
+        target = out / "images" / split / image.name
+        with beside(target) as part:
+            if copy:
+                shutil.copyfile(image.path, part)
+            else:
+                try:
+                    part.symlink_to(image.path.resolve())
+                except OSError as e:
+                    raise PoseError(f"{target}: cannot link ({e.strerror or e}); copy=True copies the images") from None
         text = "".join(f"{row.text}\n" for row in rows)
-        write_text((out / "labels" / split / source.name).with_suffix(".txt"), text)
-        counts.update(images=1, faces=len(rows), landmarks=sum(row.landmarks for row in rows))
+        write_text((out / "labels" / split / image.name).with_suffix(".txt"), text)
+        counts.update(images=1, faces=len(rows), landmarks=sum(row.labelled for row in rows))
     if not counts["images"]:
-        raise PoseError(f"{split}: none of {len(sources)} images can be read; the first: {changes[0].words()}")
+        c = changes[0]
+        first = f"{c.file}, line {c.line}: {c.image}: {c.what} {c.before}"
+        raise PoseError(f"{split}: none of {len(images)} images can be read; the first: {first}")
     return counts, changes
 
 
-def _place(image: Path, target: Path, *, copy: bool) -> None:
-    """Link to an image, or copy it."""
-    with beside(target) as part:
-        if copy:
-            shutil.copyfile(image, part)
-            return
-        try:
-            part.symlink_to(image.resolve())
-        except OSError as e:
-            raise PoseError(f"{target}: cannot link ({e.strerror or e}); copy=True copies the images") from None
+def _label_rows(image: ListedImage) -> tuple[list[LabelRow] | None, list[Change]]:
+    """The label rows of an image, None when the image cannot be read; what was changed or left out."""
+    try:
+        hw = image_size(image.path)
+    except PoseError as e:
+        reason = str(e).removeprefix(f"{image.path}: ")
+        return None, [Change(image.file, image.line, image.name, "images that cannot be read left out", reason)]
+    changes: list[Change] = []
+    rows: dict[str, LabelRow] = {}
+    for face in image.faces:
+        row, notes = _convert_face(face, hw)
+        if row is not None and rows.setdefault(row.text, row) is not row:
+            notes.append(("duplicate rows left out", ""))
+        changes += [Change(image.file, face.line, image.name, what, face.text, after) for what, after in notes]
+    return list(rows.values()), changes
 
 
-def _table(changes: Sequence[Change]) -> str:
-    """changes.csv."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("file", "line", "image", "what", "before", "after"))
-    texts = ((str(c.file), c.line, c.image, c.what, c.before, c.after) for c in changes)
-    writer.writerows([cell(str(value)) for value in row] for row in texts)
-    return text.getvalue()
+def _convert_face(face: Face, hw: tuple[int, int]) -> tuple[LabelRow | None, list[tuple[str, str]]]:
+    """One face, cut at the image's edges, None when nothing is left of its box; what was changed, and the result."""
+    box, cut = clip_box(face.box, hw)
+    if box is None:
+        return None, [("boxes without size inside their image left out", "")]
+    notes = []
+    if cut:
+        notes.append(("boxes cut at the image's edge", " ".join(f"{v:g}" for v in (*box[:2], *(box[2:] - box[:2])))))
+    points = np.zeros((POINTS, 3))
+    if face.points is not None:
+        labelled = (face.points[:, 2] != UNKNOWN) & ~(face.points[:, :2] == UNKNOWN).all(1)
+        points[labelled] = face.points[labelled]
+        points[labelled, 2] = np.where(face.points[labelled, 2] == HIDDEN, 1, 2)
+        outside = unlabel_outside(points, hw)
+        if outside.any():
+            what = "faces with landmarks outside their image: those not labelled"
+            notes.append((what, f"landmarks {np.flatnonzero(outside)}"))
+    return label_row(0, box, points, hw, "{:.6f}".format), notes
 
 
-def _yaml(config: ConvertConfig, *, test: bool) -> str:
-    """data.yaml: the packaged description with the folder's own path."""
+def _data_yaml(how: str, *, test: bool) -> str:
+    """data.yaml: the packaged description with the folder's own path; `how` the images were divided."""
     text = TEMPLATE.read_text(encoding="utf-8")
     body = text[text.index("path:") :].replace("path: widerface-landmarks\n", "path: .\n")
     if not test:
         body = "".join(line for line in body.splitlines(keepends=True) if not line.startswith("test:"))
-    how = "by event" if config.stratify else "at random"
-    head = f"# made from WIDER FACE: its training images, 80/20 {how}, seed {config.seed}"
-    head += "; test: its validation set" if test else ""
+    head = f"# made from WIDER FACE: its training images, {how}{'; test: its validation set' if test else ''}"
     return f"{head}\n{body}"
-
-
-def _tell(out: Path, counts: dict[str, Counter[str]], changes: Sequence[Change], config: ConvertConfig) -> None:
-    """Say what was written and what was changed."""
-    for split, count in counts.items():
-        log.info(
-            f"{out / 'images' / split}: {count['images']} images, {count['faces']} faces, "
-            f"{count['landmarks']} of them with landmarks"
-        )
-    log.info(f"train and val: 80/20 with seed {config.seed}" + (", event by event" if config.stratify else ""))
-    for what, number in Counter(change.what for change in changes).most_common():
-        log.info(f"{number} {what}")
-    log.info(f"every one of them is in {out / 'changes.csv'}; data set: {out / 'data.yaml'}")
