@@ -7,7 +7,7 @@ from yolopose.errors import PoseError
 from yolopose.evaluate.landmarks import EDGES, LandmarkErrors, eyes, lines, summarise
 from yolopose.evaluate.precision import Truth
 from yolopose.geometry.keypoints import COCO_17, FACE_5, default_layout
-from yolopose.plots.landmarks import plot_cumulative
+from yolopose.plots.curves import plot_cumulative
 
 
 def truth(*faces: tuple[list[float], list[list[float]]]) -> Truth:

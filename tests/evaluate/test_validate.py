@@ -241,7 +241,7 @@ def test_the_report_is_written_before_the_plots(tmp_path: Path, monkeypatch: pyt
     def fail(*_: Any) -> None:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("yolopose.plots.validation.plot_metrics", fail)
+    monkeypatch.setattr("yolopose.evaluate.metric_plots.plot_metrics", fail)
     with pytest.raises(RuntimeError, match="no ink"):
         run(FakeBackend(K), rectangles(tmp_path / "data"), project=str(tmp_path), plots=True)
     assert (tmp_path / "val" / "report.json").is_file()

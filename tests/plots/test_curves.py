@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+from yolopose.evaluate.metric_plots import plot_metrics
 from yolopose.plots.confusion import plot_confusion
-from yolopose.plots.curves import Curves, plot_curves
-from yolopose.plots.training import LabelFacts, plot_labels
-from yolopose.plots.validation import plot_metrics
+from yolopose.plots.curves import plot_curves
+from yolopose.plots.training import plot_labels
 
 
 @pytest.mark.parametrize("classes", [0, 1, 3, 40])
@@ -20,7 +20,9 @@ def test_curves_of_any_number_of_classes(tmp_path: Path, classes: int) -> None:
     x = np.linspace(0, 1, 1000)
     y = np.linspace(0, 1, classes)[:, None] * x
     notes = [f"class{i} 0.5" for i in range(classes)]
-    plot_curves(Curves("F1", "confidence", "F1", x, y, notes, "all", 500), tmp_path / "curve.png")
+    plot_curves(
+        x, y, tmp_path / "curve.png", title="F1", labels=("confidence", "F1"), notes=notes, mean_note="all", mark=500
+    )
     picture = cv2.imread(str(tmp_path / "curve.png"))
     assert picture is not None
     assert (picture == 255).all(2).mean() > 0.5
@@ -54,8 +56,14 @@ def test_no_global_plotting_state_is_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a\x1b[31m\x00", "\ud800", "x" * 5000, "a\nb", ""], ids=repr)
 def test_any_class_name_can_be_drawn(tmp_path: Path, name: str) -> None:
     plot_confusion(np.eye(3), [name, "dog"], "t", tmp_path / "matrix.png")
-    facts = LabelFacts(np.array([0, 1, 1]), np.full((3, 4), 0.5), np.ones((3, 2), bool), [name, "dog"], ["a", name])
-    plot_labels(facts, tmp_path / "labels.png")
+    plot_labels(
+        tmp_path / "labels.png",
+        classes=np.array([0, 1, 1]),
+        boxes=np.full((3, 4), 0.5),
+        labelled=np.ones((3, 2), bool),
+        names=[name, "dog"],
+        keypoint_names=["a", name],
+    )
     half = np.full((1, 1000), 0.5)
     kind = SimpleNamespace(
         scores=SimpleNamespace(f1=half, precision=half, recall=half, envelope=half[:, :101], best=5),
@@ -72,6 +80,7 @@ def test_names_with_dollars_are_text(tmp_path: Path) -> None:
     name = "a$x_$b"  # no formula that could be drawn
     plot_confusion(np.eye(2), [name], name, tmp_path / "matrix.png")
     x = np.linspace(0, 1, 10)
-    plot_curves(Curves(name, name, name, x, np.stack((x, x)), [name, name], name, 5), tmp_path / "curve.png")
+    path = tmp_path / "curve.png"
+    plot_curves(x, np.stack((x, x)), path, title=name, labels=(name, name), notes=[name] * 2, mean_note=name, mark=5)
     assert (tmp_path / "matrix.png").exists()
     assert (tmp_path / "curve.png").exists()

@@ -80,9 +80,17 @@ def benchmark(config: BenchmarkConfig) -> list[Row]:
     if config.plots and can_plot():
         from yolopose.plots.benchmark import plot_formats
 
-        plot_formats(rows, folder / "formats.png")
+        plot_formats([(row.format, row.latency_ms, _bar_note(row)) for row in rows], folder / "formats.png")
     log.info(f"Results saved to {folder}")
     return rows
+
+
+def _bar_note(row: Row) -> str:
+    """The text at the bar of a format."""
+    if row.latency_ms is None:
+        return "not run" if row.failure else "not measured"
+    accuracy = f", mAP {row.box_map:.3f}" if row.box_map is not None else ""
+    return f"{row.latency_ms:.0f} ms, {row.precision}{accuracy}"
 
 
 def _measure(row: Format, reference: Backend, data: Scan | None, config: BenchmarkConfig, folder: Path) -> Row:

@@ -180,7 +180,7 @@ class Landmarks:
 
     def draw(self, folder: Path) -> None:
         """landmarks_curve.png."""
-        from yolopose.plots.landmarks import plot_cumulative
+        from yolopose.plots.curves import plot_cumulative
 
         words = {"interocular": "by interocular distance", "size": "by √(w·h) of the box"}
         notes = {}

@@ -245,7 +245,7 @@ def _tell(metrics: Metrics, config: ValConfig, measures: Sequence[FaceOutput], *
         return
     write_report(metrics, metrics.save_dir / "report.json")
     if config.plots and can_plot():
-        from yolopose.plots.validation import plot_metrics
+        from yolopose.evaluate.metric_plots import plot_metrics
 
         plot_metrics(metrics, metrics.save_dir)
         for measure in measures:

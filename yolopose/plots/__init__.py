@@ -1,1 +1,1 @@
-"""Pictures of numbers, by matplotlib."""
+"""Plots by matplotlib, of plain names, numbers and curves."""

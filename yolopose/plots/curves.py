@@ -1,60 +1,83 @@
-"""Precision, recall and F1 as curves over recall or confidence."""
+"""Curves: precision, recall and F1 over recall or confidence, and the cumulative error of landmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.plots.figure import COLORS, FAINT, INK, MAIN, QUIET, figure, save
+from yolopose.plots.figure import COLORS, FAINT, INK, MAIN, QUIET, figure, finish
 
 Array = NDArray[Any]
+MAX_ERROR = 0.2  # at which the curve of cumulative errors ends
 
 
-@dataclass(frozen=True)
-class Curves:
-    """One curve per class (C', X) over x (X,) and what to write beside them.
+def plot_curves(
+    x: Array,
+    y: Array,
+    path: Path,
+    *,
+    title: str,
+    labels: tuple[str, str],
+    notes: Sequence[str],
+    mean_note: str,
+    mark: int | None = None,
+) -> None:
+    """Draw one curve per class (C', X) over x (X,), 0 to 1, and their mean.
 
-    `notes` (C') are the legend's words for the classes, `note` those for their mean. `mark` is an index into x where
-    the mean deserves a dot.
+    `labels` are those of the axes; `notes` (C') and `mean_note` stand in the legend. Above ten classes only the mean
+    has a colour and a note. `mark` is the index into x of a dot on the mean.
     """
-
-    title: str
-    x_label: str
-    y_label: str
-    x: Array
-    y: Array
-    notes: Sequence[str]
-    note: str
-    mark: int | None = None
-
-
-def plot_curves(curves: Curves, path: Path) -> None:
-    """Draw all classes and their mean; beyond ten classes only the mean has a colour and a name."""
-    made, ax = figure(7.2, 4.8)
-    count = len(curves.y)
+    drawing, ax = figure(7.2, 4.8)
+    count = len(y)
     if 1 < count <= len(COLORS):
-        for y, color, note in zip(curves.y, COLORS, curves.notes, strict=False):
-            ax.plot(curves.x, y, color=color, linewidth=1.4, label=note)
+        for curve, color, note in zip(y, COLORS, notes, strict=False):
+            ax.plot(x, curve, color=color, linewidth=1.4, label=note)
     elif count > len(COLORS):
-        for i, y in enumerate(curves.y):
-            ax.plot(curves.x, y, color=FAINT, linewidth=0.8, label=f"each of {count} classes" if i == 0 else None)
+        for i, curve in enumerate(y):
+            ax.plot(x, curve, color=FAINT, linewidth=0.8, label=f"each of {count} classes" if i == 0 else None)
     if count:
-        mean = curves.y.mean(0)
-        color = MAIN if count == 1 else INK
-        ax.plot(curves.x, mean, color=color, linewidth=2.6, label=curves.note, zorder=3)
-        if curves.mark is not None:
-            at = [curves.x[curves.mark]], [mean[curves.mark]]
-            ax.plot(*at, "o", color=color, markersize=8, zorder=4, clip_on=False)
-        columns = 1 if count == 1 else 3
-        made.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=INK)
+        mean, color = y.mean(0), MAIN if count == 1 else INK
+        ax.plot(x, mean, color=color, linewidth=2.6, label=mean_note, zorder=3)
+        if mark is not None:
+            ax.plot([x[mark]], [mean[mark]], "o", color=color, markersize=8, zorder=4, clip_on=False)
+    _finish_curves(drawing, ax, path, title, labels, "no labelled instances", columns=1 if count == 1 else 3)
+
+
+def plot_cumulative(errors: Mapping[str, Array], notes: Mapping[str, str], path: Path) -> None:
+    """Draw the share of faces whose error is at most x, by norm; (F,) errors, inf for faces that were not found."""
+    drawing, ax = figure(7.2, 4.8)
+    for (name, values), color in zip(errors.items(), (MAIN, COLORS[1]), strict=False):
+        if len(values):
+            near = np.sort(values[values <= MAX_ERROR])
+            x = np.concatenate([[0.0], near, [MAX_ERROR]])
+            y = np.concatenate([[0.0], np.arange(1, len(near) + 1), [len(near)]]) / len(values)
+            ax.step(x, y, where="post", color=color, linewidth=2.2, label=notes[name])
+    labels = ("normalised mean error of a face", "share of all labelled faces")
+    title = "Landmarks: cumulative error"
+    _finish_curves(drawing, ax, path, title, labels, "no labelled faces", x_max=MAX_ERROR)
+
+
+def _finish_curves(
+    drawing: Any,
+    ax: Any,
+    path: Path,
+    title: str,
+    labels: tuple[str, str],
+    nothing: str,
+    *,
+    x_max: float = 1,
+    columns: int = 1,
+) -> None:
+    """Legend, or the text `nothing` where no curve is; limits and labels of the axes; write the picture."""
+    if ax.lines:
+        drawing.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=INK)
     else:
-        ax.text(0.5, 0.5, "no labelled instances", ha="center", va="center", color=QUIET, transform=ax.transAxes)
-    ax.set(xlim=(0, 1), ylim=(0, 1.02))
-    ax.set_xlabel(curves.x_label, color=INK)
-    ax.set_ylabel(curves.y_label, color=INK)
-    ax.set_title(curves.title, loc="left", color=INK, fontsize=12)
-    save(made, path)
+        ax.text(0.5, 0.5, nothing, ha="center", va="center", color=QUIET, transform=ax.transAxes)
+    ax.set(xlim=(0, x_max), ylim=(0, 1.02))
+    ax.set_xlabel(labels[0], color=INK)
+    ax.set_ylabel(labels[1], color=INK)
+    finish(drawing, path, title)

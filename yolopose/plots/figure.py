@@ -1,4 +1,4 @@
-"""The look that all plots share. No pyplot: nothing global is touched, and no display is needed."""
+"""Colours, figures and files of all plots. No pyplot: nothing global changes, and no display is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from yolopose.errors import one_line
 from yolopose.files import beside
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DPI = 160
@@ -24,44 +23,41 @@ COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c
 
 
 def can_plot() -> bool:
-    """Whether matplotlib is installed; tells the user when it is not."""
-    there = find_spec("matplotlib") is not None
-    if not there:
+    """Whether matplotlib is installed; warns when it is not."""
+    installed = find_spec("matplotlib") is not None
+    if not installed:
         log.warning("no plots, matplotlib is not installed: pip install 'yolopose[train]', or plots=False")
-    return there
+    return installed
 
 
 def figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
-    """A figure of so many inches and its axes: one, or an array (rows, columns)."""
+    """A figure of so many inches and its axes: one, or an array (rows, columns); pale frame and grid, dark text."""
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    axes = made.subplots(rows, columns)
-    for ax in made.axes:
-        dress(ax)
-    return made, axes
+    drawing = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    axes = drawing.subplots(rows, columns)
+    for ax in drawing.axes:
+        ax.set_axisbelow(True)
+        ax.grid(color=GRID, linewidth=0.8)
+        ax.tick_params(colors=INK, length=0, labelsize=9, pad=6)
+        for side, spine in ax.spines.items():
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_color(QUIET)
+    return drawing, axes
 
 
-def dress(ax: Axes) -> None:
-    """Quiet frame and grid, dark text."""
-    ax.set_axisbelow(True)
-    ax.grid(color=GRID, linewidth=0.8)
-    ax.tick_params(colors=INK, length=0, labelsize=9, pad=6)
-    for side, spine in ax.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(QUIET)
-
-
-def printed(names: Iterable[str]) -> list[str]:
-    """Names from files as short printable lines, which every font and layout can bear."""
+def short_names(names: Iterable[str]) -> list[str]:
+    """Names from files as short printable lines, which every font and layout can show."""
     return [one_line(name, MAX_NAME) for name in names]
 
 
-def save(made: Figure, path: Path) -> None:
-    """Write the picture; names are text, `$` in them starts no formula."""
+def finish(drawing: Figure, path: Path, title: str | None = None) -> None:
+    """Put a title above the only axes and write the picture; names are text: `$` starts no formula."""
     from matplotlib.text import Text
 
-    for text in made.findobj(Text):
+    if title is not None:
+        drawing.axes[0].set_title(title, loc="left", color=INK, fontsize=12)
+    for text in drawing.findobj(Text):
         text.set_parse_math(False)
     with beside(path) as part:
-        made.savefig(part, dpi=DPI)
+        drawing.savefig(part, dpi=DPI)

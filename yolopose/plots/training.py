@@ -1,16 +1,15 @@
-"""The course of a training, and the labels that it learns from."""
+"""The results of a training run by epoch, and the labels of its data set."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.plots.figure import COLORS, INK, MAIN, QUIET, figure, printed, save
+from yolopose.plots.figure import COLORS, INK, MAIN, QUIET, figure, finish, short_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,23 +17,23 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 LOSSES = ("box_loss", "pose_loss", "kobj_loss", "cls_loss", "dfl_loss")
 METRICS = ("precision", "recall", "mAP50", "mAP50-95")
-FEW = 40  # epochs up to which each one gets a dot
-BARS = 30  # that still carry names
+MAX_DOTS = 40  # epochs up to which each one gets a dot
+MAX_NAMED_BARS = 30
 
 
 def plot_results(columns: Mapping[str, Sequence[float]], path: Path) -> None:
     """Draw results.csv: five losses of training and validation, four metrics of boxes and poses, the learning rate."""
-    made, axes = figure(15, 6, 2, 5)
+    drawing, axes = figure(15, 6, 2, 5)
     epochs = columns["epoch"]
-    seen = [row for row, value in enumerate(columns["val/box_loss"]) if value]  # epochs that were validated
+    validated = [row for row, value in enumerate(columns["val/box_loss"]) if value]
     for ax, name in zip(axes[0], LOSSES, strict=True):
         _line(ax, epochs, columns[f"train/{name}"], MAIN, "train")
-        _line(ax, [epochs[i] for i in seen], [columns[f"val/{name}"][i] for i in seen], COLORS[1], "val")
+        _line(ax, [epochs[i] for i in validated], [columns[f"val/{name}"][i] for i in validated], COLORS[1], "val")
         _title(ax, name.replace("_", " "))
     for ax, name in zip(axes[1], METRICS, strict=False):
         for kind, color, label in (("B", MAIN, "box"), ("P", COLORS[1], "pose")):
             values = columns[f"metrics/{name}({kind})"]
-            _line(ax, [epochs[i] for i in seen], [values[i] for i in seen], color, label)
+            _line(ax, [epochs[i] for i in validated], [values[i] for i in validated], color, label)
         ax.set_ylim(0, 1.02)
         _title(ax, name)
     for group, color, label in ((0, COLORS[1], "biases"), (1, MAIN, "weights")):
@@ -46,38 +45,31 @@ def plot_results(columns: Mapping[str, Sequence[float]], path: Path) -> None:
     for ax in axes.flat:
         ax.set_xlim(axes[0, 0].get_xlim())
         ax.xaxis.get_major_locator().set_params(integer=True)
-    made.supxlabel("epoch", color=QUIET, fontsize=10)
-    save(made, path)
+    drawing.supxlabel("epoch", color=QUIET, fontsize=10)
+    finish(drawing, path)
 
 
-@dataclass(frozen=True)
-class LabelFacts:
-    """All instances of a data set: classes (N,), boxes (N, 4) cxcywh normalised, labelled (N, K) bool; their names."""
+def plot_labels(
+    path: Path, *, classes: Array, boxes: Array, labelled: Array, names: Sequence[str], keypoint_names: Sequence[str]
+) -> None:
+    """Draw how many instances each class has, where they are, how large, and which keypoints are labelled.
 
-    classes: Array
-    boxes: Array
-    labelled: Array
-    names: Sequence[str]
-    points: Sequence[str]
-
-
-def plot_labels(facts: LabelFacts, path: Path) -> None:
-    """Draw how many instances each class has, where they are, how large, and which keypoints are labelled."""
-    made, axes = figure(11, 9, 2, 2)
-    counts = np.bincount(facts.classes, minlength=len(facts.names))
-    _bars(axes[0, 0], facts.names, counts, "instances per class")
-    share = facts.labelled.mean(0) if len(facts.labelled) else np.zeros(len(facts.points))
-    _bars(axes[0, 1], facts.points, share, "share of instances with this keypoint labelled")
+    Of all instances: classes (N,), boxes (N, 4) cxcywh normalised, labelled (N, K) bool.
+    """
+    drawing, axes = figure(11, 9, 2, 2)
+    _bars(axes[0, 0], names, np.bincount(classes, minlength=len(names)), "instances per class")
+    share = labelled.mean(0) if len(labelled) else np.zeros(len(keypoint_names))
+    _bars(axes[0, 1], keypoint_names, share, "share of instances with this keypoint labelled")
     axes[0, 1].set_ylim(0, 1.02)
-    x, y, w, h = facts.boxes.T
+    x, y, w, h = boxes.T
     _density(axes[1, 0], x, y, ("centre of the box: x", "y"))
     axes[1, 0].invert_yaxis()
     _density(axes[1, 1], w, h, ("width of the box", "height"))
-    save(made, path)
+    finish(drawing, path)
 
 
 def _line(ax: Axes, x: Sequence[float], y: Sequence[float], color: str, label: str) -> None:
-    ax.plot(x, y, color=color, linewidth=1.8, label=label, marker="o" if len(x) <= FEW else None, markersize=3.5)
+    ax.plot(x, y, color=color, linewidth=1.8, label=label, marker="o" if len(x) <= MAX_DOTS else None, markersize=3.5)
 
 
 def _title(ax: Axes, text: str) -> None:
@@ -85,17 +77,15 @@ def _title(ax: Axes, text: str) -> None:
 
 
 def _bars(ax: Axes, names: Sequence[str], values: Array, title: str) -> None:
-    """A bar per name, with its value where there are few."""
+    """A bar per name, with its value if there are few."""
     bars = ax.bar(range(len(values)), values, color=MAIN, width=0.7)
     ax.grid(visible=False, axis="x")
-    ax.set_xlim(
-        min(-0.6, (len(values) - 6) / 2), max(len(values) - 0.4, (len(values) + 4) / 2)
-    )  # a lone bar would fill the plot
-    if len(values) <= BARS:
+    n = len(values)
+    ax.set_xlim(min(-0.6, (n - 6) / 2), max(n - 0.4, (n + 4) / 2))  # a single bar would fill the plot
+    if n <= MAX_NAMED_BARS:
         slanted = sum(map(len, names)) > 40
-        ax.set_xticks(
-            range(len(names)), printed(names), rotation=60 if slanted else 0, ha="right" if slanted else "center"
-        )
+        rotation, align = (60, "right") if slanted else (0, "center")
+        ax.set_xticks(range(n), short_names(names), rotation=rotation, ha=align)
         whole = bool((np.asarray(values) == np.round(values)).all())
         ax.bar_label(bars, fmt="{:.0f}" if whole else "{:.2f}", fontsize=7, color=INK, padding=2)
     ax.margins(y=0.1)
@@ -103,7 +93,7 @@ def _bars(ax: Axes, names: Sequence[str], values: Array, title: str) -> None:
 
 
 def _density(ax: Axes, x: Array, y: Array, names: tuple[str, str]) -> None:
-    """How often values from 0 to 1 come together, on a logarithmic scale of blues."""
+    """A 2D histogram of values from 0 to 1, logarithmic."""
     bins = np.linspace(0, 1, 51)
     counts = np.histogram2d(x.clip(0, 1), y.clip(0, 1), bins=[bins, bins])[0].T
     ax.grid(visible=False)

@@ -11,7 +11,7 @@ from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.files import write_bytes
 from yolopose.geometry.boxes import cxcywh_to_xyxy
 from yolopose.images import encode_jpeg
-from yolopose.plots.training import LabelFacts, plot_labels, plot_results
+from yolopose.plots.training import plot_labels, plot_results
 from yolopose.train import report
 from yolopose.train.run import Run
 
@@ -47,14 +47,14 @@ def draw_labels(run: Run) -> None:
     """Write labels.jpg: the instances that are trained on."""
     items = run.loader.dataset.items
     info = run.network.info
-    facts = LabelFacts(
+    plot_labels(
+        run.save_dir / "labels.jpg",
         classes=np.concatenate([item.labels.classes for item in items]),
         boxes=np.concatenate([item.labels.boxes for item in items]),
         labelled=np.concatenate([item.labels.keypoints[..., 2] > 0 for item in items]),
         names=list(info.names.values()),
-        points=info.layout.names,
+        keypoint_names=info.layout.names,
     )
-    plot_labels(facts, run.save_dir / "labels.jpg")
 
 
 def draw_results(run: Run) -> None:
