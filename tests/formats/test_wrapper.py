@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from yolopose.formats.wrapper import CHAIN, Suppression, suppress
+from yolopose.formats.base import Suppression
+from yolopose.formats.wrapper import CHAIN, suppress
 from yolopose.geometry.boxes import cxcywh_to_xyxy, nms
 
 K, D = 2, 3
@@ -18,7 +19,7 @@ def expected(image: Any, classes: int, how: Suppression) -> np.ndarray:
     score, label = rows[:, 4 : 4 + classes].max(1), rows[:, 4 : 4 + classes].argmax(1)
     boxes = cxcywh_to_xyxy(rows[:, :4].astype(np.float64))
     kept = []
-    for group in [np.arange(len(rows))] if how.agnostic else [np.flatnonzero(label == c) for c in range(classes)]:
+    for group in [np.arange(len(rows))] if how.agnostic_nms else [np.flatnonzero(label == c) for c in range(classes)]:
         group = group[score[group] > how.conf]
         kept.append(group[nms(boxes[group], score[group], how.iou)])
     index = np.concatenate(kept)
