@@ -45,16 +45,16 @@ def work_ours(model: Path, images: list[Path], options: dict[str, Any]) -> None:
     the choice of candidates is a part of the head, so that only the conversion is moved.
     """
     from yolopose import YOLO, __version__
-    from yolopose.config import PredictConfig
+    from yolopose.detect import DetectOptions, letterboxes_for
     from yolopose.formats.base import OpenOptions, select, to_nchw
     from yolopose.formats.table import open_backend
     from yolopose.images import read_image
-    from yolopose.predict import plan
 
     backend = open_backend(model, OpenOptions(device="cpu", **options))
     pixels = {image: read_image(image) for image in images}
     canvases = {
-        image: plan(backend, [each.shape[:2]], PredictConfig())[0].image(each)[None] for image, each in pixels.items()
+        image: letterboxes_for(backend, [each.shape[:2]], DetectOptions())[0].image(each)[None]
+        for image, each in pixels.items()
     }
     outputs = {image: backend.infer(canvas) for image, canvas in canvases.items()}
     classes, to_tensor = len(backend.info.names), getattr(backend, "_tensor", None)

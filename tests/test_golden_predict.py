@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolopose.config import PredictConfig
+from yolopose.config import PredictConfig, pick
+from yolopose.detect import Detections, DetectOptions, detect
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.boxes import iou_matrix
 from yolopose.images import read_image
-from yolopose.predict import Detections, detect
+from yolopose.rules import rules_of
 
 SETTINGS = [
     {"conf": 0.25, "imgsz": 320},
@@ -63,12 +64,12 @@ def test_every_setting_is_recorded(recorded: list[Any]) -> None:
 def test_recorded_predictions(
     settings: dict[str, Any], compat: bool, backend: Backend, recorded: list[Any], shared: Path
 ) -> None:
-    config = PredictConfig(**settings, compat=compat)
+    options = pick(DetectOptions, PredictConfig(**settings), rect=True, rules=rules_of(compat))
     errors = []
     for name, these, truth in recorded:
         if these != settings:
             continue
-        found = detect(backend, [photograph(shared, name)], config)[0]
+        found = detect(backend, [photograph(shared, name)], options)[0]
         boxes = np.array(truth["boxes"]).reshape(-1, 6)
         if not len(boxes):
             assert not len(found.boxes)
@@ -86,7 +87,8 @@ def test_recorded_predictions(
 def test_unsure_keypoints_are_hidden_in_compat_mode_only(backend: Backend, shared: Path) -> None:
     image = photograph(shared, "000000000165.jpg")
     raw, hidden = (
-        detect(backend, [image], PredictConfig(imgsz=320, compat=compat))[0].keypoints for compat in (False, True)
+        detect(backend, [image], DetectOptions(imgsz=320, rules=rules_of(compat)))[0].keypoints
+        for compat in (False, True)
     )
     unsure = raw[..., 2] < 0.5
     assert unsure.any()
@@ -111,11 +113,11 @@ def test_onnx_agrees_with_torch_on_the_demo_photographs(
 
     path = export(golden / "natural-n17.pt", ExportConfig(dynamic=True, opset=17, out=str(tmp_path / "m.onnx")))
     other = open_backend(path, OpenOptions(device="cpu"))
-    config = PredictConfig(imgsz=640, conf=0.02)
+    options = DetectOptions(imgsz=640, conf=0.02)
     count = 0
     for file in sorted((shared / "data" / "demo").glob("*.jpg")):
         image = read_image(file)
-        ours, theirs = (detect(each, [image], config)[0] for each in (backend, other))
+        ours, theirs = (detect(each, [image], options)[0] for each in (backend, other))
         assert ours.shape == theirs.shape
         order = matched(theirs, ours.boxes, 0.99) if len(ours.boxes) else []
         np.testing.assert_allclose(theirs.boxes[order, :4], ours.boxes[:, :4], atol=1e-2)

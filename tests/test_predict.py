@@ -13,12 +13,14 @@ import pytest
 from helpers.builders import FakeBackend, make_network, make_photo
 
 from yolopose.callbacks import Hooks
-from yolopose.config import ExportConfig, PredictConfig, ValConfig
+from yolopose.config import ExportConfig, PredictConfig
+from yolopose.detect import DetectOptions, detect
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.letterbox import fit
-from yolopose.predict import detect, predict
+from yolopose.predict import predict
+from yolopose.rules import REFERENCE
 from yolopose.sources import Frame, Source
 
 SIZES = [(240, 320), (333, 517), (100, 640), (641, 97), (240, 320), (33, 35)]
@@ -50,7 +52,7 @@ def video(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("hw", SIZES)
 def test_coordinates_are_those_of_the_image(hw: tuple[int, int]) -> None:
-    found = detect(FakeBackend(), [photo_of(hw)], PredictConfig(imgsz=320))[0]
+    found = detect(FakeBackend(), [photo_of(hw)], DetectOptions(imgsz=320))[0]
     expected = np.array([hw[1] // 4, hw[0] // 4, hw[1] * 3 // 4, hw[0] * 3 // 4])
     pixel = max(hw) / 320  # one pixel of the canvas
     np.testing.assert_allclose(found.boxes[0, :4], expected, atol=0.51 * max(pixel, 1))
@@ -61,17 +63,17 @@ def test_coordinates_are_those_of_the_image(hw: tuple[int, int]) -> None:
 
 def test_results_lie_within_the_image() -> None:
     backend = FakeBackend()
-    found = detect(backend, [np.full((50, 70, 3), 255, np.uint8)], PredictConfig(imgsz=96))[0]
+    found = detect(backend, [np.full((50, 70, 3), 255, np.uint8)], DetectOptions(imgsz=96))[0]
     assert found.boxes[0, :4].tolist() == [0, 0, 70, 50]
 
 
 def test_neighbours_change_nothing() -> None:
     images = [photo_of(hw) for hw in SIZES]
-    backend, config = FakeBackend(), PredictConfig(imgsz=320)
-    together = detect(backend, images, config)
+    backend, options = FakeBackend(), DetectOptions(imgsz=320)
+    together = detect(backend, images, options)
     assert backend.shapes[0][0] == 2  # the two of equal size ran as one batch
     for image, found in zip(images, together, strict=True):
-        alone = detect(FakeBackend(), [image], config)[0]
+        alone = detect(FakeBackend(), [image], options)[0]
         np.testing.assert_array_equal(alone.boxes, found.boxes)
         np.testing.assert_array_equal(alone.keypoints, found.keypoints)
         assert set(found.speed) == {"preprocess", "inference", "postprocess"}
@@ -79,32 +81,34 @@ def test_neighbours_change_nothing() -> None:
 
 def test_compat_pads_unequal_images_to_the_full_size() -> None:
     images = [photo_of(hw) for hw in SIZES[:2]]
-    shapes = [found.shape for found in detect(FakeBackend(), images, PredictConfig(imgsz=320, compat=True))]
+    shapes = [found.shape for found in detect(FakeBackend(), images, DetectOptions(imgsz=320, rules=REFERENCE))]
     assert shapes == [(1, 3, 320, 320)] * 2
-    assert detect(FakeBackend(), images[:1], PredictConfig(imgsz=320, compat=True))[0].shape == (1, 3, 256, 320)
+    assert detect(FakeBackend(), images[:1], DetectOptions(imgsz=320, rules=REFERENCE))[0].shape == (1, 3, 256, 320)
 
 
-def test_rect_off_pads_to_the_full_size_in_val() -> None:
-    found = detect(FakeBackend(), [photo_of((240, 320))], ValConfig(imgsz=320, rect=False))[0]
+def test_rect_off_pads_to_the_full_size() -> None:
+    found = detect(FakeBackend(), [photo_of((240, 320))], DetectOptions(imgsz=320, rect=False))[0]
     assert found.shape == (1, 3, 320, 320)
 
 
 def test_a_file_of_fixed_size_gets_that_size() -> None:
     backend = FakeBackend(fixed_shape=(1, 160, 224))
-    found = detect(backend, [photo_of((240, 320))], PredictConfig(imgsz=640))[0]
+    found = detect(backend, [photo_of((240, 320))], DetectOptions(imgsz=640))[0]
     assert backend.shapes == [(1, 160, 224, 3)]
     np.testing.assert_allclose(found.boxes[0, :4], [80, 60, 240, 180], atol=0.8)
 
 
 def test_letterboxes_may_be_given() -> None:
     box = fit((240, 320), (320, 320), rect=False)
-    found = detect(FakeBackend(), [photo_of((240, 320))], PredictConfig(), letterboxes=[box])[0]
+    found = detect(FakeBackend(), [photo_of((240, 320))], DetectOptions(), letterboxes=[box])[0]
     assert found.shape == (1, 3, 320, 320)
     np.testing.assert_allclose(found.boxes[0, :4], [80, 60, 240, 180], atol=0.51)
 
 
 def test_two_numbers_per_keypoint_and_nothing_found() -> None:
-    found = detect(FakeBackend(4, 2), [photo_of((64, 64)), np.zeros((64, 64, 3), np.uint8)], PredictConfig(compat=True))
+    found = detect(
+        FakeBackend(4, 2), [photo_of((64, 64)), np.zeros((64, 64, 3), np.uint8)], DetectOptions(rules=REFERENCE)
+    )
     assert [f.keypoints.shape for f in found] == [(1, 4, 2), (0, 4, 2)]
     assert found[1].boxes.shape == (0, 6)
 
@@ -113,14 +117,14 @@ def test_observers_see_the_maps_of_every_run() -> None:
     seen: list[tuple[int, list[int]]] = []
     backend = TorchBackend(make_network())
     images = [photo_of(hw) for hw in SIZES]
-    config = PredictConfig(imgsz=96, conf=0.5)
-    found = detect(backend, images, config, observe=lambda maps, at: seen.append((len(maps.keypoints), at)))
+    options = DetectOptions(imgsz=96, conf=0.5)
+    found = detect(backend, images, options, observe=lambda maps, at: seen.append((len(maps.keypoints), at)))
     assert sorted(i for _, positions in seen for i in positions) == list(range(len(images)))
     assert all(count == len(positions) for count, positions in seen)
-    for plain, observed in zip(detect(backend, images, config), found, strict=True):
+    for plain, observed in zip(detect(backend, images, options), found, strict=True):
         np.testing.assert_array_equal(plain.boxes, observed.boxes)
     with pytest.raises(TypeError, match="torch backend"):
-        detect(FakeBackend(), images, config, observe=lambda maps, at: None)
+        detect(FakeBackend(), images, options, observe=lambda maps, at: None)
 
 
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
@@ -133,12 +137,12 @@ def test_many_threads_on_one_backend_equal_one(runtime: str, tmp_path: Path) -> 
         backend = open_backend(export(network, ExportConfig(out=str(file), dynamic=True, opset=17, imgsz=64)))
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (*hw, 3), dtype=np.uint8) for hw in SIZES * 4]
-    config = PredictConfig(imgsz=96, conf=0.5)
+    options = DetectOptions(imgsz=96, conf=0.5)
 
     def one(image: np.ndarray) -> Any:
         return next(predict(backend, image, PredictConfig(imgsz=96, conf=0.5, verbose=False)))
 
-    serial = [detect(backend, [image], config)[0] for image in images]
+    serial = [detect(backend, [image], options)[0] for image in images]
     with ThreadPoolExecutor(8) as pool:
         threaded = list(pool.map(one, images))
     for expected, found in zip(serial, threaded, strict=True):
@@ -346,6 +350,6 @@ def test_a_row_of_damaged_weights_is_no_detection(value: float) -> None:
 
     image = np.zeros((64, 64, 3), np.uint8)
     image[10:50, 10:50] = 255
-    config = PredictConfig(imgsz=64)
-    assert len(detect(FakeBackend(), [image], config)[0].boxes) == 1
-    assert len(detect(Damaged(), [image], config)[0].boxes) == 0
+    options = DetectOptions(imgsz=64)
+    assert len(detect(FakeBackend(), [image], options)[0].boxes) == 1
+    assert len(detect(Damaged(), [image], options)[0].boxes) == 0

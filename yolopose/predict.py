@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.callbacks import Hooks
-from yolopose.config import PredictConfig, ValConfig
+from yolopose.config import PredictConfig, ValConfig, pick
 from yolopose.console import log
+from yolopose.detect import Detections, DetectOptions, detect, letterboxes_for, unscaled_letterbox
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
-from yolopose.geometry.boxes import clip_boxes
-from yolopose.geometry.letterbox import Letterbox, fit
-from yolopose.postprocess import choose
+from yolopose.geometry.letterbox import Letterbox
 from yolopose.progress import progress
 from yolopose.results import Results
 from yolopose.rules import rules_of
@@ -29,138 +26,9 @@ from yolopose.saving import Saver
 from yolopose.sources import Frame, Source, SourceOptions, open_source
 
 if TYPE_CHECKING:
-    from yolopose.nn.head import Maps
+    pass
 
-FAR = 1e9  # pixels that no image has; beyond them, and for NaN, the arithmetic of a row would fail
 Image = NDArray[np.uint8]
-Float = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What one image holds: `boxes` (N, 6) x1 y1 x2 y2 score class, `keypoints` (N, K, D), pixels of the image.
-
-    Both lie within the image. `speed` is in milliseconds, `shape` the network's input (1, 3, H, W).
-    """
-
-    boxes: Float
-    keypoints: Float
-    speed: dict[str, float]
-    shape: tuple[int, int, int, int]
-
-
-def detect(
-    backend: Backend,
-    images: Sequence[Image],
-    config: PredictConfig | ValConfig,
-    *,
-    letterboxes: Sequence[Letterbox] | None = None,
-    observe: Callable[[Maps, list[int]], None] | None = None,
-) -> list[Detections]:
-    """Find the instances in (H, W, 3) BGR images; the only inference loop of the project.
-
-    Images of equal canvas run together. Each gets its own smallest canvas unless `letterboxes` are given, so that a
-    result does not depend on its neighbours. `observe` is told the raw maps of every run, with the positions of its
-    images; only a torch backend has them.
-    """
-    if letterboxes is None:
-        letterboxes = plan(backend, [(image.shape[0], image.shape[1]) for image in images], config)
-    found: dict[int, Detections] = {}
-    for positions in _groups(letterboxes):
-        start = time.perf_counter()
-        boxes = [letterboxes[i] for i in positions]
-        batch = _letterboxed([images[i] for i in positions], boxes)
-        middle = time.perf_counter()
-        rows = _run(backend, batch, positions, config.conf, observe)
-        end = time.perf_counter()
-        found |= zip(positions, _detections(backend, rows, boxes, config), strict=True)
-        times = np.diff([start, middle, end, time.perf_counter()]) * 1e3 / len(positions)
-        for i in positions:
-            found[i].speed.update(zip(("preprocess", "inference", "postprocess"), times.tolist(), strict=True))
-    return [found[i] for i in range(len(images))]
-
-
-def plan(backend: Backend, sources: Sequence[tuple[int, int]], config: PredictConfig | ValConfig) -> list[Letterbox]:
-    """The letterbox of each image (H, W): its own multiple of the stride, or the one size that the file takes.
-
-    Prediction always pads least, whatever `rect` says, as Ultralytics 8.3 does. With the rule
-    `square_if_mixed` images of unequal size in one call are all padded to the full input size.
-    """
-    stride, fixed, rules = backend.info.stride, backend.fixed_shape, rules_of(config.compat)
-    size = fixed[1:] if fixed else backend.info.input_size(config.imgsz)
-    rect = isinstance(config, PredictConfig) or config.rect
-    rect = rect and not fixed and (not rules.square_if_mixed or len(set(sources)) == 1)
-    return [fit(hw, size, stride=stride, rect=rect, rules=rules) for hw in sources]
-
-
-def exactly(backend: Backend, source: tuple[int, int]) -> Letterbox:
-    """The letterbox that leaves an image (H, W) as it is.
-
-    Raises:
-        UsageError: the network, or the file, does not take that size.
-    """
-    (h, w), stride, fixed = source, backend.info.stride, backend.fixed_shape
-    if fixed and source != fixed[1:]:
-        raise UsageError(f"a tensor of {h}x{w} runs as it is: this file takes {fixed[1]}x{fixed[2]} only; resize it")
-    if h % stride or w % stride:
-        raise UsageError(
-            f"a tensor of {h}x{w} runs as it is: both sides must be multiples of the stride {stride}; "
-            "resize or pad it, or pass a NumPy array, which is letterboxed"
-        )
-    return fit(source, source, stride=stride)
-
-
-def _groups(letterboxes: Sequence[Letterbox]) -> Iterable[list[int]]:
-    """Positions of the images that share a canvas, in order of first appearance."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, box in enumerate(letterboxes):
-        groups.setdefault(box.canvas, []).append(i)
-    return groups.values()
-
-
-def _letterboxed(images: Sequence[Image], letterboxes: Sequence[Letterbox]) -> Image:
-    """Images into one (B, H, W, 3) batch of canvases."""
-    batch = np.empty((len(images), *letterboxes[0].canvas, 3), np.uint8)
-    for image, box, canvas in zip(images, letterboxes, batch, strict=True):
-        box.image(image, out=canvas)
-    return batch
-
-
-def _run(
-    backend: Backend,
-    batch: Image,
-    positions: list[int],
-    conf: float,
-    observe: Callable[[Maps, list[int]], None] | None,
-) -> list[Float]:
-    """The candidate rows of each image of a batch; the raw maps go to `observe`."""
-    if observe is None:
-        return backend.candidates(batch, conf)
-    from yolopose.formats.pytorch import TorchBackend
-
-    if not isinstance(backend, TorchBackend):
-        raise TypeError("only a torch backend has raw maps to observe")
-    output, maps = backend.infer_maps(batch)
-    observe(maps, positions)
-    return backend.select(output, conf)
-
-
-def _detections(
-    backend: Backend, rows: Sequence[Float], letterboxes: Sequence[Letterbox], config: PredictConfig | ValConfig
-) -> list[Detections]:
-    """Candidate rows in canvas pixels → detections in pixels of each image; what is not finite is none."""
-    (k, d), classes = backend.info.kpt_shape, len(backend.info.names)
-    rules, out = rules_of(config.compat), []
-    for candidates, box in zip(rows, letterboxes, strict=True):
-        candidates = candidates[(np.abs(candidates) < FAR).all(1)]
-        boxes, flat = choose(candidates, classes, config, rules)
-        boxes[:, :4] = clip_boxes(box.boxes_to_source(boxes[:, :4]), box.source)
-        points = box.points_to_source(flat.reshape(-1, k, d))
-        points[..., :2] = points[..., :2].clip(0, box.source[::-1])
-        if rules.zero_unsure and d == 3 and isinstance(config, PredictConfig):
-            points[..., :2] *= points[..., 2:] >= 0.5  # Ultralytics 8.3 hides what it is unsure of, except in val
-        out.append(Detections(boxes, points, {}, (1, 3, *box.canvas)))
-    return out
 
 
 def predict(backend: Backend, source: Any, config: PredictConfig, hooks: Hooks | None = None) -> Run:
@@ -198,6 +66,7 @@ class Run(Iterator[Results]):
         self._hooks = hooks or Hooks()
         self._backend = backend
         self._config = config
+        self._options = pick(DetectOptions, config, rect=True, rules=rules_of(config.compat))
         self._speed: Counter[str] = Counter()
         self._shape: tuple[int, ...] = ()
         check_size(backend, config)
@@ -206,7 +75,7 @@ class Run(Iterator[Results]):
             source, SourceOptions(config.vid_stride, config.stream_buffer, config.max_pixels, config.missing == "skip")
         )
         self._batch = (
-            len(source) if rules_of(config.compat).whole_list and isinstance(source, (list, tuple)) else config.batch
+            len(source) if self._options.rules.whole_list and isinstance(source, (list, tuple)) else config.batch
         )
         self._saver = Saver(config)
         self._results = self._run()
@@ -281,7 +150,7 @@ class Run(Iterator[Results]):
         self._saver.begin()
         self.batch = ([frame.path for frame in frames], images, None, [_title(frame) for frame in frames])
         self._hooks("on_predict_batch_start", self)
-        found = detect(self._backend, images, self._config, letterboxes=self._letterboxes(frames, images))
+        found = detect(self._backend, images, self._options, letterboxes=self._letterboxes(frames, images))
         info = self._backend.info
         results = [
             Results(
@@ -303,9 +172,9 @@ class Run(Iterator[Results]):
     def _letterboxes(self, frames: list[Frame], images: list[Image]) -> list[Letterbox]:
         """Planned for pictures, none for tensors."""
         sizes = [(image.shape[0], image.shape[1]) for image in images]
-        planned = plan(self._backend, sizes, self._config)
+        planned = letterboxes_for(self._backend, sizes, self._options)
         return [
-            exactly(self._backend, size) if frame.exact else box
+            unscaled_letterbox(self._backend, size) if frame.exact else box
             for frame, size, box in zip(frames, sizes, planned, strict=True)
         ]
 

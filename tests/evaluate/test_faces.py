@@ -16,11 +16,11 @@ from helpers.wider import ground_truth
 from yolopose.cli import main
 from yolopose.config import ValConfig, parse
 from yolopose.data.labels import load_data
+from yolopose.detect import Detections
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate import scales
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validate import validate
-from yolopose.predict import Detections
 
 PHOTOS = {"0--A/0_A_1": (40, 30, 120, 100), "1--B/1_B_2": (10, 20, 90, 150), "1--B/portrait_3": (30, 30, 90, 90)}
 HW = (170, 140)

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolopose.config import ExportConfig, PredictConfig
+from yolopose.config import ExportConfig
+from yolopose.detect import DetectOptions, detect
 from yolopose.formats.base import OpenOptions, to_nchw
 from yolopose.formats.calibration import letterboxed, sample_photographs
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.boxes import cxcywh_to_xyxy, nms
 from yolopose.images import read_image
-from yolopose.predict import detect
 
 HERE = Path(__file__).parent
 RUNTIME = HERE / "node_modules" / "onnxruntime-web" / "dist"
@@ -205,11 +205,11 @@ def test_suppression_is_that_of_torch(answers: dict[str, Any], expected: dict[st
 def test_the_example_finds_what_predict_finds(site: Path, answers: dict[str, Any]) -> None:
     """On its own letterboxed pixels: browsers resize a little differently from OpenCV, which may hide a detection that
     scores within that difference of the threshold."""
-    backend, conf, noise = open_backend(site / "model.onnx", OpenOptions(device="cpu")), PredictConfig().conf, 0.02
+    backend, conf, noise = open_backend(site / "model.onnx", OpenOptions(device="cpu")), DetectOptions().conf, 0.02
     for i, path in enumerate(PHOTOGRAPHS):
         found, image = answers[f"example-{i}"], read_image(path)
         assert found
-        reference = detect(backend, [image], PredictConfig(imgsz=SIDE, rect=False, conf=conf - noise))[0]
+        reference = detect(backend, [image], DetectOptions(imgsz=SIDE, conf=conf - noise))[0]
         boxes = np.array([row["box"] for row in found])
         near = np.abs(reference.boxes[None, :, :4] - boxes[:, None]).max(2).argmin(1)
         np.testing.assert_allclose(boxes, reference.boxes[near, :4], rtol=0, atol=1)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from yolopose.config import ExportConfig, PredictConfig
+from yolopose.config import ExportConfig
+from yolopose.detect import NmsOptions, non_max_suppression
 from yolopose.errors import PoseError
 from yolopose.evaluate.verify import Comparison
 from yolopose.formats.base import Backend
 from yolopose.formats.calibration import letterboxed, sample_photographs
 from yolopose.formats.table import export, open_backend
-from yolopose.postprocess import choose
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("torch")
@@ -48,7 +48,7 @@ def test_suppression_within_the_file(network: Any, tmp_path: Path, options: dict
     assert found.shape == (len(images), 20, 30)
     counts = []
     for rows, candidates in zip(found, torch.candidates(images, 0.3), strict=True):
-        boxes, points = choose(candidates, 1, PredictConfig(conf=0.3, iou=0.5))
+        boxes, points = non_max_suppression(candidates, 1, NmsOptions(conf=0.3, iou=0.5))
         counts.append(len(boxes))
         rows = rows.T[: len(boxes)]
         np.testing.assert_allclose(rows[:, 4], boxes[:, 4], atol=1e-4)

@@ -118,8 +118,7 @@ def test_int8_is_8_bits_but_for_the_last_convolutions(int8: Path, whole: Path, a
 
 
 def test_suppression_within_the_file(small: Any, images: np.ndarray, tmp_path: Path) -> None:
-    from yolopose.config import PredictConfig
-    from yolopose.postprocess import choose
+    from yolopose.detect import NmsOptions, non_max_suppression
 
     settings = {"conf": 0.4, "iou": 0.5, "max_det": 20}
     path = make(small, tmp_path / "m.tflite", nms=True, **settings)
@@ -128,7 +127,7 @@ def test_suppression_within_the_file(small: Any, images: np.ndarray, tmp_path: P
         image = images[i : i + 1]
         (rows,) = backend.candidates(image, 0.4)
         plain = expected(small, image)[0].T
-        boxes, points = choose(plain[plain[:, 4:6].max(1) > 0.4], 2, PredictConfig(**settings))
+        boxes, points = non_max_suppression(plain[plain[:, 4:6].max(1) > 0.4], 2, NmsOptions(**settings))
         assert len(rows) == len(boxes) > 5
         order = np.argsort(-rows[:, 4:6].max(1), kind="stable")
         np.testing.assert_allclose(rows[order, 4:6].max(1), boxes[:, 4], atol=1e-5)

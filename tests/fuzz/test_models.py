@@ -15,7 +15,8 @@ from fuzz.harness import NUMBERS, SMALL, campaign, confuse, many, mutate, odd_va
 from helpers.builders import OWN_SPEC
 from onnx import helper
 
-from yolopose.config import PredictConfig, TrainConfig, parse
+from yolopose.config import TrainConfig, parse
+from yolopose.detect import DetectOptions, detect
 from yolopose.errors import PoseError
 from yolopose.files import read_yaml
 from yolopose.formats.base import OpenOptions
@@ -24,7 +25,6 @@ from yolopose.geometry.keypoints import FACE_5
 from yolopose.metadata import METADATA, ModelInfo, info_from_file, is_end_to_end, load_metadata, stated_precision
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import load_spec
-from yolopose.predict import detect
 
 INFO = ModelInfo({0: "face", 1: "dog"}, FACE_5, imgsz=(64, 96), extra={"precision": "float16", "args": {"nms": False}})
 IMAGE = np.zeros((64, 96, 3), np.uint8)
@@ -53,7 +53,7 @@ def model() -> onnx.ModelProto:
 
 def run_onnx(path: Path) -> None:
     backend = OnnxBackend(path, OpenOptions(threads=1))
-    detect(backend, [IMAGE], parse(PredictConfig, {"imgsz": 64, "conf": 0.01}))
+    detect(backend, [IMAGE], DetectOptions(imgsz=64, conf=0.01))
 
 
 def test_the_seed_runs(model: onnx.ModelProto, tmp_path: Path) -> None:

@@ -57,7 +57,6 @@ class DetectArgs:
     max_det: int = arg(300, "most detections per image", low=1)
     agnostic_nms: bool = arg(False, "NMS also between boxes of different classes")
     classes: Indices = arg(None, "class indices to keep; None keeps all", low=0)
-    multi_label = False  # an anchor may become a detection of one class only; no argument: a rule of the mode
     bf16: bool = arg(False, BF16)
     max_pixels: int = arg(MAX_PIXELS, LARGEST_IMAGE, low=1)
     threads: int | None = arg(None, THREADS, low=1)
@@ -98,7 +97,6 @@ class PredictConfig(RunArgs, DetectArgs):
 class ValConfig(RunArgs, DetectArgs):
     """Measure a model on a labelled data set."""
 
-    multi_label = True  # of every class it scores above conf in, as average precision wants it
     data: str | None = arg(None, "data set YAML; None is the one the model was trained on")
     data_dir: str | None = arg(None, DATA_DIR)
     split: str = arg("val", SPLIT, choices=SPLITS)

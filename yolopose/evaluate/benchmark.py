@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from yolopose.config import BenchmarkConfig, ExportConfig, PredictConfig, ValConfig
+from yolopose.config import BenchmarkConfig, ExportConfig, ValConfig
 from yolopose.console import log
 from yolopose.data.labels import Scan, load_data, scan
+from yolopose.detect import DetectOptions, detect
 from yolopose.errors import PoseError, UsageError, one_line, shown
 from yolopose.evaluate.validate import validate
 from yolopose.evaluate.verify import compare, fault
@@ -24,7 +25,6 @@ from yolopose.formats.pytorch import TorchBackend, load_network
 from yolopose.formats.table import FORMATS, Format, export, open_backend
 from yolopose.images import read_image
 from yolopose.plots.figure import can_plot
-from yolopose.predict import detect
 from yolopose.saving import run_folder
 
 ROUNDS = 5  # over the packaged photographs, for the latency
@@ -139,12 +139,12 @@ def _sample(path: Path, backend: Backend, config: BenchmarkConfig) -> Array:
 def latency(backend: Backend, config: BenchmarkConfig) -> float:
     """The median milliseconds of a whole prediction of one photograph, after one round to warm up."""
     images = [read_image(path) for path in sample_photographs()]
-    choice = PredictConfig(imgsz=config.imgsz)
+    options = DetectOptions(imgsz=config.imgsz)
     times = []
     for turn in range(ROUNDS + 1):
         for image in images:
             start = time.perf_counter()
-            detect(backend, [image], choice)
+            detect(backend, [image], options)
             times += [time.perf_counter() - start] if turn else []
     return float(np.median(times)) * 1e3
 

@@ -17,6 +17,7 @@ from yolopose.config import replace as change
 from yolopose.console import log
 from yolopose.data.labels import DataSpec, Item, Scan, scan, select
 from yolopose.data.reading import prefetch
+from yolopose.detect import detect
 from yolopose.errors import PoseError, printable
 from yolopose.evaluate import coco, faces, scales
 from yolopose.evaluate.batching import Group, batch_of, groups, truth_of
@@ -33,7 +34,7 @@ from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.plots.figure import can_plot
-from yolopose.predict import check_classes, check_size, detect
+from yolopose.predict import check_classes, check_size
 from yolopose.progress import progress
 from yolopose.rules import Rules, rules_of
 from yolopose.saving import run_folder
@@ -161,7 +162,7 @@ def look(validator: Validator, items: Sequence[Item], losses: Losses | None, hoo
     """Every image with its truths and detections, group by group, while the next images are being read."""
     backend, config = validator.backend, validator.args
     plan = groups(backend, [item.hw for item in items], config)
-    choice = change(config, agnostic_nms=True) if config.single_cls else config
+    options = scales.detect_options(config)
     reader = prefetch((items[i] for group in plan for i in group.positions), config.workers)
     for group in plan:
         chosen, images = zip(*islice(reader, len(group.positions)), strict=True)
@@ -173,11 +174,11 @@ def look(validator: Validator, items: Sequence[Item], losses: Losses | None, hoo
             if losses is not None:
                 losses.add(maps, batch_of([chosen[i].labels for i in rows], [group.letterboxes[i] for i in rows]))
 
-        found = detect(backend, images, choice, letterboxes=boxes, observe=observe if losses else None)
-        more = scales.further(backend, [item.hw for item in chosen], choice)
+        found = detect(backend, images, options, letterboxes=boxes, observe=observe if losses else None)
+        more = scales.further(backend, [item.hw for item in chosen], config)
         if more:
-            parts = zip(found, *(detect(backend, images, choice, letterboxes=scale) for scale in more), strict=True)
-            found = [scales.merge(part, choice) for part in parts]
+            parts = zip(found, *(detect(backend, images, options, letterboxes=scale) for scale in more), strict=True)
+            found = [scales.merge(part, options) for part in parts]
         for position, item, image, box, one in zip(group.positions, chosen, images, boxes, found, strict=True):
             if config.single_cls:
                 one.boxes[:, 5] = 0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from yolopose.config import ValConfig
 from yolopose.data.labels import Item
+from yolopose.detect import Detections
 from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.draw.mosaic import shrunk
 from yolopose.evaluate.coco import PROTOCOLS, Instances
@@ -21,7 +22,6 @@ from yolopose.files import beside, write_bytes
 from yolopose.geometry.keypoints import BODY_AREA
 from yolopose.images import encode_jpeg
 from yolopose.metadata import ModelInfo
-from yolopose.predict import Detections
 from yolopose.results import Results
 
 Array = NDArray[Any]

@@ -49,14 +49,18 @@ def iou_matrix(a: Array, b: Array) -> Array:
     return np.asarray(np.divide(inter, union, out=np.zeros_like(inter), where=union > 0))
 
 
-def nms(boxes: Array, scores: Array, iou: float, limit: int | None = None) -> NDArray[np.intp]:
+def nms(
+    boxes: Array, scores: Array, iou: float, limit: int | None = None, classes: Array | None = None
+) -> NDArray[np.intp]:
     """(N, 4) xyxy, (N,) → indices of the boxes that stay, best first, at most `limit`.
 
-    Greedy: a box goes when it overlaps a better box that stays by more than `iou`. Among equal scores the lower index
-    is the better one.
+    Greedy: a box is dropped when it overlaps a better box that stays by more than `iou`. Among equal scores the lower
+    index is the better one. With `classes` (N,) boxes of different classes do not suppress one another.
     """
     if len(scores) < 2:
         return np.arange(len(scores))[:limit]
+    if classes is not None and classes.any():  # shift each class to another region; float64 loses no digit that matters
+        boxes = boxes.astype(np.float64) + classes.astype(np.float64)[:, None] * (np.abs(boxes).max() * 2.0 + 1)
     order = np.argsort(-scores, kind="stable")
     ranked = boxes[order]
     if len(order) <= _BLOCK:
