@@ -8,6 +8,7 @@ from yolopose.config import MODES, Argument, arguments
 from yolopose.config.foreign import FOREIGN
 from yolopose.config.groups import grouped
 from yolopose.config.schema import members_of
+from yolopose.formats.table import FORMATS
 from yolopose.helptext import allowed
 from yolopose.rules import Rules
 
@@ -84,6 +85,22 @@ def compat_page() -> str:
     return COMPAT + "".join(f"| {rule['subject']} | {rule['default']} | {rule['reference']} |\n" for rule in rules)
 
 
+def export_page() -> str:
+    """The page of exports with its table of formats written anew."""
+    page = (Path(__file__).parent / "export.md").read_text(encoding="utf-8")
+    start, end = "| format |", "\n\nPackages, tools"
+    rows = []
+    for row in FORMATS:
+        if row.export:
+            file = f"`name{row.suffix}{'/' if row.files else ''}`"
+            options = f"`{' '.join(sorted(row.options))}`" if row.options else ""
+            tools = f", {row.tools}" if row.tools else ""
+            packages = f"`{row.exporter}`{tools} | `{row.runtime}`"
+            rows.append(f"| {row.title} | `{row.argument}` | {file} | {options} | {packages} | {row.tested} |")
+    head = "| format | `format=` | file | arguments | to make it | to run it | run by us |\n" + "|---" * 7 + "|\n"
+    return page[: page.index(start)] + head + "\n".join(rows) + page[page.index(end) :]
+
+
 def signatures_module() -> str:
     """The module of typed dictionaries that annotate `**arguments`."""
     parts = [SIGNATURES]
@@ -119,6 +136,7 @@ def accepted(argument: Argument) -> str:
 PAGES = {
     "docs/arguments.md": arguments_page,
     "docs/compat.md": compat_page,
+    "docs/export.md": export_page,
     "yolopose/_signatures.py": signatures_module,
 }
 

@@ -69,6 +69,8 @@ class Format:
     files: tuple[str, ...] = ()
     check: Callable[[ExportOptions, Path], None] | None = None
     also: str = ""  # another suffix, of files that are opened, and may be made, in the same way
+    tools: str = ""  # programs and packages that pip does not install with the others, for docs/export.md
+    tested: str = "yes"  # what of it the project has run, for docs/export.md
 
 
 ONNX = "onnx onnxscript simplify:onnxslim"
@@ -83,6 +85,7 @@ FORMATS = (
         "ONNX", "onnx", ".onnx", OnnxBackend, "onnxruntime", export_onnx, "yolopose[train]",
         frozenset({"batch", "dynamic", "half", "int8", "nms", "opset", "simplify"}), 1e-2,
         packages=f"{ONNX} int8:onnxruntime verify:onnxruntime",
+        tested="yes, also in Chromium ([browser](browser.md))",
     ),
     Format(
         "OpenVINO", "openvino", "_openvino_model", OpenvinoBackend, "openvino", export_openvino,
@@ -93,10 +96,12 @@ FORMATS = (
         "TensorRT", "engine", ".engine", open_tensorrt, "yolopose[tensorrt]", export_tensorrt,
         "yolopose[train,tensorrt]", frozenset({"batch", "dynamic", "half", "int8", "simplify", "workspace"}), 1e-2,
         packages=f"{ONNX} int8:onnxruntime tensorrt", check=check_tensorrt,
+        tested="**no**: tested with a stand-in for TensorRT only",
     ),
     Format(
         "CoreML", "coreml", ".mlpackage", open_coreml, "yolopose[coreml]", export_coreml, "yolopose[train,coreml]",
         frozenset({"half", "int8", "nms"}), 1e-2, packages="coremltools", files=("Manifest.json", "Data"),
+        tested="the program yes, by interpretation; **not on macOS**",
     ),
     Format(
         "TF SavedModel", "saved_model", "_saved_model", open_saved_model, "yolopose[tensorflow]",
@@ -116,11 +121,13 @@ FORMATS = (
         "TF Edge TPU", "edgetpu", "_edgetpu.tflite", open_edgetpu, "ai-edge-litert", export_edgetpu,
         "yolopose[train,tensorflow,tflite]", frozenset(), 1e-2,
         packages=f"{KERAS} verify:ai_edge_litert", check=check_edgetpu, also=WHOLE,
+        tools="`edgetpu_compiler`", tested="the 8-bit file yes, on the CPU; **not compiled, not on an Edge TPU**",
     ),
     Format(
         "TF.js", "tfjs", "_web_model", open_tfjs, "yolopose", export_tfjs, "yolopose[train,tensorflow]",
         frozenset({"half", "int8"}), 1e-2, packages=KERAS, check=check_tfjs,
         files=("model.json", "group*-shard*of*.bin", METADATA),
+        tools="`tensorflowjs`; to run: Node", tested="yes, in Node by WebAssembly",
     ),
     Format(
         "PaddlePaddle", "paddle", "_paddle_model", open_paddle, "yolopose[paddle]", export_paddle,
