@@ -14,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def measure(arguments: argparse.Namespace, config: ExportConfig) -> dict[str, An
     except PoseError as e:
         return {"failure": str(e).replace(f"{Path(config.out or '').parent}/", "")}
     images = [letterboxed(path, other.info) for path in sorted(arguments.images.glob("*.jpg"))]
-    return compare(reference, other, images).facts()
+    return asdict(compare(reference, other, images))
 
 
 def main() -> None:

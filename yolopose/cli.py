@@ -133,9 +133,13 @@ def export(values: dict[str, Any]) -> int:
 
 def verify(values: dict[str, Any]) -> int:
     """`yolo verify`. Returns 1 when the two files do not find the same."""
-    from yolopose.evaluate import verify
+    from yolopose.evaluate.verify import compare_files
 
-    return verify.run(parse(VerifyConfig, values))
+    config = parse(VerifyConfig, values)
+    if config.a is None or config.b is None:
+        raise UsageError("verify compares two model files: yolo verify model.pt model.onnx")
+    same = compare_files(config.a, config.b, data=config.data, split=config.split, device=config.device, out=config.out)
+    return int(not same)
 
 
 def benchmark(values: dict[str, Any]) -> int:
@@ -194,9 +198,14 @@ def convert(values: dict[str, Any]) -> int:
 
 def eval_widerface(values: dict[str, Any]) -> int:
     """`yolo eval-widerface`."""
-    from yolopose.evaluate import widerface
+    from yolopose.evaluate.widerface import evaluate_files
 
-    return widerface.run(parse(EvalWiderfaceConfig, values))
+    config = parse(EvalWiderfaceConfig, values)
+    if config.pred is None or config.gt is None:
+        missing = "pred" if config.pred is None else "gt"
+        raise UsageError(f"{missing} is missing: pred=FOLDER of EVENT/NAME.txt files, gt=FOLDER of wider_*_val.mat")
+    evaluate_files(config.pred, config.gt, images=config.images, normalize=config.normalize)
+    return 0
 
 
 COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {

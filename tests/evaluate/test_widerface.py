@@ -11,10 +11,17 @@ import pytest
 pytest.importorskip("scipy")
 from helpers.wider import Faces, ground_truth, predictions
 
-from yolopose.cli import main
-from yolopose.config import EvalWiderfaceConfig, parse
+from yolopose.cli import eval_widerface, main
 from yolopose.errors import PoseError, UsageError
-from yolopose.evaluate.widerface import SETTINGS, choose, describe, evaluate, read_predictions, read_truth, run
+from yolopose.evaluate.widerface import (
+    SETTINGS,
+    describe,
+    evaluate,
+    evaluate_files,
+    read_predictions,
+    read_truth,
+    select_photos,
+)
 
 REFERENCE = {  # easy, medium, hard on all images and on the 244 of the subset, by the customary script
     "pred_derronqi_yolov7-face": ((0.9324932634, 0.9127942910, 0.8297205022), (0.925335, 0.896704, 0.842289)),
@@ -35,7 +42,7 @@ def test_published_predictions_have_the_reference_figures(shared: Path, tmp_path
     found = read_predictions(tmp_path / "widerface_txt", truth)
     whole = evaluate(truth, found)
     seconds = time.process_time() - start
-    subset = evaluate(choose(truth, folder / "test_subset_official_names.txt"), found)
+    subset = evaluate(select_photos(truth, folder / "test_subset_official_names.txt"), found)
     assert [whole[s].ap for s in SETTINGS] == pytest.approx(REFERENCE[name][0], abs=1e-9)
     assert [subset[s].ap for s in SETTINGS] == pytest.approx(REFERENCE[name][1], abs=1e-6)
     assert [s.faces for s in whole.values()] == [7211, 13319, 31958]
@@ -131,7 +138,7 @@ def test_full_or_subset_scaling_and_faces_that_do_not_count(
         out = capsys.readouterr().out
         assert "easy 1.000000 (1 faces)  medium 1.000000 (1 faces)" in out
         assert f"1 images, 1 boxes, scores scaled over {images} images" in out
-    assert run(parse(EvalWiderfaceConfig, {"pred": str(pred), "gt": str(gt)})) == 0
+    assert evaluate_files(str(pred), str(gt))["easy"].ap == 1.0
     assert "easy 1.000000 (1 faces)" in capsys.readouterr().out
 
 
@@ -180,7 +187,7 @@ def test_mistakes_are_told_in_one_line(small: tuple[Path, Path], tmp_path: Path)
 
     def told(error: type[PoseError] = PoseError, **values: Any) -> str:
         with pytest.raises(error) as caught:
-            run(parse(EvalWiderfaceConfig, {"pred": str(pred), "gt": str(gt), **values}))
+            eval_widerface({"pred": str(pred), "gt": str(gt), **values})
         assert "\n" not in str(caught.value)
         return str(caught.value)
 

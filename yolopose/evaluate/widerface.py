@@ -1,11 +1,12 @@
 """WIDER FACE average precision (easy, medium, hard) of prediction files or of detections, in NumPy.
 
-The protocol is that of the customary Python evaluation (Yang et al. 2016, and the WIDER FACE toolbox before it): boxes
-as written, a pixel added to each side in the overlap, IoU ≥ 0.5, scores scaled to 0..1 over the set, 1000 thresholds.
+The protocol is that of the usual Python evaluation (Yang et al. 2016, and the WIDER FACE toolbox before it): boxes as
+written, a pixel added to each side in the overlap, IoU ≥ 0.5, scores scaled to 0..1 over the set, 1000 thresholds.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.config import EvalWiderfaceConfig
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
+from yolopose.errors import PoseError, did_you_mean, one_line, shown
 
 Array = NDArray[Any]
 SETTINGS = ("easy", "medium", "hard")
@@ -48,26 +48,26 @@ class Score:
     faces: int
 
 
-def run(config: EvalWiderfaceConfig) -> int:
-    """`yolo eval-widerface`: print easy, medium and hard; returns the exit code.
+def evaluate_files(pred: str, gt: str, *, images: str | None = None, normalize: str = "full") -> dict[str, Score]:
+    """Print and return easy, medium and hard of prediction files.
+
+    Args:
+        pred: the folder of the prediction files, EVENT/NAME.txt.
+        gt: the folder of wider_face_val.mat and wider_{easy,medium,hard}_val.mat.
+        images: a text file of the images to evaluate; None takes all.
+        normalize: scale scores over all prediction files, "full", or over those of `images`, "subset".
 
     Raises:
-        UsageError: `pred` or `gt` is not named.
         PoseError: a file is missing or cannot be read; the line names it.
     """
-    if config.pred is None or config.gt is None:
-        missing = "pred" if config.pred is None else "gt"
-        raise UsageError(f"{missing} is missing: pred=FOLDER of EVENT/NAME.txt files, gt=FOLDER of wider_*_val.mat")
-    truth = read_truth(config.gt)
-    photos = truth if config.images is None else choose(truth, Path(config.images))
-    folder = Path(config.pred)
-    over = truth if config.normalize == "full" else photos
-    found = read_predictions(folder, photos, also=over)
-    scores, normalized = evaluate(photos, found), len(found)
+    truth = read_truth(gt)
+    photos = truth if images is None else select_photos(truth, Path(images))
+    found = read_predictions(Path(pred), photos, also=truth if normalize == "full" else photos)
+    scores = evaluate(photos, found)
     log.info(describe(scores))
     rows = sum(len(found[photo.name]) for photo in photos)
-    log.info(f"{len(photos)} images, {rows} boxes, scores scaled over {normalized} images; {folder}")
-    return 0
+    log.info(f"{len(photos)} images, {rows} boxes, scores scaled over {len(found)} images; {pred}")
+    return scores
 
 
 def read_truth(folder: str | Path) -> list[Photo]:
@@ -111,8 +111,8 @@ def _photos(tables: Mapping[str, Any]) -> list[Photo]:
     return photos
 
 
-def choose(photos: Sequence[Photo], file: Path) -> list[Photo]:
-    """The images that a text file names, one a line, as `EVENT/NAME.jpg` or `NAME`; each once, in its order.
+def select_photos(photos: Sequence[Photo], file: Path) -> list[Photo]:
+    """The images named in a text file, one per line, as `EVENT/NAME.jpg` or `NAME`; each once, in its order.
 
     Raises:
         PoseError: the file cannot be read or is empty, or a line names no official image.
@@ -136,7 +136,7 @@ def choose(photos: Sequence[Photo], file: Path) -> list[Photo]:
 
 
 def read_predictions(folder: Path, photos: Iterable[Photo], also: Iterable[Photo] = ()) -> dict[str, Array]:
-    """By image name (N, 5) x y w h score: of all `photos`, and of those of `also` that have a file.
+    """Detections (N, 5) x y w h score by image name: of all `photos`, and of those of `also` that have a file.
 
     Raises:
         PoseError: an image of `photos` has no file, or a file cannot be read; the line names it.
@@ -157,8 +157,8 @@ def read_predictions(folder: Path, photos: Iterable[Photo], also: Iterable[Photo
             files[photo.name] = file
     found, wrong = {}, []
     for name, file in files.items():
-        found[name], stated = read_rows(file)
-        if stated != len(found[name]):
+        found[name], count = read_rows(file)
+        if count != len(found[name]):
             wrong.append(file)
     if wrong:
         log.warning(f"{wrong[0]}: says another number of faces than it has rows, as {len(wrong)} files do")
@@ -166,34 +166,25 @@ def read_predictions(folder: Path, photos: Iterable[Photo], also: Iterable[Photo
 
 
 def read_rows(file: Path) -> tuple[Array, int]:
-    """A prediction file (name, count, then `x y w h score` a line) → rows (N, 5), and the count that it states.
+    """A prediction file (name, count, then `x y w h score` per line) → rows (N, 5), and the count in the file.
 
     Further columns are left out. Raises PoseError naming the first line that is not of this form.
     """
+    number, rows = 2, []
     try:
-        head, *rows = file.read_text(encoding="utf-8").split("\n")[1:]
-        lines = [row.split() for row in rows if row and not row.isspace()]
-        table = np.array([line[:5] for line in lines], np.float64).reshape(-1, 5)
-        if not np.isfinite(table).all():
-            raise ValueError
-        return table, int(float(head))
+        lines = file.read_text(encoding="utf-8").split("\n")
+        count = int(float(lines[1]))
+        for number, line in enumerate(lines[2:], start=3):  # noqa: B007 - for the message
+            if words := line.split():
+                x, y, w, h, score = map(float, words[:5])
+                if not math.isfinite(x + y + w + h + score):
+                    raise ValueError
+                rows.append((x, y, w, h, score))
     except (OSError, UnicodeDecodeError) as e:
         raise PoseError(f"{file}: {one_line(e)}") from None
-    except ValueError:
-        raise PoseError(f"{file}, line {_bad_line(file)}: expected a name, a count, then rows x y w h score") from None
-
-
-def _bad_line(file: Path) -> int:
-    """The number of the first line that does not fit."""
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
-        words = line.split()
-        try:
-            good = number == 1 or (not words and number > 2) or bool(np.isfinite([float(w) for w in words[:5]]).all())
-        except ValueError:
-            good = False
-        if not good or (number == 2 and len(words) != 1) or (number > 2 and 0 < len(words) < 5):
-            return number
-    return 2
+    except (ValueError, IndexError, OverflowError):
+        raise PoseError(f"{file}, line {number}: expected a name, a count, then rows x y w h score") from None
+    return np.array(rows, np.float64).reshape(-1, 5), count
 
 
 def evaluate(photos: Sequence[Photo], found: Mapping[str, Array]) -> dict[str, Score]:
@@ -201,7 +192,8 @@ def evaluate(photos: Sequence[Photo], found: Mapping[str, Array]) -> dict[str, S
 
     Scores are scaled over all of `found`, which may hold more images than `photos`.
     """
-    low, span = _range(found.values())
+    every_score = np.concatenate([np.zeros(0), *(rows[:, 4] for rows in found.values())])
+    low, span = (every_score.min(), np.ptp(every_score) or 1.0) if len(every_score) else (0.0, 1.0)
     scores, owners, faces = [], [], 0
     for photo in photos:
         rows = found[photo.name]
@@ -215,14 +207,6 @@ def evaluate(photos: Sequence[Photo], found: Mapping[str, Array]) -> dict[str, S
         setting: _score(score, owner, np.concatenate([np.zeros(0, bool), *(p.counted[setting] for p in photos)]))
         for setting in SETTINGS
     }
-
-
-def _range(found: Iterable[Array]) -> tuple[float, float]:
-    """The lowest score and the distance to the highest; equal scores all become 0 to the protocol's last threshold."""
-    scores = np.concatenate([np.zeros(0), *(rows[:, 4] for rows in found)])
-    if not len(scores):
-        return 0.0, 1.0
-    return float(scores.min()), float(np.ptp(scores)) or 1.0
 
 
 def _owners(rows: Array, faces: Array) -> Array:
@@ -253,22 +237,15 @@ def _score(score: Array, owner: Array, counted: Array) -> Score:
     right = np.zeros(len(owner), bool)
     chosen[chosen] = counted[owner[chosen]]
     right[np.flatnonzero(chosen)[np.unique(owner[chosen], return_index=True)[1]]] = True
-    looked_at = chosen | (owner < 0)
-    true, all_ = (_above(score[rows]) for rows in (right, looked_at))
+    true, all_ = (  # (1000,) how many scores reach each threshold
+        len(part) - np.searchsorted(np.sort(part), THRESHOLDS, side="left")
+        for part in (score[right], score[chosen | (owner < 0)])
+    )
     precision = np.divide(true, all_, out=np.zeros(len(true)), where=all_ > 0)
-    return Score(_area(true / faces, precision), faces)
-
-
-def _above(scores: Array) -> Array:
-    """(N,) → (1000,) how many scores reach each threshold."""
-    return np.asarray(len(scores) - np.searchsorted(np.sort(scores), THRESHOLDS, side="left"))
-
-
-def _area(recall: Array, precision: Array) -> float:
-    """The area under the monotone envelope of precision over recall (Pascal VOC 2010)."""
-    recall = np.concatenate([[0.0], recall, [1.0]])
+    # the area under the monotone envelope of precision over recall (Pascal VOC 2010)
+    recall = np.concatenate([[0.0], true / faces, [1.0]])
     envelope = np.maximum.accumulate(np.concatenate([[0.0], precision, [0.0]])[::-1])[::-1]
-    return float((np.diff(recall) * envelope[1:]).sum())
+    return Score(float((np.diff(recall) * envelope[1:]).sum()), faces)
 
 
 def describe(scores: Mapping[str, Score]) -> str:
