@@ -206,7 +206,7 @@ def test_processes_that_begin_at_once_share_one_file(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from yolopose.rules import DEFAULT
+from yolopose.data.cache import ImageCache
 folder, budget = Path(sys.argv[1]), int(sys.argv[2])
 shapes = [(20 + i, 30) for i in range(40)]
 (folder / f"ready-{budget}").touch()
