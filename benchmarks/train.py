@@ -50,15 +50,14 @@ def rate(batches: Any, count: int) -> float:
 def ours(kind: str, model: str, data: str, options: dict[str, Any]) -> float:
     """One of our figures."""
     from yolopose import YOLO
-    from yolopose.config import TrainConfig, parse
-    from yolopose.data.dataset import PoseDataset
+    from yolopose.data.dataset import PoseDataset, SampleOptions
     from yolopose.data.labels import load_data, scan
     from yolopose.data.loader import Loader
 
     workers, fraction = options["workers"], options["fraction"]
     if kind.startswith("loader"):
-        config = parse(TrainConfig, {"data": data, "imgsz": 640, "cache": "ram" if kind.endswith("ram") else False})
-        dataset = PoseDataset(scan(load_data(data), "train"), config)
+        options = SampleOptions(cache="ram" if kind.endswith("ram") else False)
+        dataset = PoseDataset(scan(load_data(data), "train"), options)
         loader = Loader(dataset, 16, workers=workers)
         for _ in loader:
             pass

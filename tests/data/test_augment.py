@@ -7,9 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from yolopose.config import TrainConfig
 from yolopose.data import augment
-from yolopose.data.augment import Tile
+from yolopose.data.augment import AugmentOptions, Tile
 from yolopose.data.batch import Sample
 from yolopose.data.rows import Labels
 from yolopose.geometry.keypoints import FACE_5
@@ -38,12 +37,12 @@ def some_labels(n: int, seed: int, k: int = 5) -> Labels:
     return Labels(np.arange(n), boxes, keypoints)
 
 
-def tiles(seed: int, **config: float) -> list[Tile]:
+def tiles(seed: int, **options: float) -> list[Tile]:
     """Four images in a mosaic seen at random."""
     rng = np.random.default_rng(seed)
     images = [smooth(hw, seed * 4 + i) for i, hw in enumerate([(60, 96), (96, 50), (96, 96), (40, 80)])]
     places = augment.mosaic_places(rng, [image.shape[:2] for image in images], SIZE)
-    view = augment.random_affine(rng, TrainConfig(**config), (SIZE, SIZE))
+    view = augment.random_affine(rng, AugmentOptions(**options), (SIZE, SIZE))
     return [
         Tile(image, some_labels(3, seed * 4 + i), view @ place)
         for i, (image, place) in enumerate(zip(images, places, strict=True))
@@ -146,10 +145,10 @@ def test_a_mark_in_the_image_stays_under_its_keypoint(view: str) -> None:
 @pytest.mark.parametrize("view", VIEWS)
 def test_images_meet_without_a_seam(view: str) -> None:
     rng = np.random.default_rng(0)
-    config = TrainConfig(scale=0.0, translate=0.0, **(VIEWS[view] | {"shear": 0.0}))
+    options = AugmentOptions(scale=0.0, translate=0.0, **(VIEWS[view] | {"shear": 0.0}))
     for _ in range(10):
         places = augment.mosaic_places(rng, [(80, 80)] * 4, SIZE)
-        view_matrix = augment.random_affine(rng, config, (SIZE, SIZE))
+        view_matrix = augment.random_affine(rng, options, (SIZE, SIZE))
         white = np.full((80, 80, 3), 255, np.uint8)
         sample = augment.compose(
             [Tile(white, some_labels(0, 0), view_matrix @ place) for place in places], (SIZE, SIZE)
@@ -161,7 +160,7 @@ def test_images_meet_without_a_seam(view: str) -> None:
 def test_strong_perspective_keeps_a_mosaic_before_the_viewer() -> None:
     rng = np.random.default_rng(0)
     for _ in range(200):
-        matrix = augment.random_affine(rng, TrainConfig(perspective=0.001), (640, 640))
+        matrix = augment.random_affine(rng, AugmentOptions(perspective=0.001), (640, 640))
         corners = np.array([[x, y, 1] for x in (-960, 960) for y in (-960, 960)])
         assert (corners @ matrix.T)[:, 2].min() >= 0.25 - 1e-9
 
@@ -245,16 +244,16 @@ def test_colour_jitter_is_that_of_the_textbook(strength: tuple[float, float, flo
 def test_nothing_changes_when_everything_is_off() -> None:
     off = dict.fromkeys(("hsv_h", "hsv_s", "hsv_v", "fliplr", "flipud", "bgr"), 0.0)
     sample = as_sample()
-    done = augment.finish(np.random.default_rng(0), sample, TrainConfig(**off), FACE_5)
+    done = augment.finish(np.random.default_rng(0), sample, AugmentOptions(**off), FACE_5)
     assert equal(done, as_sample())
 
 
 def test_each_finish_happens_as_often_as_asked() -> None:
-    config = TrainConfig(hsv_h=0.0, hsv_s=0.0, hsv_v=0.0, fliplr=0.5, flipud=0.25, bgr=0.1)
+    options = AugmentOptions(hsv_h=0.0, hsv_s=0.0, hsv_v=0.0, fliplr=0.5, flipud=0.25, bgr=0.1)
     plain = as_sample()
     left = up = swapped = 0
     for seed in range(400):
-        done = augment.finish(np.random.default_rng(seed), as_sample(), config, FACE_5)
+        done = augment.finish(np.random.default_rng(seed), as_sample(), options, FACE_5)
         corner = {tuple(plain.image[i, j]): (i, j) for i in (0, -1) for j in (0, -1)}
         pixel = tuple(done.image[0, 0])
         swapped += pixel not in corner
@@ -278,8 +277,8 @@ def test_mixup_blends_about_half_and_half_and_keeps_all_instances() -> None:
 
 def test_random_views_cover_the_ranges_asked_for() -> None:
     rng = np.random.default_rng(0)
-    config = TrainConfig(degrees=30.0, scale=0.5, translate=0.2)
-    views = np.array([augment.random_affine(rng, config, (100, 200)) for _ in range(500)])
+    options = AugmentOptions(degrees=30.0, scale=0.5, translate=0.2)
+    views = np.array([augment.random_affine(rng, options, (100, 200)) for _ in range(500)])
     gains = np.sqrt(np.linalg.det(views[:, :2, :2]))
     angles = np.degrees(np.arctan2(views[:, 0, 1], views[:, 0, 0]))
     assert 0.5 <= gains.min() < 0.55
@@ -289,5 +288,5 @@ def test_random_views_cover_the_ranges_asked_for() -> None:
     assert 60 <= views[:, 0, 2].min() < 65
     assert 135 < views[:, 0, 2].max() <= 140
     assert 30 <= views[:, 1, 2].min() < 33
-    tiny = augment.random_affine(np.random.default_rng(2), TrainConfig(scale=3.0), (100, 100))
+    tiny = augment.random_affine(np.random.default_rng(2), AugmentOptions(scale=3.0), (100, 100))
     assert math.sqrt(np.linalg.det(tiny[:2, :2])) > 0

@@ -1,5 +1,5 @@
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -7,19 +7,23 @@ import numpy as np
 import pytest
 from helpers.builders import make_dataset
 
-from yolopose.config import TrainConfig
+from yolopose.config import TrainConfig, pick
 from yolopose.data import cache as cache_module
+from yolopose.data.augment import AugmentOptions
 from yolopose.data.batch import Sample
-from yolopose.data.dataset import PoseDataset
+from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import Scan, load_data, scan
 from yolopose.geometry.letterbox import fit
-from yolopose.rules import REFERENCE, rules_of
+from yolopose.rules import REFERENCE
 
-OFF = dict.fromkeys(
-    ("hsv_h", "hsv_s", "hsv_v", "degrees", "translate", "scale", "shear", "perspective", "flipud", "fliplr", "bgr",
-     "mosaic", "mixup"), 0.0
-)  # fmt: skip
-EVERYTHING = {"degrees": 10.0, "mixup": 0.5, "flipud": 0.5, "bgr": 0.3, "mosaic": 0.8}
+PLAIN = AugmentOptions(**{field.name: 0.0 for field in fields(AugmentOptions)})
+OFF = {"mosaic": 0.0, "augment": PLAIN}
+EVERYTHING = {"mixup": 0.5, "mosaic": 0.8, "augment": AugmentOptions(degrees=10.0, flipud=0.5, bgr=0.3)}
+
+
+def test_the_options_have_the_defaults_of_the_arguments() -> None:
+    assert pick(AugmentOptions, TrainConfig()) == AugmentOptions()
+    assert pick(SampleOptions, TrainConfig(), imgsz=TrainConfig().side) == SampleOptions()
 
 
 @pytest.fixture
@@ -34,21 +38,21 @@ def same(a: Sample, b: Sample) -> bool:
 
 @pytest.mark.parametrize("cache", [False, "ram", "disk"])
 def test_a_sample_depends_on_seed_epoch_and_index_only(found: Scan, cache: bool | str) -> None:
-    config = TrainConfig(imgsz=64, cache=cache, **EVERYTHING)
-    first, second = (PoseDataset(found, config) for _ in range(2))
+    options = SampleOptions(imgsz=64, cache=cache, **EVERYTHING)
+    first, second = (PoseDataset(found, options) for _ in range(2))
     first.set_epoch(3)
     wanted = [first[i] for i in range(7)]
     for epoch in (3, 9, 3):  # another history, another order
         second.set_epoch(epoch)
         got = {i: second[i] for i in (6, 0, 4, 4, 2, 1, 3, 5)}
         assert all(same(got[i], wanted[i]) for i in range(7)) == (epoch == 3)
-    other = PoseDataset(found, TrainConfig(imgsz=64, seed=1, **EVERYTHING))
+    other = PoseDataset(found, SampleOptions(imgsz=64, seed=1, **EVERYTHING))
     other.set_epoch(3)
     assert not any(same(other[i], wanted[i]) for i in range(7))
 
 
 def test_without_augmentation_a_sample_is_the_letterboxed_image(found: Scan) -> None:
-    dataset = PoseDataset(found, TrainConfig(imgsz=96, **OFF))
+    dataset = PoseDataset(found, SampleOptions(imgsz=96, **OFF))
     for item, index in zip(found.items, range(7), strict=True):
         box = fit(item.hw, (96, 96), rect=False)
         sample = dataset[index]
@@ -63,7 +67,7 @@ def test_without_augmentation_a_sample_is_the_letterboxed_image(found: Scan) -> 
 def test_compat_mode_is_the_references_letterbox_pixel_by_pixel(golden: Path, imgsz: int) -> None:
     """Long side to imgsz, the other rounded up, padding split in halves (field.md A10; equal to recorded samples)."""
     found = scan(load_data(golden / "pose8" / "data.yaml"), "train", rules=REFERENCE, cache=False)
-    dataset = PoseDataset(found, TrainConfig(imgsz=imgsz, compat=True, **OFF), rules=REFERENCE)
+    dataset = PoseDataset(found, SampleOptions(imgsz=imgsz, rules=REFERENCE, **OFF))
     for index, item in enumerate(found.items):
         image = cv2.imread(str(item.path))
         gain = imgsz / max(image.shape[:2])
@@ -80,7 +84,7 @@ def test_compat_mode_is_the_references_letterbox_pixel_by_pixel(golden: Path, im
 
 
 def test_the_last_epochs_have_no_mosaic(found: Scan) -> None:
-    dataset = PoseDataset(found, TrainConfig(imgsz=64, epochs=10, close_mosaic=3, mixup=0.5))
+    dataset = PoseDataset(found, SampleOptions(imgsz=64, epochs=10, close_mosaic=3, mixup=0.5))
     states = []
     for epoch in range(10):
         dataset.set_epoch(epoch)
@@ -88,7 +92,7 @@ def test_the_last_epochs_have_no_mosaic(found: Scan) -> None:
     assert states == [(1.0, 0.5)] * 7 + [(0.0, 0.0)] * 3
     dataset.set_epoch(2, closing=True)
     assert dataset.mosaic == 0.0
-    never = PoseDataset(found, TrainConfig(imgsz=64, epochs=10, close_mosaic=0))
+    never = PoseDataset(found, SampleOptions(imgsz=64, epochs=10, close_mosaic=0))
     never.set_epoch(9)
     assert never.mosaic == 1.0
 
@@ -97,7 +101,7 @@ def test_a_mosaic_shows_several_images_and_a_single_one_only_its_own(tmp_path: P
     yaml = make_dataset(tmp_path, count=4)
     for i in range(4):
         cv2.imwrite(str(tmp_path / "images" / f"{i:03}.jpg"), np.full((64, 64, 3), 40 + 50 * i, np.uint8))
-    still = OFF | {"scale": 0.5, "translate": 0.1}
+    still = OFF | {"augment": replace(PLAIN, scale=0.5, translate=0.1)}
     found = scan(load_data(yaml), "train")
 
     def shades(sample: Sample) -> set[int]:
@@ -105,21 +109,20 @@ def test_a_mosaic_shows_several_images_and_a_single_one_only_its_own(tmp_path: P
         large = values[(counts > 40) & (np.abs(values.astype(int) - 114) > 2)]
         return {round((v - 40) / 50) for v in large.tolist()}
 
-    single = PoseDataset(found, TrainConfig(imgsz=64, **still))
+    single = PoseDataset(found, SampleOptions(imgsz=64, **still))
     assert all(shades(single[i]) == {i} for i in range(4))
-    mosaic = PoseDataset(found, TrainConfig(imgsz=64, **(still | {"mosaic": 1.0})))
+    mosaic = PoseDataset(found, SampleOptions(imgsz=64, **(still | {"mosaic": 1.0})))
     seen = [shades(mosaic[i]) for i in range(4)]
     assert max(len(s) for s in seen) >= 3
 
 
 def test_fraction_thins_out_evenly_and_keeps_the_first_ones_in_compat_mode(found: Scan) -> None:
     def kept(**values: object) -> list[int]:
-        config = TrainConfig(imgsz=64, **values)
-        items = PoseDataset(found, config, rules=rules_of(config.compat)).items
+        items = PoseDataset(found, SampleOptions(imgsz=64, **values)).items
         return [int(item.path.stem) for item in items]
 
     assert kept(fraction=0.43) == [0, 2, 4]
-    assert kept(fraction=0.43, compat=True) == [0, 1, 2]
+    assert kept(fraction=0.43, rules=REFERENCE) == [0, 1, 2]
     assert kept(fraction=0.001) == [0]
     assert kept() == list(range(7))
 
@@ -132,7 +135,7 @@ def test_classes_and_single_cls(tmp_path: Path) -> None:
         file.write_text(f"{first}\n1{second[1:]}\n")
     found = scan(load_data(yaml), "train")
     options = ({}, {"classes": (1,)}, {"single_cls": True}, {"classes": (1,), "single_cls": True})
-    classes = [PoseDataset(found, TrainConfig(imgsz=64, **OFF, **more))[0].classes.tolist() for more in options]
+    classes = [PoseDataset(found, SampleOptions(imgsz=64, **OFF, **more))[0].classes.tolist() for more in options]
     assert classes == [[0, 1], [1], [0, 0], [0]]
 
 
@@ -141,24 +144,24 @@ def test_without_flip_idx_nothing_is_mirrored_and_it_says_so(tmp_path: Path, cap
     yaml = make_dataset(tmp_path, count=2)
     yaml.write_text(yaml.read_text().replace("flip_idx: [1, 0, 2, 3, 4]\n", ""))
     found = scan(load_data(yaml), "train")
-    plain = PoseDataset(found, TrainConfig(imgsz=64, **OFF))
-    flipping = PoseDataset(found, TrainConfig(imgsz=64, **(OFF | {"fliplr": 1.0, "flipud": 1.0})))
+    plain = PoseDataset(found, SampleOptions(imgsz=64, **OFF))
+    flipping = PoseDataset(found, SampleOptions(imgsz=64, **(OFF | {"augment": replace(PLAIN, fliplr=1.0, flipud=1.0)})))
     assert same(flipping[0], plain[0])
     assert caplog.text.count("no flip_idx, so images are not mirrored") == 1
 
 
 def test_a_flip_idx_that_does_not_fit_gets_a_warning(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     found = scan(load_data(shared / "data" / "face" / "data.yaml"), "test", cache=False)
-    PoseDataset(found, TrainConfig(imgsz=64))
+    PoseDataset(found, SampleOptions(imgsz=64))
     assert "flip_idx does not fit" not in caplog.text
     wrong = replace(found.spec, layout=replace(found.spec.layout, flip=(0, 1, 2, 3, 4)))
-    PoseDataset(replace(found, spec=wrong), TrainConfig(imgsz=64))
+    PoseDataset(replace(found, spec=wrong), SampleOptions(imgsz=64))
     assert "flip_idx does not fit" in caplog.text
 
 
 def test_an_image_is_decoded_once_an_epoch_not_once_per_mosaic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = scan(load_data(make_dataset(tmp_path, count=100)), "train")
-    dataset = PoseDataset(found, TrainConfig(imgsz=64))
+    dataset = PoseDataset(found, SampleOptions(imgsz=64))
     decoded = []
     real = cache_module.read_working
     monkeypatch.setattr(cache_module, "read_working", lambda *a: decoded.append(a[0]) or real(*a))

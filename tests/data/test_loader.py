@@ -4,14 +4,13 @@ import pytest
 import torch
 from helpers.builders import make_dataset
 
-from yolopose.config import TrainConfig
 from yolopose.data import loader as loader_module
 from yolopose.data.batch import Batch
-from yolopose.data.dataset import PoseDataset
+from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import Scan, load_data, scan
 from yolopose.data.loader import Loader
 from yolopose.errors import PoseError
-from yolopose.rules import rules_of
+from yolopose.rules import REFERENCE
 
 
 @pytest.fixture
@@ -20,8 +19,7 @@ def found(tmp_path: Path) -> Scan:
 
 
 def dataset(found: Scan, **values: object) -> PoseDataset:
-    config = TrainConfig(imgsz=64, **values)
-    return PoseDataset(found, config, rules=rules_of(config.compat))
+    return PoseDataset(found, SampleOptions(imgsz=64, **values))
 
 
 def epoch(loader: Loader, number: int) -> list[Batch]:
@@ -90,7 +88,7 @@ def test_rectangular_batches_fit_their_images_and_come_mixed(found: Scan) -> Non
     shapes = {tuple(b.images.shape[2:]) for b in epoch(Loader(data, 4), 0)}
     assert (64, 64) in shapes or (48, 64) in shapes
     assert all(h % 32 == 0 and w % 32 == 0 and max(h, w) == 64 for h, w in shapes)
-    compat = dataset(found, rect=True, compat=True)
+    compat = dataset(found, rect=True, rules=REFERENCE)
     assert [b.paths for b in epoch(Loader(compat, 4), 0)] == [b.paths for b in epoch(Loader(compat, 4), 1)]
 
 

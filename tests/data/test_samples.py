@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 import yolopose
-from yolopose.config import TrainConfig
-from yolopose.data.dataset import PoseDataset
+from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import load_data, scan
 
 SAMPLES = Path(yolopose.__file__).parent / "assets" / "samples"
@@ -24,7 +23,7 @@ def test_the_samples_are_sound(split: str, tmp_path: Path, monkeypatch: pytest.M
     assert found.counts.images == 4
     assert found.counts.backgrounds == found.counts.corrupt == found.counts.duplicates == 0
     assert sum((item.labels.keypoints[..., 2] > 0).sum() for item in found.items) > 60
-    assert PoseDataset(found, TrainConfig(imgsz=64))[0].image.shape == (64, 64, 3)
+    assert PoseDataset(found, SampleOptions(imgsz=64))[0].image.shape == (64, 64, 3)
     assert files() == before
 
 

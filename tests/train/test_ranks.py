@@ -13,9 +13,10 @@ import torch
 from helpers.builders import make_dataset, make_network
 from helpers.rank import ARGS, STEPS
 
-from yolopose.config import TrainConfig, parse
+from yolopose.config import TrainConfig, parse, pick
+from yolopose.data.augment import AugmentOptions
 from yolopose.data.batch import Batch
-from yolopose.data.dataset import PoseDataset
+from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import load_data, scan
 from yolopose.data.loader import Loader
 from yolopose.errors import PoseError
@@ -49,7 +50,8 @@ def alone(data: Path) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Te
     statistics, the loss normalised by the sums of both halves."""
     config = parse(TrainConfig, ARGS | {"data": data})
     network = prepare(make_network(), load_data(data), config).train()
-    dataset = PoseDataset(scan(load_data(data), "train"), config)
+    samples = pick(SampleOptions, config, imgsz=config.side, augment=pick(AugmentOptions, config))
+    dataset = PoseDataset(scan(load_data(data), "train"), samples)
     recipe = resolve(config, images=len(dataset), batch=4, classes=1)
     optimizer = build_optimizer(network, recipe)
     optimizer.param_groups[1]["lr"] = recipe.lr0

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.config import TrainConfig
 from yolopose.data.batch import Sample
 from yolopose.data.rows import Labels
 from yolopose.geometry.boxes import cxcywh_to_xyxy
@@ -36,6 +35,28 @@ LEAST_GAIN = 0.05  # of the random zoom
 MIXUP_BETA = 32.0  # mixup's blend is drawn from Beta(32, 32): close to half and half
 
 
+@dataclass(frozen=True, kw_only=True)
+class AugmentOptions:
+    """Strengths and probabilities of the random changes; `docs/arguments.md` explains each."""
+
+    hsv_h: float = 0.015
+    hsv_s: float = 0.7
+    hsv_v: float = 0.4
+    degrees: float = 0.0
+    translate: float = 0.1
+    scale: float = 0.5
+    shear: float = 0.0
+    perspective: float = 0.0
+    flipud: float = 0.0
+    fliplr: float = 0.5
+    bgr: float = 0.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether `random_affine` returns anything but the identity."""
+        return any((self.degrees, self.translate, self.scale, self.shear, self.perspective))
+
+
 @dataclass(frozen=True, eq=False)
 class Tile:
     """An image, its labels, and the matrix that takes its pixels to the canvas."""
@@ -45,21 +66,21 @@ class Tile:
     matrix: Matrix
 
 
-def random_affine(rng: np.random.Generator, config: TrainConfig, hw: tuple[int, int]) -> Matrix:
+def random_affine(rng: np.random.Generator, options: AugmentOptions, hw: tuple[int, int]) -> Matrix:
     """A random view of the plane around the origin, into a canvas of (H, W) pixels with the origin near its centre."""
     turn, zoom, shear_x, shear_y, far_x, far_y, move_x, move_y = rng.uniform(-1, 1, 8).tolist()
-    angle = math.radians(turn * config.degrees)
-    gain = max(1 + zoom * config.scale, LEAST_GAIN)
+    angle = math.radians(turn * options.degrees)
+    gain = max(1 + zoom * options.scale, LEAST_GAIN)
     cos, sin = gain * math.cos(angle), gain * math.sin(angle)
     # points as far out as 1.5 canvases (a mosaic's corners) must stay in front of the viewer
     limit = 0.75 / (3 * max(hw))
-    depth = [min(max(far * config.perspective, -limit), limit) for far in (far_x, far_y)]
+    depth = [min(max(far * options.perspective, -limit), limit) for far in (far_x, far_y)]
     view = np.array([[cos, sin, 0], [-sin, cos, 0], [*depth, 1]])
-    slant = [math.tan(math.radians(s * config.shear)) for s in (shear_x, shear_y)]
+    slant = [math.tan(math.radians(s * options.shear)) for s in (shear_x, shear_y)]
     shear = np.array([[1, slant[0], 0], [slant[1], 1, 0], [0, 0, 1]])
     shift = np.eye(3)
-    shift[0, 2] = (0.5 + move_x * config.translate) * hw[1]
-    shift[1, 2] = (0.5 + move_y * config.translate) * hw[0]
+    shift[0, 2] = (0.5 + move_x * options.translate) * hw[1]
+    shift[1, 2] = (0.5 + move_y * options.translate) * hw[0]
     return np.asarray(shift @ shear @ view)
 
 
@@ -215,10 +236,10 @@ def mixup(rng: np.random.Generator, first: Sample, second: Sample) -> Sample:
     )
 
 
-def finish(rng: np.random.Generator, sample: Sample, config: TrainConfig, layout: KeypointLayout) -> Sample:
+def finish(rng: np.random.Generator, sample: Sample, options: AugmentOptions, layout: KeypointLayout) -> Sample:
     """Colour jitter, swapped channels and flips, in place where that can be."""
-    strength = rng.uniform(-1, 1, 3) * (config.hsv_h, config.hsv_s, config.hsv_v)
-    swap, up_down, left_right = rng.random(3) < (config.bgr, config.flipud, config.fliplr)
+    strength = rng.uniform(-1, 1, 3) * (options.hsv_h, options.hsv_s, options.hsv_v)
+    swap, up_down, left_right = rng.random(3) < (options.bgr, options.flipud, options.fliplr)
     if strength.any():
         jitter(sample.image, *strength.tolist())
     if swap:

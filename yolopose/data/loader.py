@@ -73,8 +73,8 @@ class Plan:
     def __iter__(self) -> Iterator[Task]:
         dataset = self.dataset
         plans = [self._plan(positions) for positions in global_batches(len(dataset), self.batch, self.world)]
-        if dataset.config.rect and not dataset.rules.rect_in_order:  # a fixed order of images, so mix the batches
-            plans = [plans[i] for i in shuffled(len(plans), dataset.config.seed, dataset.epoch)]
+        if dataset.options.rect and not dataset.rules.rect_in_order:  # a fixed order of images, so mix the batches
+            plans = [plans[i] for i in shuffled(len(plans), dataset.options.seed, dataset.epoch)]
         for number, first in enumerate(range(0, len(plans), self.group)):
             batches = tuple(plans[first : first + self.group])
             yield Task(dataset.epoch, dataset.closing, batches, number % self.slots)
@@ -84,7 +84,7 @@ class Plan:
         dataset = self.dataset
         indices = dataset.order[positions]
         hw = dataset.imgsz, dataset.imgsz
-        if dataset.config.rect:
+        if dataset.options.rect:
             sizes = [dataset.items[i].hw for i in indices]
             hw = rect_canvas(sizes, dataset.imgsz, dataset.stride, dataset.rules)
         mine = np.split(indices, self.world)[self.rank]

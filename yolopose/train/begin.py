@@ -10,9 +10,10 @@ import yaml
 from torch import nn
 
 from yolopose.checkpoint import Checkpoint, build
-from yolopose.config import TrainConfig, replace, to_dict
+from yolopose.config import TrainConfig, pick, replace, to_dict
 from yolopose.console import log
-from yolopose.data.dataset import PoseDataset
+from yolopose.data.augment import AugmentOptions
+from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import DataSpec, Scan, load_data, scan
 from yolopose.data.loader import Loader, processors
 from yolopose.errors import PoseError, UsageError
@@ -57,9 +58,11 @@ def begin(
     network = network.to(ranks.device).to(memory_format=memory_format(config))  # type: ignore[call-overload]
     freeze(network, config.freeze)
     dtype = autocast_type(config, network, ranks.device)
-    dataset = PoseDataset(
-        _scan(config, data, "train"), config, stride=network.info.stride, rules=rules_of(config.compat)
-    )
+    samples = pick(
+        SampleOptions, config, imgsz=config.side, stride=network.info.stride, augment=pick(AugmentOptions, config),
+        rules=rules_of(config.compat),
+    )  # fmt: skip
+    dataset = PoseDataset(_scan(config, data, "train"), samples)
     size = batch_size(config, network, ranks, dtype, images=len(dataset))
     if ranks.main:
         log.info(summary(network, config.side, table=config.verbose and checkpoint is None))
