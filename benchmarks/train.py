@@ -51,8 +51,9 @@ def ours(kind: str, model: str, data: str, options: dict[str, Any]) -> float:
     """One of our figures."""
     from yolopose import YOLO
     from yolopose.data.dataset import PoseDataset, SampleOptions
-    from yolopose.data.labels import load_data, scan
+    from yolopose.data.labels import scan
     from yolopose.data.loader import Loader
+    from yolopose.data.spec import load_data
 
     workers, fraction = options["workers"], options["fraction"]
     if kind.startswith("loader"):

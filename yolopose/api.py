@@ -189,7 +189,7 @@ class YOLO(Model):
 
     def _data(self, name: str, config: ValConfig) -> DataSpec:
         """The data set to measure on; an error says when its name comes from the checkpoint."""
-        from yolopose.data.labels import load_data
+        from yolopose.data.spec import load_data
 
         try:
             return load_data(name, data_dir=config.data_dir)

@@ -11,7 +11,8 @@ import yaml
 
 from yolopose.cli import COMMANDS
 from yolopose.convert import from_coco, to_coco
-from yolopose.data.labels import label_path, load_data, read_labels, scan
+from yolopose.data.labels import label_path, read_labels, scan
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import COCO_17, FACE_5, flip_from_names
 

@@ -12,7 +12,8 @@ import yaml
 from yolopose.cli import COMMANDS, main
 from yolopose.convert.widerface import divide, from_widerface
 from yolopose.convert.widerlists import ListedImage
-from yolopose.data.labels import load_data, scan
+from yolopose.data.labels import scan
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 
 SIZE = (100, 200)  # height, width

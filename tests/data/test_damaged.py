@@ -11,7 +11,7 @@ from helpers.builders import FakeBackend, make_dataset, make_network
 
 from yolopose import doctor
 from yolopose.config import TrainConfig, ValConfig, parse
-from yolopose.data.labels import load_data
+from yolopose.data.spec import load_data
 from yolopose.evaluate.validate import validate
 from yolopose.images import ImageError, check_image, read_image
 from yolopose.train.loop import train

@@ -12,7 +12,8 @@ from yolopose.data import cache as cache_module
 from yolopose.data.augment import AugmentOptions
 from yolopose.data.batch import Sample
 from yolopose.data.dataset import PoseDataset, SampleOptions
-from yolopose.data.labels import Scan, load_data, scan
+from yolopose.data.labels import Scan, scan
+from yolopose.data.spec import load_data
 from yolopose.geometry.letterbox import fit
 from yolopose.rules import REFERENCE
 
@@ -145,7 +146,9 @@ def test_without_flip_idx_nothing_is_mirrored_and_it_says_so(tmp_path: Path, cap
     yaml.write_text(yaml.read_text().replace("flip_idx: [1, 0, 2, 3, 4]\n", ""))
     found = scan(load_data(yaml), "train")
     plain = PoseDataset(found, SampleOptions(imgsz=64, **OFF))
-    flipping = PoseDataset(found, SampleOptions(imgsz=64, **(OFF | {"augment": replace(PLAIN, fliplr=1.0, flipud=1.0)})))
+    flipping = PoseDataset(
+        found, SampleOptions(imgsz=64, **(OFF | {"augment": replace(PLAIN, fliplr=1.0, flipud=1.0)}))
+    )
     assert same(flipping[0], plain[0])
     assert caplog.text.count("no flip_idx, so images are not mirrored") == 1
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from yolopose.data.flips import audit_flip
-from yolopose.data.labels import Labels, load_data, scan
+from yolopose.data.labels import scan
+from yolopose.data.rows import Labels
+from yolopose.data.spec import load_data
 from yolopose.geometry.keypoints import COCO_17, FACE_5, KeypointLayout
 
 FACE = np.array([[-0.2, -0.15], [0.2, -0.15], [0, 0.05], [-0.15, 0.25], [0.15, 0.25]])  # of the box, image-left first

@@ -12,7 +12,9 @@ from helpers.builders import make_dataset
 from yolopose.data import labels as labels_module
 from yolopose.data import rows as rows_module
 from yolopose.data.folders import cache_folder
-from yolopose.data.labels import Labels, label_path, load_data, read_labels, scan, select
+from yolopose.data.labels import label_path, read_labels, scan, select
+from yolopose.data.rows import Labels
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.images import files as files_module
 from yolopose.rules import REFERENCE

@@ -7,8 +7,9 @@ from helpers.builders import make_dataset
 from yolopose.data import loader as loader_module
 from yolopose.data.batch import Batch
 from yolopose.data.dataset import PoseDataset, SampleOptions
-from yolopose.data.labels import Scan, load_data, scan
+from yolopose.data.labels import Scan, scan
 from yolopose.data.loader import Loader
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.rules import REFERENCE
 

@@ -6,8 +6,9 @@ import pytest
 from helpers.builders import make_dataset
 
 from yolopose.data import reading
-from yolopose.data.labels import load_data, scan
+from yolopose.data.labels import scan
 from yolopose.data.reading import prefetch, read_working, working_size
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.rules import REFERENCE, rules_of
 

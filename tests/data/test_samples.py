@@ -6,7 +6,8 @@ import pytest
 
 import yolopose
 from yolopose.data.dataset import PoseDataset, SampleOptions
-from yolopose.data.labels import load_data, scan
+from yolopose.data.labels import scan
+from yolopose.data.spec import load_data
 
 SAMPLES = Path(yolopose.__file__).parent / "assets" / "samples"
 

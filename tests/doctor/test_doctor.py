@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 from yolopose.cli import COMMANDS
-from yolopose.data.labels import Item, Labels, load_data, scan
+from yolopose.data.labels import Item, scan
+from yolopose.data.rows import Labels
+from yolopose.data.spec import load_data
 from yolopose.doctor import Report, examine
 from yolopose.doctor.previews import preview, select_samples
 from yolopose.doctor.statistics import statistics

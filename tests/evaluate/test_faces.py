@@ -15,7 +15,7 @@ from helpers.wider import ground_truth
 
 from yolopose.cli import main
 from yolopose.config import ValConfig, parse
-from yolopose.data.labels import load_data
+from yolopose.data.spec import load_data
 from yolopose.detect import Detections
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate import scales

@@ -15,7 +15,7 @@ import pytest
 from helpers.builders import FakeBackend, make_photo
 
 from yolopose.config import ValConfig
-from yolopose.data.labels import load_data
+from yolopose.data.spec import load_data
 from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validate import validate

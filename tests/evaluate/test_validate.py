@@ -13,7 +13,8 @@ from helpers.coco_reference import pycocotools
 
 from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig, parse
-from yolopose.data.labels import load_data, scan
+from yolopose.data.labels import scan
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validate import validate

@@ -17,8 +17,9 @@ from helpers.builders import make_dataset
 from yolopose.data.archives import unpack
 from yolopose.data.folders import cache_folder
 from yolopose.data.labelcache import key, load
-from yolopose.data.labels import load_data, scan
+from yolopose.data.labels import scan
 from yolopose.data.rows import parse_rows
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.rules import rules_of
 

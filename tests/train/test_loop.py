@@ -15,7 +15,7 @@ from yolopose import checkpoint
 from yolopose.callbacks import TRAIN_EVENTS, VAL_EVENTS
 from yolopose.checkpoint import build
 from yolopose.config import TrainConfig, parse
-from yolopose.data.labels import load_data
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.train.loop import Outcome, train
 from yolopose.train.report import COLUMNS

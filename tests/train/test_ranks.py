@@ -17,8 +17,9 @@ from yolopose.config import TrainConfig, parse, pick
 from yolopose.data.augment import AugmentOptions
 from yolopose.data.batch import Batch
 from yolopose.data.dataset import PoseDataset, SampleOptions
-from yolopose.data.labels import load_data, scan
+from yolopose.data.labels import scan
 from yolopose.data.loader import Loader
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.train.begin import criterion_of
 from yolopose.train.optim import build_optimizer, resolve

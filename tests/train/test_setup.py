@@ -10,7 +10,7 @@ from helpers.builders import make_dataset, make_network
 
 from yolopose.checkpoint import Checkpoint, save
 from yolopose.config import TrainConfig, parse
-from yolopose.data.labels import load_data
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.pytorch import cpu_has_bf16
 from yolopose.nn.network import PoseNet

@@ -19,8 +19,8 @@ import numpy as np
 from yolopose.console import log
 from yolopose.convert.cocojson import CocoSet, read_coco
 from yolopose.convert.rows import check_outputs
-from yolopose.data.labels import Item, load_data, scan
-from yolopose.data.spec import DataSpec
+from yolopose.data.labels import Item, scan
+from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
 from yolopose.files import write_text
 from yolopose.geometry.keypoints import COCO_17, flip_from_names

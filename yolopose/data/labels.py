@@ -20,31 +20,14 @@ import numpy as np
 
 from yolopose.console import log
 from yolopose.data import labelcache
-from yolopose.data.flips import audit_flip
 from yolopose.data.labelcache import Entry, Stat
 from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
-from yolopose.data.spec import DataSpec, load_data
+from yolopose.data.spec import DataSpec, load_data  # noqa: F401
 from yolopose.errors import PoseError, printable
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
 from yolopose.limits import MAX_PIXELS
 from yolopose.progress import progress
 from yolopose.rules import DEFAULT, Rules
-
-__all__ = [
-    "BadRow",
-    "Counts",
-    "DataSpec",
-    "Item",
-    "Labels",
-    "Scan",
-    "audit_flip",
-    "examine",
-    "label_path",
-    "load_data",
-    "read_labels",
-    "scan",
-    "select",
-]
 
 LARGE = 1 << 25  # pixels
 _large = Lock()

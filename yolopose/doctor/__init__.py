@@ -15,9 +15,9 @@ from pathlib import Path
 
 import yolopose.data.labels as data_labels
 from yolopose.data.labelcache import Stat
-from yolopose.data.labels import label_path, load_data
+from yolopose.data.labels import label_path
 from yolopose.data.rows import BadRow
-from yolopose.data.spec import DataSpec
+from yolopose.data.spec import DataSpec, load_data
 from yolopose.doctor.checks import Checked, Finding, count_split, facts, find_matches, findings
 from yolopose.doctor.duplicates import fingerprint
 from yolopose.doctor.page import page

@@ -13,7 +13,8 @@ import numpy as np
 
 from yolopose.config import BenchmarkConfig, ExportConfig, ValConfig
 from yolopose.console import log
-from yolopose.data.labels import Scan, load_data, scan
+from yolopose.data.labels import Scan, scan
+from yolopose.data.spec import load_data
 from yolopose.detect import DetectOptions, detect
 from yolopose.errors import PoseError, UsageError, one_line, shown
 from yolopose.evaluate.validate import validate

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from yolopose.config import ValConfig
 from yolopose.console import log
-from yolopose.data.labels import DataSpec, Item
+from yolopose.data.labels import Item
+from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, shown
 from yolopose.evaluate.coco import Instances
 from yolopose.geometry.keypoints import BODY_AREA

@@ -15,8 +15,9 @@ from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig
 from yolopose.config import replace as change
 from yolopose.console import log
-from yolopose.data.labels import DataSpec, Item, Scan, scan, select
+from yolopose.data.labels import Item, Scan, scan, select
 from yolopose.data.reading import prefetch
+from yolopose.data.spec import DataSpec
 from yolopose.detect import detect
 from yolopose.errors import PoseError, printable
 from yolopose.evaluate import coco, faces, scales

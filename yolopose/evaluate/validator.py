@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.config import ValConfig
-from yolopose.data.labels import DataSpec, Item
+from yolopose.data.labels import Item
+from yolopose.data.spec import DataSpec
 from yolopose.evaluate.metrics import Metrics
 from yolopose.formats.base import Backend
 

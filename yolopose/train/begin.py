@@ -14,8 +14,9 @@ from yolopose.config import TrainConfig, pick, replace, to_dict
 from yolopose.console import log
 from yolopose.data.augment import AugmentOptions
 from yolopose.data.dataset import PoseDataset, SampleOptions
-from yolopose.data.labels import DataSpec, Scan, load_data, scan
+from yolopose.data.labels import Scan, scan
 from yolopose.data.loader import Loader, processors
+from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import write_text
 from yolopose.geometry.keypoints import fixed_sigmas

@@ -16,8 +16,9 @@ from torch.optim import Optimizer
 from yolopose.config import TrainConfig
 from yolopose.console import log
 from yolopose.data.batch import Batch
-from yolopose.data.labels import DataSpec, Scan
+from yolopose.data.labels import Scan
 from yolopose.data.loader import Loader
+from yolopose.data.spec import DataSpec
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validator import Validator
 from yolopose.loss.pose import PARTS, PoseLoss

@@ -18,7 +18,7 @@ from yolopose import weights
 from yolopose.checkpoint import load_state
 from yolopose.config import TrainConfig
 from yolopose.console import log
-from yolopose.data.labels import DataSpec
+from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import choose_type
