@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from yolopose.checkpoint import build, load, save
+from yolopose.checkpoint import build_network, load_checkpoint, save_checkpoint
 from yolopose.config import ExportConfig
 from yolopose.formats.table import export
 
@@ -51,7 +51,7 @@ def store_in_half(path: Path) -> None:
 
 def main(source: Path) -> None:
     """Write both files and tell their sizes."""
-    checkpoint = load(source)
+    checkpoint = load_checkpoint(source)
     arguments = {
         key: Path(value).name if key in ("data", "model") and value else value
         for key, value in checkpoint.train_args.items()
@@ -60,8 +60,8 @@ def main(source: Path) -> None:
     info = replace(checkpoint.info, extra=checkpoint.info.extra | FACTS)
     extra = {key: value for key, value in checkpoint.extra.items() if key != "train_state"}
     target = ASSETS / "yolov8n-face.pt"
-    save(target, replace(checkpoint, info=info, train_args=arguments, extra=extra), half=True)
-    network = build(load(target))
+    save_checkpoint(target, replace(checkpoint, info=info, train_args=arguments, extra=extra), half=True)
+    network = build_network(load_checkpoint(target))
     onnx_file = export(network, ExportConfig(imgsz=640, dynamic=True, out=str(target.with_suffix(".onnx"))))
     store_in_half(onnx_file)
     for file in (target, onnx_file):

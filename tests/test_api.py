@@ -12,7 +12,7 @@ import yaml
 from helpers.builders import make_dataset, make_network, make_photo, tiny_onnx
 
 from yolopose import YOLO, PoseError, Results
-from yolopose.checkpoint import Checkpoint, save
+from yolopose.checkpoint import Checkpoint, save_checkpoint
 from yolopose.errors import UsageError
 
 
@@ -124,12 +124,12 @@ def test_a_callback_needs_an_event_that_exists(tiny: Path) -> None:
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     """A checkpoint that was trained at 96 pixels."""
-    from yolopose.checkpoint import Checkpoint, save
+    from yolopose.checkpoint import Checkpoint, save_checkpoint
 
     network = make_network()
     network.info = replace(network.info, imgsz=(96, 96))
     path = tmp_path / "small.pt"
-    save(path, Checkpoint(network.state_dict(), network.spec, network.info, {"imgsz": 96}))
+    save_checkpoint(path, Checkpoint(network.state_dict(), network.spec, network.info, {"imgsz": 96}))
     return path
 
 
@@ -331,7 +331,7 @@ def test_after_a_training_the_outcome_is_at_hand(small: Path, tmp_path: Path) ->
 def test_a_data_set_that_only_the_checkpoint_names(tmp_path: Path) -> None:
     file = tmp_path / "best.pt"
     network = make_network()
-    save(file, Checkpoint(network.state_dict(), network.spec, network.info, {"data": "gone/data.yaml"}))
+    save_checkpoint(file, Checkpoint(network.state_dict(), network.spec, network.info, {"data": "gone/data.yaml"}))
     with pytest.raises(
         PoseError, match=r"gone/data\.yaml.*\(the name comes from .*best\.pt; give data=… for another\)"
     ):
@@ -354,7 +354,7 @@ def test_single_cls_of_the_training_is_remembered(small: Path, tmp_path: Path) -
 def test_what_a_checkpoint_says_of_its_training_is_not_trusted(tmp_path: Path) -> None:
     network = make_network()
     said = {"data": ["no", {"name": 1}], "single_cls": "yes", "imgsz": {}}
-    save(tmp_path / "odd.pt", Checkpoint(network.state_dict(), network.spec, network.info, said))
+    save_checkpoint(tmp_path / "odd.pt", Checkpoint(network.state_dict(), network.spec, network.info, said))
     with pytest.raises(UsageError, match="data is missing"):
         YOLO(tmp_path / "odd.pt").val()
     data = make_dataset(tmp_path / "data", count=2)

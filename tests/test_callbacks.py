@@ -7,14 +7,14 @@ from helpers.builders import make_dataset, make_network
 
 from yolopose import YOLO
 from yolopose.callbacks import EVENTS, Hooks, check_events
-from yolopose.checkpoint import Checkpoint, save
+from yolopose.checkpoint import Checkpoint, save_checkpoint
 from yolopose.errors import UsageError
 
 
 @pytest.fixture
 def model(tmp_path):
     network = make_network()
-    save(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
+    save_checkpoint(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
     return YOLO(tmp_path / "m.pt")
 
 

@@ -12,7 +12,7 @@ import torch
 from helpers.builders import make_network, make_photo, tiny_onnx
 
 from yolopose import YOLO, PoseError
-from yolopose.checkpoint import Checkpoint, save
+from yolopose.checkpoint import Checkpoint, save_checkpoint
 
 
 @pytest.fixture
@@ -21,7 +21,9 @@ def small(tmp_path: Path) -> Path:
     network.info = replace(network.info, imgsz=(64, 64))
     path = tmp_path / "small.pt"
     extra = {"epoch": 7, "metrics": {"fitness": 0.5}}
-    save(path, Checkpoint(network.state_dict(), network.spec, network.info, {"imgsz": 64, "data": "d.yaml"}, extra))
+    save_checkpoint(
+        path, Checkpoint(network.state_dict(), network.spec, network.info, {"imgsz": 64, "data": "d.yaml"}, extra)
+    )
     return path
 
 

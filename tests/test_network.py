@@ -104,8 +104,8 @@ def test_export(watch: Watch, tmp_path: Path, kind: str) -> None:
 
 def checkpoint(path: Path) -> Path:
     """A small network in a file."""
-    from yolopose.checkpoint import Checkpoint, save
+    from yolopose.checkpoint import Checkpoint, save_checkpoint
 
     network = make_network()
-    save(path, Checkpoint(network.state_dict(), network.spec, network.info))
+    save_checkpoint(path, Checkpoint(network.state_dict(), network.spec, network.info))
     return path

@@ -116,12 +116,12 @@ class Model:
 
     def save(self, path: str | Path = "saved_model.pt") -> Path:
         """Write the model as a checkpoint of plain tensors that cannot run code."""
-        from yolopose.checkpoint import Checkpoint, save
+        from yolopose.checkpoint import Checkpoint, save_checkpoint
 
         known = self._checkpoint
         info, spec = self.model.info, self.model.spec
         checkpoint = Checkpoint(self.model.state_dict(), spec, info, known.train_args if known else {})
-        save(path, checkpoint)
+        save_checkpoint(path, checkpoint)
         return Path(path)
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
@@ -200,8 +200,8 @@ class Model:
             require_torch(str(path))
             from yolopose import checkpoint
 
-            self._checkpoint = checkpoint.load(path)
-            self._network = checkpoint.build(self._checkpoint)
+            self._checkpoint = checkpoint.load_checkpoint(path)
+            self._network = checkpoint.build_network(self._checkpoint)
         self._changed()
 
     def _changed(self) -> Self:

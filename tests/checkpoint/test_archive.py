@@ -13,7 +13,7 @@ import torch
 
 from yolopose.checkpoint import archive
 from yolopose.checkpoint.archive import open_archive
-from yolopose.checkpoint.inert import Name, Storage, TensorView, Thing
+from yolopose.checkpoint.records import Name, StandIn, Storage, TensorView
 from yolopose.errors import PoseError
 
 EMPTY = b"\x80\x02}."
@@ -227,7 +227,7 @@ def test_structures_without_end_are_refused(tmp_path):
     for _ in range(1000):
         deep = [deep]
     with opened_with(tmp_path) as opened:
-        for bomb in (loop, laughs, deep, {"a": Thing(Name("x", "Namespace"), state={"loop": loop})}):
+        for bomb in (loop, laughs, deep, {"a": StandIn(Name("x", "Namespace"), state={"loop": loop})}):
             started = time.process_time()
             with pytest.raises(PoseError, match=r"a\.pt: refused: its data are nested without end"):
                 opened.plain(bomb)
@@ -235,9 +235,9 @@ def test_structures_without_end_are_refused(tmp_path):
 
 
 def test_records_become_plain_values(tmp_path):
-    space = Thing(Name("ultralytics.utils", "IterableSimpleNamespace"), state={"imgsz": (640, {"a": 1})})
-    numbers = Thing(Name("numpy", "ndarray"), state={"values": [1, 2]})
-    other = Thing(Name("ultralytics.utils.loss", "v8PoseLoss"))
+    space = StandIn(Name("ultralytics.utils", "IterableSimpleNamespace"), state={"imgsz": (640, {"a": 1})})
+    numbers = StandIn(Name("numpy", "ndarray"), state={"values": [1, 2]})
+    other = StandIn(Name("ultralytics.utils.loss", "v8PoseLoss"))
     with opened_with(tmp_path) as opened:
         found = opened.plain(
             {"args": space, "numbers": numbers, "loss": other, "set": {1}, "type": Name("torch", "half")}

@@ -27,8 +27,8 @@ def test_round_trip(tmp_path):
         train_args={"imgsz": 96, "lr0": 0.01, "device": None, "freeze": [1, 2], "cache": False},
         extra={"epoch": 3, "metrics": {"mAP": 0.25}, "card": {"licence": "CC-BY-4.0"}},
     )
-    checkpoint.save(tmp_path / "a.pt", original)
-    found = checkpoint.load(tmp_path / "a.pt")
+    checkpoint.save_checkpoint(tmp_path / "a.pt", original)
+    found = checkpoint.load_checkpoint(tmp_path / "a.pt")
     assert found.path == tmp_path / "a.pt"
     assert (found.spec, found.info) == (network.spec, network.info)
     assert (found.train_args, found.extra) == (original.train_args, original.extra)
@@ -36,12 +36,12 @@ def test_round_trip(tmp_path):
     assert all(torch.equal(found.state[key], value) for key, value in original.state.items())
     x = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
-        assert torch.equal(checkpoint.build(found)(x), network(x))
+        assert torch.equal(checkpoint.build_network(found)(x), network(x))
 
 
 def test_torch_reads_it_with_weights_only(tmp_path):
     """Plain tensors and JSON-like metadata: nothing that a careful reader would have to trust."""
-    checkpoint.save(tmp_path / "a.pt", of(tiny(), extra={"train_state": {"momentum": [torch.ones(3)]}}))
+    checkpoint.save_checkpoint(tmp_path / "a.pt", of(tiny(), extra={"train_state": {"momentum": [torch.ones(3)]}}))
     found = torch.load(tmp_path / "a.pt", weights_only=True)
     assert found.keys() == {"format", "format_version", "state", "spec", "info", "train_args", "extra"}
     assert found["format"] == "yolopose"
@@ -52,10 +52,10 @@ def test_torch_reads_it_with_weights_only(tmp_path):
 
 def test_half_stores_half_and_is_read_as_float(tmp_path):
     network = tiny()
-    checkpoint.save(tmp_path / "a.pt", of(network, extra={"train_state": torch.ones(3)}), half=True)
+    checkpoint.save_checkpoint(tmp_path / "a.pt", of(network, extra={"train_state": torch.ones(3)}), half=True)
     stored = torch.load(tmp_path / "a.pt", weights_only=True)["state"]
     assert {value.dtype for value in stored.values()} == {torch.float16, torch.int64}
-    found = checkpoint.load(tmp_path / "a.pt")
+    found = checkpoint.load_checkpoint(tmp_path / "a.pt")
     assert all(value.dtype in (torch.float32, torch.int64) for value in found.state.values())
     assert torch.equal(found.state["model.0.conv.weight"], network.state_dict()["model.0.conv.weight"].half().float())
     assert found.extra["train_state"].dtype == torch.float32
@@ -76,8 +76,8 @@ def test_training_state_survives(tmp_path):
         "best": np.float64(0.5),
         "since": float("-inf"),
     }
-    checkpoint.save(tmp_path / "a.pt", of(tiny(), extra={"train_state": state}))
-    found = checkpoint.load(tmp_path / "a.pt").extra["train_state"]
+    checkpoint.save_checkpoint(tmp_path / "a.pt", of(tiny(), extra={"train_state": state}))
+    found = checkpoint.load_checkpoint(tmp_path / "a.pt").extra["train_state"]
     assert torch.equal(found["torch"], state["torch"])
     assert found["python"] == state["python"]
     assert found["numpy"] == state["numpy"]
@@ -91,9 +91,9 @@ def test_training_state_survives(tmp_path):
 
 def test_views_do_not_drag_their_storage_along(tmp_path):
     network = tiny()
-    checkpoint.save(tmp_path / "plain.pt", of(network))
+    checkpoint.save_checkpoint(tmp_path / "plain.pt", of(network))
     huge = torch.zeros(1_000_000)
-    checkpoint.save(tmp_path / "view.pt", of(network, extra={"train_state": huge[:1]}))
+    checkpoint.save_checkpoint(tmp_path / "view.pt", of(network, extra={"train_state": huge[:1]}))
     assert (tmp_path / "view.pt").stat().st_size - (tmp_path / "plain.pt").stat().st_size < 1000
 
 
@@ -110,13 +110,13 @@ def test_views_do_not_drag_their_storage_along(tmp_path):
 )
 def test_what_could_not_be_read_back_is_not_written(tmp_path, extra, place):
     with pytest.raises(TypeError, match=place):
-        checkpoint.save(tmp_path / "a.pt", of(tiny(), extra=extra))
+        checkpoint.save_checkpoint(tmp_path / "a.pt", of(tiny(), extra=extra))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "last.pt"
-    checkpoint.save(path, of(tiny(), extra={"epoch": 1}))
+    checkpoint.save_checkpoint(path, of(tiny(), extra={"epoch": 1}))
 
     def full(content, file):
         file.write(b"half of it")
@@ -124,10 +124,10 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatc
 
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(PoseError, match=r"last\.pt: cannot be written .*No space left"):
-        checkpoint.save(path, of(tiny(), extra={"epoch": 2}))
+        checkpoint.save_checkpoint(path, of(tiny(), extra={"epoch": 2}))
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == [path]
-    assert checkpoint.load(path).extra == {"epoch": 1}
+    assert checkpoint.load_checkpoint(path).extra == {"epoch": 1}
 
 
 def test_the_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
@@ -139,16 +139,16 @@ def test_the_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
         replace(part, path)
 
     monkeypatch.setattr(os, "replace", watch)
-    checkpoint.save(tmp_path / "a.pt", of(tiny()))
+    checkpoint.save_checkpoint(tmp_path / "a.pt", of(tiny()))
     assert seen == [(tmp_path, "yolopose", False)]
     with pytest.raises(PoseError, match="cannot be written"):
-        checkpoint.save(tmp_path / "a.pt" / "b.pt", of(tiny()))
+        checkpoint.save_checkpoint(tmp_path / "a.pt" / "b.pt", of(tiny()))
 
 
 def test_two_networks_of_one_checkpoint_share_nothing(tmp_path):
-    checkpoint.save(tmp_path / "a.pt", of(tiny()))
-    found = checkpoint.load(tmp_path / "a.pt")
-    one, other = checkpoint.build(found), checkpoint.build(found)
+    checkpoint.save_checkpoint(tmp_path / "a.pt", of(tiny()))
+    found = checkpoint.load_checkpoint(tmp_path / "a.pt")
+    one, other = checkpoint.build_network(found), checkpoint.build_network(found)
     with torch.no_grad():
         one.model[0].conv.weight.zero_()
     assert other.model[0].conv.weight.any()
@@ -156,14 +156,14 @@ def test_two_networks_of_one_checkpoint_share_nothing(tmp_path):
 
 
 def test_a_built_network_can_be_trained():
-    network = checkpoint.build(of(tiny())).train()
+    network = checkpoint.build_network(of(tiny())).train()
     maps = network(torch.rand(2, 3, 64, 64))
     (sum(level.sum() for level in maps.levels) + maps.keypoints.sum()).backward()
     assert network.model[0].conv.weight.grad is not None
 
 
 def tampered(tmp_path, **changes):
-    checkpoint.save(tmp_path / "a.pt", of(tiny()))
+    checkpoint.save_checkpoint(tmp_path / "a.pt", of(tiny()))
     content = torch.load(tmp_path / "a.pt", weights_only=True)
     torch.save(content | changes, tmp_path / "b.pt")
     return tmp_path / "b.pt"
@@ -184,7 +184,7 @@ def tampered(tmp_path, **changes):
 def test_damaged_checkpoints_are_refused_in_one_line(tmp_path, changes, words):
     path = tampered(tmp_path, **changes)
     with pytest.raises(PoseError, match=words) as caught:
-        checkpoint.load(path)
+        checkpoint.load_checkpoint(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -211,7 +211,7 @@ def test_architectures_that_do_not_fit_are_refused_soon(tmp_path, spec, words):
     path = tampered(tmp_path, spec=tiny().spec | spec)
     started = time.process_time()
     with pytest.raises(PoseError, match=words) as caught:
-        checkpoint.build(checkpoint.load(path))
+        checkpoint.build_network(checkpoint.load_checkpoint(path))
     assert time.process_time() - started < 5
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
@@ -220,9 +220,9 @@ def test_architectures_that_do_not_fit_are_refused_soon(tmp_path, spec, words):
 def test_a_huge_fused_architecture_is_refused_before_it_is_built(tmp_path):
     network = tiny().fuse()
     spec = network.spec | {"backbone": rows(channels=30_000)}
-    checkpoint.save(tmp_path / "a.pt", Checkpoint(network.state_dict(), spec, network.info))
+    checkpoint.save_checkpoint(tmp_path / "a.pt", Checkpoint(network.state_dict(), spec, network.info))
     with pytest.raises(PoseError, match="larger than its weights"):
-        checkpoint.build(checkpoint.load(tmp_path / "a.pt"))
+        checkpoint.build_network(checkpoint.load_checkpoint(tmp_path / "a.pt"))
 
 
 def test_weights_alone_say_what_to_do_and_can_be_transferred(tmp_path):
@@ -231,7 +231,7 @@ def test_weights_alone_say_what_to_do_and_can_be_transferred(tmp_path):
     with pytest.raises(
         PoseError, match=r"weights without their architecture; name its model YAML, as in YOLO\('yolov8n"
     ):
-        checkpoint.load(tmp_path / "weights.pt")
+        checkpoint.load_checkpoint(tmp_path / "weights.pt")
     state = checkpoint.load_state(tmp_path / "weights.pt")
     other = tiny()
     torch.nn.init.zeros_(other.model[0].conv.weight)
@@ -241,7 +241,7 @@ def test_weights_alone_say_what_to_do_and_can_be_transferred(tmp_path):
 
 def test_weights_of_every_kind_of_file_are_the_same(tmp_path):
     network = tiny()
-    checkpoint.save(tmp_path / "own.pt", of(network), half=True)
+    checkpoint.save_checkpoint(tmp_path / "own.pt", of(network), half=True)
     save_foreign(tmp_path / "foreign.pt", network)
     own, foreign = (checkpoint.load_state(tmp_path / f"{name}.pt") for name in ("own", "foreign"))
     assert own.keys() == foreign.keys()
@@ -252,7 +252,7 @@ def test_files_without_a_model(tmp_path):
     for content in ({"epoch": 1}, [1, 2], {"model": None, "ema": None}, torch.nn.ReLU()):
         torch.save(content, tmp_path / "a.pt")
         with pytest.raises(PoseError, match=r"a\.pt: no model|a\.pt: its network .ReLU. has no layers"):
-            checkpoint.load(tmp_path / "a.pt")
+            checkpoint.load_checkpoint(tmp_path / "a.pt")
         with pytest.raises(PoseError, match=r"a\.pt: no weights|a\.pt: its network .ReLU. has no layers"):
             checkpoint.load_state(tmp_path / "a.pt")
 
@@ -265,9 +265,9 @@ def test_transfer_from_17_to_5_keypoints():
 
 
 def test_recorded_checkpoints_round_trip(golden, tmp_path):
-    foreign = checkpoint.load(golden / "natural-n17.pt")
-    checkpoint.save(tmp_path / "own.pt", foreign, half=True)
-    own = checkpoint.load(tmp_path / "own.pt")
+    foreign = checkpoint.load_checkpoint(golden / "natural-n17.pt")
+    checkpoint.save_checkpoint(tmp_path / "own.pt", foreign, half=True)
+    own = checkpoint.load_checkpoint(tmp_path / "own.pt")
     assert (own.spec, own.info, own.train_args, own.extra) == (
         foreign.spec,
         foreign.info,
@@ -305,7 +305,7 @@ def test_values_of_hostile_files_end_in_one_short_line(tmp_path, changes, words)
     merged = {key: whole[key] | value if key in whole else value for key, value in changes.items()}
     path = tampered(tmp_path, **merged)
     with pytest.raises(PoseError, match=words) as caught:
-        checkpoint.build(checkpoint.load(path))
+        checkpoint.build_network(checkpoint.load_checkpoint(path))
     assert len(str(caught.value)) < 700
 
 
@@ -314,10 +314,10 @@ def test_whole_numbers_are_no_weights(tmp_path):
     state = network.state_dict()
     state["model.0.conv.weight"] = state["model.0.conv.weight"].long()
     with pytest.raises(PoseError, match=r"model\.0\.conv\.weight.*'whole numbers'.* stored"):
-        checkpoint.build(checkpoint.load(tampered(tmp_path, state=state)))
+        checkpoint.build_network(checkpoint.load_checkpoint(tampered(tmp_path, state=state)))
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.pt")
     with pytest.raises(PoseError, match="a pipe or device, not a file"):
-        checkpoint.load(tmp_path / "a.pt")
+        checkpoint.load_checkpoint(tmp_path / "a.pt")

@@ -14,8 +14,8 @@ import pytest
 import torch
 from helpers.pickles import HEAD, array, call, name, number, numbers, raw, stand_in, storage, tensor, text
 
-from yolopose.checkpoint import inert, unpickle
-from yolopose.checkpoint.inert import Name, Storage, TensorView, Thing
+from yolopose.checkpoint import records, unpickle
+from yolopose.checkpoint.records import Name, StandIn, Storage, TensorView
 from yolopose.errors import PoseError
 
 # Every one of these, were it called with a command, would run it.
@@ -59,7 +59,7 @@ def by_memo(module: str, word: str) -> bytes:
 def check_refused(data: bytes, canary, words: str = "") -> None:
     started = time.process_time()
     with pytest.raises(PoseError) as caught:
-        unpickle.load(data, "evil.pt")
+        unpickle.read_pickle(data, "evil.pt")
     assert time.process_time() - started < 5
     message = str(caught.value)
     assert message.startswith("evil.pt: ")
@@ -122,14 +122,14 @@ def tricks(canary: str) -> dict[str, tuple[bytes, str]]:
         "BUILD of a name": (size + b"}" + text("__call__") + text("x") + b"sb", "attributes of a Name"),
         "BUILD of a list": (b"]}b", "attributes of a list"),
         "BUILD __setstate__": (stand_in() + b"}" + text("__setstate__") + system + b"sb", "posix.system"),
-        "BUILD with slots": (stand_in() + b"}}\x86b", "attributes of a Thing"),
+        "BUILD with slots": (stand_in() + b"}}\x86b", "attributes of a StandIn"),
         "BUILD of OrderedDict": (call(name("collections", "OrderedDict")) + b"Nb", "attributes of a dict"),
         "OrderedDict of pairs": (call(name("collections", "OrderedDict"), b"]"), "damaged"),
-        "item of a stand-in": (stand_in() + text("a") + b"K\x01s", "items of a Thing"),
-        "append to a stand-in": (stand_in() + b"K\x01a", "appends to a Thing"),
+        "item of a stand-in": (stand_in() + text("a") + b"K\x01s", "items of a StandIn"),
+        "append to a stand-in": (stand_in() + b"K\x01a", "appends to a StandIn"),
         "append to a tuple": (b")K\x01a", "appends to a tuple"),
         "add to a list": (b"](K\x01\x90", "adds to a list"),
-        "a class as key": (b"}" + stand_in() + b"K\x01s", "key of type Thing"),
+        "a class as key": (b"}" + stand_in() + b"K\x01s", "key of type StandIn"),
         "a float as key": (b"}G" + bytes(8) + b"K\x01s", "key of type float"),
         "object array": (array("O8", raw(bytes(8)), 1), "plain numbers"),
         "object scalar": (call(scalar, call(dtype, text("O8"), b"\x89", b"\x88"), stand_in()), "plain numbers"),
@@ -209,15 +209,15 @@ def test_attributes_of_stand_ins_stay_data():
     """A state that would change classes or run code under Python is a dict like any other."""
     state = {"__class__": "os", "__dict__": {}, "__reduce__": "x", "__del__": "y"}
     inner = b"}(" + b"".join(text(key) + text(str(value)) for key, value in state.items()) + b"u"
-    found = unpickle.load(HEAD + stand_in() + inner + b"b.", "x.pt")
-    assert type(found) is Thing
+    found = unpickle.read_pickle(HEAD + stand_in() + inner + b"b.", "x.pt")
+    assert type(found) is StandIn
     assert found.kind == Name("ultralytics.nn.tasks", "PoseModel")
     assert found.state.keys() == state.keys()
 
 
 def test_a_function_of_a_stand_in_package_is_only_recorded():
-    found = unpickle.load(HEAD + call(name("ultralytics.utils", "subprocess"), text("touch x")) + b".", "x.pt")
-    assert type(found) is Thing
+    found = unpickle.read_pickle(HEAD + call(name("ultralytics.utils", "subprocess"), text("touch x")) + b".", "x.pt")
+    assert type(found) is StandIn
     assert found.args == ("touch x",)
     assert "ultralytics" not in sys.modules
 
@@ -225,15 +225,17 @@ def test_a_function_of_a_stand_in_package_is_only_recorded():
 def test_methods_of_stand_ins_are_only_recorded():
     """Fused layers hold `self.forward_fuse`, heads of version 8.0 `Detect.forward`."""
     for owner in (stand_in(), name("ultralytics.nn.modules.head", "Detect")):
-        found = unpickle.load(HEAD + call(name("__builtin__", "getattr"), owner, text("forward_fuse")) + b".", "x.pt")
-        assert type(found) is Thing
+        found = unpickle.read_pickle(
+            HEAD + call(name("__builtin__", "getattr"), owner, text("forward_fuse")) + b".", "x.pt"
+        )
+        assert type(found) is StandIn
         assert found.args[1] == "forward_fuse"
 
 
 def test_self_reference_is_data():
-    found = unpickle.load(HEAD + b"]q\x00h\x00a.", "x.pt")
+    found = unpickle.read_pickle(HEAD + b"]q\x00h\x00a.", "x.pt")
     assert found[0] is found
-    found = unpickle.load(HEAD + b"}q\x00" + text("me") + b"h\x00s.", "x.pt")
+    found = unpickle.read_pickle(HEAD + b"}q\x00" + text("me") + b"h\x00s.", "x.pt")
     assert found["me"] is found
 
 
@@ -241,7 +243,7 @@ def test_doubling_bombs_cost_nothing_and_are_no_keys(tmp_path):
     """A billion laughs: 2**60 leaves by reference, which must be neither copied nor hashed."""
     laughs = b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
     started = time.process_time()
-    assert len(unpickle.load(HEAD + laughs + b".", "x.pt")) == 2
+    assert len(unpickle.read_pickle(HEAD + laughs + b".", "x.pt")) == 2
     assert time.process_time() - started < 1
     check_refused(HEAD + b"}" + laughs + b"K\x01s.", tmp_path / "none", "key of type tuple")
     check_refused(HEAD + call(name("builtins", "set"), laughs) + b".", tmp_path / "none", "key of type tuple")
@@ -260,7 +262,7 @@ def test_copying_one_value_again_and_again_ends(tmp_path):
 
 
 def test_an_array_with_an_endless_empty_shape_is_empty():
-    found = unpickle.load(HEAD + array("f8", raw(b""), 1 << 30, 0) + b".", "x.pt")
+    found = unpickle.read_pickle(HEAD + array("f8", raw(b""), 1 << 30, 0) + b".", "x.pt")
     assert found.state["values"] == []
 
 
@@ -273,7 +275,7 @@ def test_limits_on_opcodes_and_bytes(tmp_path, monkeypatch):
 
 def test_a_deep_pile_of_marks_and_lists_is_taken_apart():
     deep = 200_000
-    found = unpickle.load(HEAD + b"]" * deep + b"a" * (deep - 1) + b".", "x.pt")
+    found = unpickle.read_pickle(HEAD + b"]" * deep + b"a" * (deep - 1) + b".", "x.pt")
     assert len(found) == 1
 
 
@@ -289,7 +291,7 @@ def module_pickle() -> bytes:
 
 
 def test_a_saved_module_is_read_as_records():
-    found = unpickle.load(module_pickle(), "x.pt")
+    found = unpickle.read_pickle(module_pickle(), "x.pt")
     assert (found["epoch"], found["best"], found["names"]) == (3, 0.5, {0: "face"})
     net = found["model"]
     assert str(net.kind) == "torch.nn.modules.container.Sequential"
@@ -308,13 +310,13 @@ def test_plain_values_survive_every_protocol(protocol):
         "set": {"x", 7},
         "raw": b"\x00\xff",
     }
-    assert unpickle.load(pickle.dumps(value, protocol), "x.pt") == value
+    assert unpickle.read_pickle(pickle.dumps(value, protocol), "x.pt") == value
 
 
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_reconstructed_values(protocol):
     def read(value):
-        return unpickle.load(pickle.dumps(value, protocol), "x.pt")
+        return unpickle.read_pickle(pickle.dumps(value, protocol), "x.pt")
 
     assert read(OrderedDict(a=1, b=2)) == {"a": 1, "b": 2}
     assert read(np.float32(1.5)) == 1.5
@@ -330,10 +332,10 @@ def test_reconstructed_values(protocol):
 
 def test_dills_set_is_a_set():
     data = call(call(name("dill._dill", "_load_type"), text("set")), b"](K\x01K\x02e")
-    assert unpickle.load(HEAD + data + b".", "x.pt") == {1, 2}
+    assert unpickle.read_pickle(HEAD + data + b".", "x.pt") == {1, 2}
 
 
-PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict, set, Name, Thing, Storage, TensorView)
+PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict, set, Name, StandIn, Storage, TensorView)
 
 
 def walk(value, seen):
@@ -344,7 +346,7 @@ def walk(value, seen):
     yield value
     if isinstance(value, dict):
         inner = [*value, *value.values()]
-    elif isinstance(value, Thing):
+    elif isinstance(value, StandIn):
         inner = [value.kind, value.args, value.state]
     else:
         inner = value if isinstance(value, list | tuple | set) else []
@@ -368,7 +370,7 @@ def test_mutated_pickles_never_escape():
             else:
                 data[at:at] = data[rng.randrange(len(data)) :][: rng.randrange(1, 40)]
         try:
-            found = unpickle.load(bytes(data), "x.pt")
+            found = unpickle.read_pickle(bytes(data), "x.pt")
             assert all(type(value) in PLAIN for value in walk(found, set()))
             outcomes["read"] += 1
         except PoseError:
@@ -380,7 +382,7 @@ def test_cut_off_anywhere_is_refused():
     original = module_pickle()
     for end in range(0, len(original) - 1, 7):
         with pytest.raises(PoseError):
-            unpickle.load(original[:end], "x.pt")
+            unpickle.read_pickle(original[:end], "x.pt")
 
 
 def test_the_list_of_names_imports_nothing():
@@ -388,8 +390,8 @@ def test_the_list_of_names_imports_nothing():
     script = (
         "import sys\nfrom yolopose.checkpoint import unpickle\n"
         "before = set(sys.modules)\n"
-        "unpickle.load(bytes.fromhex(sys.argv[1]), 'x.pt')\n"
+        "unpickle.read_pickle(bytes.fromhex(sys.argv[1]), 'x.pt')\n"
         "assert set(sys.modules) == before, set(sys.modules) - before"
     )
     subprocess.run([sys.executable, "-c", script, module_pickle().hex()], check=True)
-    assert all(constructor.__module__ == inert.__name__ for constructor in inert.CONSTRUCTORS.values())
+    assert all(constructor.__module__ == records.__name__ for constructor in records.CONSTRUCTORS.values())

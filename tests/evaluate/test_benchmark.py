@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.builders import make_network
 
-from yolopose.checkpoint import Checkpoint, save
+from yolopose.checkpoint import Checkpoint, save_checkpoint
 from yolopose.config import BenchmarkConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate import benchmark as module
@@ -21,7 +21,7 @@ pytest.importorskip("torch")
 @pytest.fixture
 def model(tmp_path: Path) -> str:
     network = make_network()
-    save(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
+    save_checkpoint(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
     return str(tmp_path / "m.pt")
 
 

@@ -33,7 +33,7 @@ def runs() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("kind", "option"), runs())
 def test_an_export_sends_nothing_and_writes_nothing_elsewhere(kind: str, option: str, tmp_path: Path) -> None:
-    from yolopose.checkpoint import Checkpoint, save
+    from yolopose.checkpoint import Checkpoint, save_checkpoint
 
     watched.require()
     package = NEEDED.get(kind, "onnx")
@@ -42,7 +42,7 @@ def test_an_export_sends_nothing_and_writes_nothing_elsewhere(kind: str, option:
     if kind == "tfjs" and not (shutil.which("node") and MODULES.is_dir()):
         pytest.skip("no node, or no TF.js: npm ci --ignore-scripts in tests/exports")
     network = make_network()
-    save(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
+    save_checkpoint(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
     row = next(row for row in FORMATS if row.argument == kind)
     out = tmp_path / "run" / f"m{row.also or row.suffix}"
     words = [

@@ -26,7 +26,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     own = folder / "own.pt"
     network = tiny()
     state = {"epoch": 3, "optimizer": {"state": {0: {"step": torch.ones(())}}, "param_groups": [{"lr": 0.1}]}}
-    checkpoint.save(own, Checkpoint(network.state_dict(), network.spec, network.info, extra={"train_state": state}))
+    checkpoint.save_checkpoint(
+        own, Checkpoint(network.state_dict(), network.spec, network.info, extra={"train_state": state})
+    )
     args = {"imgsz": 96, "data": "x.yaml"}
     foreign = save_foreign(folder / "foreign.pt", tiny(), train_args=args, train_results={"epoch": [1, 2]})
     torch.save(network.state_dict(), folder / "plain.pt")
@@ -41,10 +43,10 @@ class Reader:
 
     def __call__(self, data: bytes) -> None:
         self.path.write_bytes(data)
-        loaded = checkpoint.load(self.path)
-        checkpoint.build(loaded)
+        loaded = checkpoint.load_checkpoint(self.path)
+        checkpoint.build_network(loaded)
         checkpoint.load_state(self.path)
-        checkpoint.save(self.path.with_name("again.pt"), loaded)
+        checkpoint.save_checkpoint(self.path.with_name("again.pt"), loaded)
 
 
 def taken_apart(data: bytes) -> dict[str, bytes]:

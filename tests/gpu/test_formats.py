@@ -10,7 +10,7 @@ import torch
 from helpers.builders import make_dataset, make_network
 
 from yolopose import YOLO
-from yolopose.checkpoint import Checkpoint, save
+from yolopose.checkpoint import Checkpoint, save_checkpoint
 from yolopose.config import ExportConfig, parse
 from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import TorchBackend
@@ -67,7 +67,7 @@ def check(format: str, expected: np.ndarray, folder, tolerance: float, **options
 
 def test_predict_and_val(tmp_path):
     network = make_network()
-    save(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
+    save_checkpoint(tmp_path / "m.pt", Checkpoint(network.state_dict(), network.spec, network.info))
     data = make_dataset(tmp_path / "data", 6)
     on = {}
     for device in ("cpu", 0):

@@ -11,7 +11,7 @@ import torch
 from helpers.builders import make_network, make_photo
 
 from yolopose import YOLO
-from yolopose.checkpoint import Checkpoint, save
+from yolopose.checkpoint import Checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.gpu
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.gpu
 @pytest.fixture
 def model(tmp_path: Path) -> YOLO:
     network = make_network()
-    save(tmp_path / "small.pt", Checkpoint(network.state_dict(), network.spec, network.info))
+    save_checkpoint(tmp_path / "small.pt", Checkpoint(network.state_dict(), network.spec, network.info))
     return YOLO(tmp_path / "small.pt")
 
 

@@ -47,7 +47,7 @@ def losses(outcome: Outcome) -> torch.Tensor:
 
 
 def state(path: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load(path).state
+    return checkpoint.load_checkpoint(path).state
 
 
 def test_a_run_equals_that_on_a_cpu(tmp_path, note):

@@ -70,7 +70,7 @@ def gradients(maps) -> list[torch.Tensor]:
     ],
 )
 def test_recorded_losses_and_gradients(golden, weights, values, norms):
-    network = checkpoint.build(checkpoint.load(golden / f"{weights}.pt")).train()
+    network = checkpoint.build_network(checkpoint.load_checkpoint(golden / f"{weights}.pt")).train()
     recorded = np.load(golden / f"{values}.npz")
     batch = Batch(
         images=torch.from_numpy(recorded["x"]),

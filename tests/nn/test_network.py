@@ -47,14 +47,14 @@ def test_sizes_are_those_recorded(golden, key):
 
 @pytest.mark.parametrize("name", ["init-n17", "init-n5", "natural-n17"])
 def test_keys_and_shapes_of_existing_checkpoints(golden, name):
-    found = checkpoint.load(golden / f"{name}.pt")
+    found = checkpoint.load_checkpoint(golden / f"{name}.pt")
     own = PoseNet(found.spec).state_dict()
     assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in found.state.items()}
 
 
 @pytest.fixture(scope="module")
 def natural(golden) -> PoseNet:
-    return checkpoint.build(checkpoint.load(golden / "natural-n17.pt")).eval()
+    return checkpoint.build_network(checkpoint.load_checkpoint(golden / "natural-n17.pt")).eval()
 
 
 def check_forward(network: PoseNet, recorded, scores: float = 1e-5) -> None:

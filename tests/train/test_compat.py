@@ -50,7 +50,7 @@ def test_single_cls_keeps_the_names_of_the_data(compat, tmp_path):
     seen = []
     outcome = run(tmp_path, {"on_train_batch_end": [lambda run: seen.append(run.batch.classes)]}, compat=compat,
                   single_cls=True)  # fmt: skip
-    names = checkpoint.load(outcome.best).info.names
+    names = checkpoint.load_checkpoint(outcome.best).info.names
     assert names == ({0: "thing", 1: "other"} if compat else {0: "object"})
     assert not torch.cat(seen).any()
     assert outcome.metrics.names == names

@@ -13,7 +13,7 @@ from helpers.builders import make_dataset, make_network
 
 from yolopose import checkpoint
 from yolopose.callbacks import TRAIN_EVENTS, VAL_EVENTS
-from yolopose.checkpoint import build
+from yolopose.checkpoint import build_network
 from yolopose.config import TrainConfig, parse
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
@@ -35,7 +35,7 @@ def follow(golden: Path, number: int, folder: Path, epochs: int | None = None) -
     data = golden / ("face8" if number == 3 else "pose8") / "data.yaml"
     values = {key: value for key, value in args.items() if key in OURS}
     config = parse(TrainConfig, values | {"data": data, "compat": True, "plots": False, "project": folder})
-    base = build(checkpoint.load(golden / f"{START[number]}.pt"))
+    base = build_network(checkpoint.load_checkpoint(golden / f"{START[number]}.pt"))
 
     def enough(run):
         run.stop = epochs is not None and run.epoch + 1 >= epochs
@@ -114,7 +114,7 @@ def small_run(folder: Path, callbacks=None, network=None, count: int = 6, **valu
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load(path).state
+    return checkpoint.load_checkpoint(path).state
 
 
 def equal(a: Path, b: Path) -> bool:
@@ -132,7 +132,7 @@ def test_a_run_writes_its_files(tmp_path, capsys):
     rows = table(outcome.save_dir / "results.csv")
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert list(rows[0]) == list(COLUMNS)
-    last = checkpoint.load(outcome.last)
+    last = checkpoint.load_checkpoint(outcome.last)
     assert "train_state" not in last.extra
     assert last.extra["epoch"] == 2
     said = capsys.readouterr().out
@@ -259,13 +259,13 @@ def test_patience_stops_the_run(tmp_path, capsys):
 
     outcome = small_run(tmp_path, {"on_train_start": [never_better]}, epochs=9, patience=2)
     assert len(table(outcome.save_dir / "results.csv")) == 3
-    assert checkpoint.load(outcome.best).extra["epoch"] == 0
+    assert checkpoint.load_checkpoint(outcome.best).extra["epoch"] == 0
     assert "no epoch better than 1 in 2 (patience=2): stopping" in capsys.readouterr().out
 
 
 def test_ties_go_to_the_later_epoch_and_without_validation_to_the_last(tmp_path):
     outcome = small_run(tmp_path, epochs=3, val=False)
-    assert checkpoint.load(outcome.best).extra["epoch"] == 2
+    assert checkpoint.load_checkpoint(outcome.best).extra["epoch"] == 2
     rows = table(outcome.save_dir / "results.csv")
     assert rows[0]["val/box_loss"] == 0 < rows[2]["val/box_loss"]
 
@@ -341,7 +341,7 @@ def test_best_weights_are_validated_as_any_file(tmp_path):
     outcome = small_run(tmp_path)
     data = load_data(tmp_path / "data" / "data.yaml")
     config = ValConfig(imgsz=64, plots=False)
-    alone = validate(TorchBackend(build(checkpoint.load(outcome.best))), data, config)
+    alone = validate(TorchBackend(build_network(checkpoint.load_checkpoint(outcome.best))), data, config)
     assert alone.results_dict == outcome.metrics.results_dict
 
 

@@ -41,13 +41,13 @@ def last(tmp_path_factory) -> Path:
 
 def resume(last: Path, tmp_path: Path, change) -> None:
     """Resume a copy of `last` after `change` was done to its training state or arguments."""
-    content = checkpoint.load(last)
+    content = checkpoint.load_checkpoint(last)
     content.extra, content.train_args = copy.deepcopy((content.extra, content.train_args))
     change(content)
     path = tmp_path / "runs" / "train" / "weights" / "last.pt"
     path.parent.mkdir(parents=True)
     (path.parents[1] / "args.yaml").touch()  # by which a run's folder is known: it is gone on with there
-    checkpoint.save(path, content)
+    checkpoint.save_checkpoint(path, content)
     train(parse(TrainConfig, {"resume": str(path)}))
 
 

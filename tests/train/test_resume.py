@@ -49,7 +49,7 @@ def resume(**values):
 def same(a: Path, b: Path) -> bool:
     """Whether two finished runs have the same weights, and the same results but for the time."""
     for name in ("best.pt", "last.pt"):
-        first, second = (checkpoint.load(folder / "weights" / name).state for folder in (a, b))
+        first, second = (checkpoint.load_checkpoint(folder / "weights" / name).state for folder in (a, b))
         if not all(torch.equal(first[key], second[key]) for key in first):
             return False
     return rows(a) == rows(b)
@@ -103,7 +103,7 @@ def test_gradients_that_wait_are_kept_across_a_kill(tmp_path):
     """Three batches an epoch, a step every second: after the first epoch one batch waits."""
     with pytest.raises(Killed):
         start(tmp_path, "broken", killer("on_model_save", 0))
-    state = checkpoint.load(tmp_path / "runs" / "broken" / "weights" / "last.pt").extra["train_state"]
+    state = checkpoint.load_checkpoint(tmp_path / "runs" / "broken" / "weights" / "last.pt").extra["train_state"]
     assert state["waiting"] == 1
     assert any(gradient.any() for gradient in state["gradients"].values())
 
@@ -125,10 +125,10 @@ def test_the_newest_run_below_the_project_is_found(tmp_path):
 
 
 def test_no_checkpoint_raises_a_bound_or_says_where_to_write(whole, tmp_path):
-    ours = checkpoint.load(whole.best)
+    ours = checkpoint.load_checkpoint(whole.best)
     ours.train_args |= {"max_pixels": 1 << 60, "data_dir": "/elsewhere", "cache_dir": "/elsewhere"}
-    checkpoint.save(tmp_path / "last.pt", ours)
-    arguments = state._arguments(checkpoint.load(tmp_path / "last.pt"))
+    checkpoint.save_checkpoint(tmp_path / "last.pt", ours)
+    arguments = state._arguments(checkpoint.load_checkpoint(tmp_path / "last.pt"))
     assert (arguments.max_pixels, arguments.data_dir, arguments.cache_dir) == (MAX_PIXELS, None, None)
 
 
@@ -136,9 +136,9 @@ def test_no_checkpoint_sends_anything_by_a_logger(tmp_path, caplog):
     with pytest.raises(Killed):
         start(tmp_path, "broken", killer("on_train_batch_end", 1))
     last = tmp_path / "runs" / "broken" / "weights" / "last.pt"
-    theirs = checkpoint.load(last)
+    theirs = checkpoint.load_checkpoint(last)
     theirs.train_args["loggers"] = ["wandb", "tensorboard"]
-    checkpoint.save(last, theirs)
+    checkpoint.save_checkpoint(last, theirs)
     config, _ = state.reopen(parse(TrainConfig, {"resume": last}))
     assert config.loggers == ("tensorboard",)
     assert "loggers='wandb': what sends is not taken from" in caplog.text
@@ -200,7 +200,7 @@ def test_a_last_pt_moved_out_of_its_run_goes_on_in_a_new_folder(tmp_path, caplog
     assert (foreign / "results.csv").read_text() == "mine\n1\n2\n3\n"
     assert sorted(path.name for path in foreign.iterdir()) == ["kept", "results.csv"]
     assert [row[0] for row in rows(outcome.save_dir)] == ["epoch", "3", "4"]
-    assert "train_state" not in checkpoint.load(outcome.last).extra
+    assert "train_state" not in checkpoint.load_checkpoint(outcome.last).extra
 
 
 def test_without_best_pt_the_resumed_weights_are_the_best_so_far(tmp_path):
@@ -212,20 +212,20 @@ def test_without_best_pt_the_resumed_weights_are_the_best_so_far(tmp_path):
     folder = tmp_path / "runs" / "broken"
     (folder / "weights" / "best.pt").unlink()
     outcome = resume(model=folder / "weights" / "last.pt")
-    assert checkpoint.load(outcome.best).extra["epoch"] in (1, 2, 3)
+    assert checkpoint.load_checkpoint(outcome.best).extra["epoch"] in (1, 2, 3)
 
 
 def test_the_best_of_epochs_that_are_not_resumed_is_not_taken(tmp_path):
     """epoch2.pt is resumed; best.pt is of the fourth epoch, and what follows now is never better."""
     whole = start(tmp_path, "whole", save_period=2)
-    assert checkpoint.load(whole.best).extra["epoch"] > 1
+    assert checkpoint.load_checkpoint(whole.best).extra["epoch"] > 1
 
     def never_better(run):
         run.best_fitness = 2.0
 
     early = whole.best.with_name("epoch2.pt")
     outcome = train(parse(TrainConfig, {"resume": early}), callbacks={"on_train_start": [never_better]})
-    assert checkpoint.load(outcome.best).extra["epoch"] == 1
+    assert checkpoint.load_checkpoint(outcome.best).extra["epoch"] == 1
 
 
 def test_resuming_without_validation_does_not_run_out_of_patience(tmp_path):
@@ -275,7 +275,7 @@ def prepare_kills(root: Path) -> Path:
     """Data and start weights, and the unbroken run."""
     network = make_network()
     make_dataset(root / "data", 6)
-    checkpoint.save(root / "start.pt", Checkpoint(network.state_dict(), network.spec, network.info))
+    checkpoint.save_checkpoint(root / "start.pt", Checkpoint(network.state_dict(), network.spec, network.info))
     killed_at_random(root, "whole", 0, kills=0)
     return root / "runs" / "whole"
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.builders import make_dataset, make_network
 
-from yolopose.checkpoint import Checkpoint, save
+from yolopose.checkpoint import Checkpoint, save_checkpoint
 from yolopose.config import TrainConfig, parse
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
@@ -52,7 +52,7 @@ def test_without_pretraining_the_weights_follow_from_the_seed(data, capsys):
 
 def test_pretrained_names_a_file(data, tmp_path):
     other = make_network(seed=1)
-    save(tmp_path / "other.pt", Checkpoint(other.state_dict(), other.spec, other.info))
+    save_checkpoint(tmp_path / "other.pt", Checkpoint(other.state_dict(), other.spec, other.info))
     config = parse(TrainConfig, {"pretrained": str(tmp_path / "other.pt")})
     network = prepare(make_network(), data, config, pretrained=False)
     key = "model.0.conv.weight"

@@ -26,7 +26,7 @@ def begin(root: Path, workers: int, epochs: int = 500) -> subprocess.Popen[str]:
     """A run in a process group of its own, some epochs on its way."""
     network = make_network()
     make_dataset(root / "data", 6)
-    checkpoint.save(root / "start.pt", Checkpoint(network.state_dict(), network.spec, network.info))
+    checkpoint.save_checkpoint(root / "start.pt", Checkpoint(network.state_dict(), network.spec, network.info))
     values = ARGS | {"data": root / "data" / "data.yaml", "project": root / "runs", "workers": workers,
                      "model": root / "start.pt", "epochs": epochs, "patience": 0}  # fmt: skip
     words = [f"{key}={value}" for key, value in values.items()]
@@ -51,7 +51,7 @@ def test_sigterm_ends_the_run_its_workers_and_nothing_else(all_at_once, tmp_path
     with pytest.raises(ProcessLookupError):
         os.killpg(running.pid, 0)  # no worker is left
     folder = tmp_path / "runs" / "train"
-    done = checkpoint.load(folder / "weights" / "last.pt").extra["train_state"]["epoch"]
+    done = checkpoint.load_checkpoint(folder / "weights" / "last.pt").extra["train_state"]["epoch"]
     assert not [path for path in folder.rglob(".*")]
     config = parse(TrainConfig, {"resume": folder / "weights" / "last.pt", "epochs": done + 1, "workers": 0})
     assert train(config).save_dir == folder

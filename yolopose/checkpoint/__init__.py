@@ -1,9 +1,17 @@
 """Checkpoints: yolopose's own `.pt` and those of Ultralytics 8.0 to 8.3, read as data and never executed.
 
-`store` is the door; on the way to it a file goes through `archive` (the zip and its tensors), `unpickle` (the opcodes),
-`inert` (what the names in it may become) and, if it is not ours, `foreign` (the network in it).
+`store` has the functions for callers. It reads a file by `archive` (the zip and its tensors), `unpickle` (the opcodes),
+`records` (what the names in a pickle may become) and, for files of Ultralytics, `ultralytics` (the network in it).
 """
 
-from yolopose.checkpoint.store import FORMAT, VERSION, Checkpoint, build, load, load_state, save
+from yolopose.checkpoint.store import (
+    FORMAT,
+    VERSION,
+    Checkpoint,
+    build_network,
+    load_checkpoint,
+    load_state,
+    save_checkpoint,
+)
 
-__all__ = ["FORMAT", "VERSION", "Checkpoint", "build", "load", "load_state", "save"]
+__all__ = ["FORMAT", "VERSION", "Checkpoint", "build_network", "load_checkpoint", "load_state", "save_checkpoint"]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from yolopose.checkpoint import unpickle
-from yolopose.checkpoint.inert import NUMPY_ARRAY, Name, Storage, TensorView, Thing
+from yolopose.checkpoint.records import NUMPY_ARRAY, Name, StandIn, Storage, TensorView
 from yolopose.errors import PoseError, one_line, shown
 from yolopose.limits import (
     MAX_ARCHIVE_READ,
@@ -47,7 +47,7 @@ class Archive:
         entry = zipped.getinfo(f"{self._folder}/data.pkl")
         if entry.file_size > MAX_PICKLE:
             raise PoseError(f"{path}: refused: its pickle has {entry.file_size} bytes")
-        self.root: Any = unpickle.load(bytes(self._read(entry)), str(path))
+        self.root: Any = unpickle.read_pickle(bytes(self._read(entry)), str(path))
 
     def tensor(self, view: TensorView) -> Tensor:
         """A copy of the numbers that `view` describes, in their own type and order."""
@@ -70,13 +70,13 @@ class Archive:
             return tuple(self.plain(item, depth + 1) for item in value)
         if isinstance(value, TensorView):
             return self.tensor(value)
-        if isinstance(value, Thing):
+        if isinstance(value, StandIn):
             return self._plain_thing(value, depth)
         if isinstance(value, str | bytes):
             self._text_left -= len(value)
         return str(value) if isinstance(value, Name | Storage) else value
 
-    def _plain_thing(self, thing: Thing, depth: int) -> Any:
+    def _plain_thing(self, thing: StandIn, depth: int) -> Any:
         if thing.kind == NUMPY_ARRAY:
             return self.plain(thing.state.get("values"), depth + 1)
         if thing.kind.name.endswith("Namespace"):  # settings kept as attributes

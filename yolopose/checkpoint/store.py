@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolopose.checkpoint import foreign
+from yolopose.checkpoint import ultralytics
 from yolopose.checkpoint.archive import Archive, open_archive
-from yolopose.checkpoint.inert import STORAGES, TensorView
+from yolopose.checkpoint.records import STORAGES, TensorView
 from yolopose.errors import PoseError, one_line, shown
 from yolopose.files import beside, sweep
 from yolopose.metadata import ModelInfo
@@ -46,7 +46,7 @@ class Checkpoint:
     path: Path | None = None
 
 
-def load(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint of yolopose or of Ultralytics 8.0 to 8.3; of the latter, the averaged weights if there are any.
 
     Raises:
@@ -55,11 +55,11 @@ def load(path: str | Path) -> Checkpoint:
     with open_archive(Path(path)) as archive:
         if _is_own(archive):
             return _own(archive)
-        network = foreign.module(archive.root)
+        network = ultralytics.module(archive.root)
         if network is not None:
-            parts = foreign.describe(archive, network)
+            parts = ultralytics.describe(archive, network)
             info = _info(archive, parts.pop("info"))
-            return Checkpoint(_floats(foreign.state(archive, network)), info=info, path=archive.path, **parts)
+            return Checkpoint(_floats(ultralytics.state(archive, network)), info=info, path=archive.path, **parts)
         if _views(archive.root):
             raise PoseError(
                 f"{path}: weights without their architecture; name its model YAML, as in "
@@ -77,15 +77,15 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     with open_archive(Path(path)) as archive:
         if _is_own(archive):
             return _own(archive).state
-        network = foreign.module(archive.root)
+        network = ultralytics.module(archive.root)
         if network is not None:
-            return _floats(foreign.state(archive, network))
+            return _floats(ultralytics.state(archive, network))
         if views := _views(archive.root):
             return _floats({key: archive.tensor(view) for key, view in views.items()})
         raise PoseError(f"{path}: no weights in this checkpoint")
 
 
-def save(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
     """Write `checkpoint` beside `path`, then rename; `half` stores float16 weights (`train_state` keeps its types).
 
     Raises:
@@ -115,7 +115,7 @@ def save(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
         raise PoseError(f"{path}: cannot be written ({one_line(error)})") from None
 
 
-def build(checkpoint: Checkpoint) -> PoseNet:
+def build_network(checkpoint: Checkpoint) -> PoseNet:
     """The network of a checkpoint with its weights, in evaluation mode; fused if the weights are.
 
     Raises:

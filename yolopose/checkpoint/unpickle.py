@@ -1,7 +1,7 @@
 """Reads a pickle as data: the names in it are looked up in a list, never imported, and nothing in it is called.
 
-The standard library's disassembler (`pickletools`) says what the opcodes are; the stack machine below builds lists,
-dicts, numbers, text and the records of `inert` from them. There is nothing to execute, so a hostile file can at most be
+The standard library's disassembler (`pickletools`) decodes the opcodes; the stack machine below builds lists, dicts,
+numbers, text and the objects of `records` from them. There is nothing to execute, so a hostile file can at most be
 refused, and the limits bound what it may cost.
 """
 
@@ -12,21 +12,21 @@ import pickletools
 from collections.abc import Callable
 from typing import Any
 
-from yolopose.checkpoint import inert
-from yolopose.checkpoint.inert import refuse
+from yolopose.checkpoint import records
+from yolopose.checkpoint.records import refuse
 from yolopose.errors import PoseError, one_line
 from yolopose.limits import MAX_COPIES, MAX_INTEGER_BITS, MAX_OPCODES, MAX_PICKLE
 
 
-def load(data: bytes, source: str) -> Any:
-    """The value of a pickle as plain data and the records of `inert`.
+def read_pickle(data: bytes, source: str) -> Any:
+    """The value of a pickle as plain data and the records of `records`.
 
     Raises:
         PoseError: the pickle is damaged, too large, or asks for anything outside the list; `source` names its file.
     """
     try:
         return _run(data)
-    except inert.Refused as reason:
+    except records.Refused as reason:
         raise PoseError(f"{source}: refused, and nothing in it was run: {reason}") from None
     except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise PoseError(f"{source}: damaged pickle ({type(error).__name__}: {one_line(error, 80)})") from None
@@ -118,7 +118,7 @@ def _add(machine: _Machine, items: list[Any]) -> None:
     target = machine.stack[-1]
     if type(target) is not set:
         refuse(f"it adds to a {type(target).__name__}")
-    target.update(inert.key(item) for item in items)
+    target.update(records.key(item) for item in items)
 
 
 def _set_items(machine: _Machine, items: list[Any] | tuple[Any, ...]) -> None:
@@ -126,19 +126,19 @@ def _set_items(machine: _Machine, items: list[Any] | tuple[Any, ...]) -> None:
     if type(target) is not dict:
         refuse(f"it sets items of a {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
-        target[inert.key(key)] = value
+        target[records.key(key)] = value
 
 
 def _construct(machine: _Machine, _: Any) -> None:
     kind, args = machine.take(2)
     machine.charge(args)
-    machine.stack.append(inert.construct(kind, args))
+    machine.stack.append(records.construct(kind, args))
 
 
 def _build(machine: _Machine, _: Any) -> None:
     target, state = machine.take(2)
     machine.charge(state)
-    inert.build(target, state)
+    records.build(target, state)
     machine.stack.append(target)
 
 
@@ -169,9 +169,9 @@ HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     "SETITEMS": lambda machine, _: _set_items(machine, machine.to_mark()),
     **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _store),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, index: _push(machine, machine.memo[index])),
-    "GLOBAL": lambda machine, names: _push(machine, inert.name(*names)),
-    "STACK_GLOBAL": lambda machine, _: _push(machine, inert.name(*machine.take(2))),
+    "GLOBAL": lambda machine, names: _push(machine, records.name(*names)),
+    "STACK_GLOBAL": lambda machine, _: _push(machine, records.name(*machine.take(2))),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), _construct),
     "BUILD": _build,
-    "BINPERSID": lambda machine, _: _push(machine, inert.storage(*machine.take(1))),
+    "BINPERSID": lambda machine, _: _push(machine, records.storage(*machine.take(1))),
 }

@@ -35,7 +35,7 @@ class TorchBackend(Backend):
         """
         import torch
 
-        from yolopose.nn.packed import pack
+        from yolopose.nn.onednn import use_onednn
 
         options = options or OpenOptions()
         device = choose_device(options.device)
@@ -49,7 +49,7 @@ class TorchBackend(Backend):
         network = network.float().fuse()  # folded in float32, then rounded once
         self._takes_pixels = device.type == "cpu" and network.fold_pixels()
         network = network.to(device, self._type).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = pack(network) if device.type == "cpu" else network
+        self.network = use_onednn(network) if device.type == "cpu" else network
         if options.threads and device.type == "cpu":
             torch.set_num_threads(options.threads)  # the process's setting: torch knows no other
 
@@ -120,7 +120,7 @@ def load_network(path: Path) -> PoseNet:
     require_torch(str(path))
     from yolopose import checkpoint
 
-    return checkpoint.build(checkpoint.load(path))
+    return checkpoint.build_network(checkpoint.load_checkpoint(path))
 
 
 def require_torch(what: str) -> None:

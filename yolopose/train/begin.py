@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import nn
 
-from yolopose.checkpoint import Checkpoint, build
+from yolopose.checkpoint import Checkpoint, build_network
 from yolopose.config import TrainConfig, pick, replace, to_dict
 from yolopose.console import log
 from yolopose.data.augment import AugmentOptions
@@ -53,7 +53,11 @@ def begin(
         config = replace(config, plots=False)
     data = _data(config, ranks)
     checkpoint = source if isinstance(source, Checkpoint) else None
-    network = build(source) if isinstance(source, Checkpoint) else prepare(source, data, config, pretrained=pretrained)
+    network = (
+        build_network(source)
+        if isinstance(source, Checkpoint)
+        else prepare(source, data, config, pretrained=pretrained)
+    )
     _check(network, data, config)
     network.head.dfl.requires_grad_(False)
     network = network.to(ranks.device).to(memory_format=memory_format(config))  # type: ignore[call-overload]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from yolopose import __version__
-from yolopose.checkpoint import Checkpoint, load, save
+from yolopose.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from yolopose.config import TrainConfig, parse, to_dict
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, shown
@@ -37,7 +37,7 @@ def weights(run: Run, epoch: int) -> Checkpoint:
 
 def save_best(run: Run) -> None:
     """Write best.pt: half-precision weights."""
-    save(run.best, weights(run, run.epoch), half=True)
+    save_checkpoint(run.best, weights(run, run.epoch), half=True)
 
 
 def save_last(run: Run, epoch: int, path: Path | None = None) -> None:
@@ -56,14 +56,14 @@ def save_last(run: Run, epoch: int, path: Path | None = None) -> None:
         "scaler": run.scaler.state_dict(),
         "gradients": gradients,
     }
-    save(path or run.last, checkpoint)
+    save_checkpoint(path or run.last, checkpoint)
 
 
 def strip(path: Path) -> None:
     """Reduce a checkpoint to half-precision weights: the run is over."""
-    checkpoint = load(path)
+    checkpoint = load_checkpoint(path)
     checkpoint.extra.pop("train_state", None)
-    save(path, checkpoint, half=True)
+    save_checkpoint(path, checkpoint, half=True)
 
 
 def folder_of(checkpoint: Checkpoint | None) -> Path | None:
@@ -103,7 +103,7 @@ def restore(run: Run, checkpoint: Checkpoint) -> None:
 def _epoch_of(path: Path) -> int | None:
     """The epoch that a checkpoint was written in; None when it is not there or not readable."""
     try:
-        return load(path).extra.get("epoch")
+        return load_checkpoint(path).extra.get("epoch")
     except PoseError:
         return None
 
@@ -116,7 +116,7 @@ def _begin_best(run: Run, checkpoint: Checkpoint) -> None:
     )
     run.best_epoch, run.best_fitness = run.epoch - 1, run.fitness
     extra = {key: value for key, value in checkpoint.extra.items() if key != "train_state"}
-    save(run.best, dataclasses.replace(checkpoint, extra=extra), half=True)
+    save_checkpoint(run.best, dataclasses.replace(checkpoint, extra=extra), half=True)
 
 
 def _like(parameter: Tensor, value: Any) -> Any:
@@ -136,7 +136,7 @@ def reopen(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
         UsageError: an argument is given that cannot change any more.
     """
     path = _find(config)
-    checkpoint = load(path)
+    checkpoint = load_checkpoint(path)
     if not checkpoint.extra.get("train_state"):
         if path.name != "last.pt":
             raise PoseError(f"{path}: holds weights only; a run is resumed from its last.pt")

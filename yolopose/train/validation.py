@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yolopose.callbacks import Hooks
-from yolopose.checkpoint import build, load
+from yolopose.checkpoint import build_network, load_checkpoint
 from yolopose.config import ValConfig
 from yolopose.console import log
 from yolopose.evaluate.metrics import Metrics
@@ -24,7 +24,7 @@ def validate_epoch(run: Run, hooks: Hooks) -> Metrics:
 def validate_best(run: Run, hooks: Hooks) -> Metrics:
     """Validate best.pt as loaded from disk, with all plots."""
     log.info(f"Validating {run.best}")
-    backend = TorchBackend(build(load(run.best)), _options(run), shared=False)
+    backend = TorchBackend(build_network(load_checkpoint(run.best)), _options(run), shared=False)
     assert run.validation_set is not None
     config = val_config(run, plots=run.args.plots)
     return validate(backend, run.validation_set, config, folder=run.save_dir, hooks=hooks, trainer=run)

@@ -9,7 +9,7 @@ from yolopose.errors import PoseError
 
 def refusal(data: bytes) -> str:
     with pytest.raises(PoseError) as caught:
-        unpickle.load(data, "evil.pt")
+        unpickle.read_pickle(data, "evil.pt")
     return str(caught.value)
 
 
@@ -29,7 +29,7 @@ def test_a_tensor_of_impossible_size_or_place_is_refused(shape, stride, offset):
 
 
 def test_an_empty_tensor_keeps_its_shape():
-    value = unpickle.load(HEAD + tensor(storage(4), big(9), numbers(0, 3), numbers(7, 7)) + b".", "f.pt")
+    value = unpickle.read_pickle(HEAD + tensor(storage(4), big(9), numbers(0, 3), numbers(7, 7)) + b".", "f.pt")
     assert (value.shape, value.offset) == ((0, 3), 0)
 
 

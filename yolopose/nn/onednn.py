@@ -13,24 +13,24 @@ from yolopose.nn.layers import Conv
 from yolopose.nn.network import PoseNet
 
 
-def pack(network: PoseNet) -> PoseNet:
+def use_onednn(network: PoseNet) -> PoseNet:
     """Prepare a fused float32 or bfloat16 network in place; it then runs on the CPU only, in channels-last order.
 
     The head's box and keypoint branches stay as they are: they run at a few cells (see `sparse`).
     """
-    if can_pack():
+    if has_onednn():
         _pack(network, (network.head.cv2, network.head.cv4, network.head.dfl))
     return network
 
 
-def can_pack() -> bool:
+def has_onednn() -> bool:
     """Whether this torch has the operators."""
     names = ("_convolution_pointwise", "_reorder_convolution_weight")
     built_in = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
     return built_in and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
-class PackedConv(nn.Module):
+class OnednnConv(nn.Module):
     """A convolution with bias, then SiLU when `act`."""
 
     def __init__(self, conv: nn.Conv2d, act: bool) -> None:
@@ -53,8 +53,8 @@ def _pack(module: nn.Module, untouched: tuple[nn.Module, ...]) -> None:
         if child in untouched:
             continue
         if isinstance(child, Conv):
-            setattr(module, name, PackedConv(child.conv, child.act))
+            setattr(module, name, OnednnConv(child.conv, child.act))
         elif isinstance(child, nn.Conv2d):
-            setattr(module, name, PackedConv(child, act=False))
+            setattr(module, name, OnednnConv(child, act=False))
         else:
             _pack(child, untouched)

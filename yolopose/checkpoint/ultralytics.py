@@ -1,4 +1,4 @@
-"""What a checkpoint of Ultralytics 8.0 to 8.3 says: the file holds a whole module, read here as an inert record."""
+"""What a checkpoint of Ultralytics 8.0 to 8.3 says: the file holds a whole module, read here as records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from yolopose.checkpoint.archive import Archive
-from yolopose.checkpoint.inert import TensorView, Thing
+from yolopose.checkpoint.records import StandIn, TensorView
 from yolopose.errors import PoseError
 from yolopose.limits import MAX_CLASSES, MAX_IDENTIFIER, MAX_MODULE_DEPTH, MAX_MODULES, whole
 
@@ -18,27 +18,27 @@ KEPT = ("epoch", "best_fitness", "train_metrics", "train_results", "docs")
 UNSTATED = "not stated in the file; weights by Ultralytics are AGPL-3.0"
 
 
-def module(root: Any) -> Thing | None:
+def module(root: Any) -> StandIn | None:
     """The network in a foreign checkpoint: the averaged one (`ema`) if there is one, else `model`; None if neither."""
     found = [root.get("ema"), root.get("model")] if isinstance(root, dict) else [root]
-    return next((thing for thing in found if isinstance(thing, Thing) and "_modules" in thing.state), None)
+    return next((thing for thing in found if isinstance(thing, StandIn) and "_modules" in thing.state), None)
 
 
-def state(archive: Archive, network: Thing) -> dict[str, Tensor]:
+def state(archive: Archive, network: StandIn) -> dict[str, Tensor]:
     """The state dict of `network`, in torch's order, every tensor in the type it is stored in."""
     views = _walk(archive, _layers(archive, network), "model.", iter(range(MAX_MODULES)))
     return {key: archive.tensor(view) for key, view in views}
 
 
-def _layers(archive: Archive, network: Thing) -> Thing:
+def _layers(archive: Archive, network: StandIn) -> StandIn:
     """The list of the network's layers: its child `model`. Other children, such as a loss, are no part of it."""
     layers = dict(_children(archive, network, "_modules")).get("model")
-    if not isinstance(layers, Thing):
+    if not isinstance(layers, StandIn):
         raise PoseError(f"{archive.path}: its network ({network.kind.name}) has no layers")
     return layers
 
 
-def _walk(archive: Archive, node: Thing, prefix: str, budget: Iterator[int]) -> Iterator[tuple[str, TensorView]]:
+def _walk(archive: Archive, node: StandIn, prefix: str, budget: Iterator[int]) -> Iterator[tuple[str, TensorView]]:
     """Parameters and buffers of a module and its children; `budget` ends a tree that contains itself."""
     if prefix.count(".") > MAX_MODULE_DEPTH:
         raise PoseError(f"{archive.path}: refused: its network has layers without end")
@@ -48,20 +48,20 @@ def _walk(archive: Archive, node: Thing, prefix: str, budget: Iterator[int]) -> 
         for name, child in _children(archive, node, group):
             if next(budget, None) is None or len(str(name)) > MAX_IDENTIFIER:
                 raise PoseError(f"{archive.path}: refused: its network has layers without end")
-            if group == "_modules" and isinstance(child, Thing):
+            if group == "_modules" and isinstance(child, StandIn):
                 yield from _walk(archive, child, f"{prefix}{name}.", budget)
             elif group != "_modules" and isinstance(child, TensorView) and name not in transient:
                 yield f"{prefix}{name}", child
 
 
-def _children(archive: Archive, node: Thing, group: str) -> list[tuple[Any, Any]]:
+def _children(archive: Archive, node: StandIn, group: str) -> list[tuple[Any, Any]]:
     found = node.state.get(group, {})
     if not isinstance(found, dict):
         raise PoseError(f"{archive.path}: damaged: {group} of a {node.kind.name} is no dict")
     return list(found.items())
 
 
-def describe(archive: Archive, network: Thing) -> dict[str, Any]:
+def describe(archive: Archive, network: StandIn) -> dict[str, Any]:
     """`spec`, `info` (for `ModelInfo.from_dict`), `train_args` and `extra` of a foreign pose checkpoint.
 
     Raises:
@@ -91,16 +91,16 @@ def describe(archive: Archive, network: Thing) -> dict[str, Any]:
     }
 
 
-def _head(archive: Archive, network: Thing) -> Thing:
+def _head(archive: Archive, network: StandIn) -> StandIn:
     """The last layer, once it is known to be that of a pose network."""
     layers = [child for _, child in _children(archive, _layers(archive, network), "_modules")]
-    if not layers or not isinstance(layers[-1], Thing):
+    if not layers or not isinstance(layers[-1], StandIn):
         raise PoseError(f"{archive.path}: its network ({network.kind.name}) has no layers")
     kind = layers[-1].kind.name
     if kind != "Pose":
         task = f"a {TASKS[kind]} model" if kind in TASKS else f"a model that ends in {kind}"
         raise PoseError(f"{archive.path}: {task}; yolopose runs pose models of the YOLOv8 family")
-    head: Thing = layers[-1]
+    head: StandIn = layers[-1]
     return head
 
 
@@ -122,7 +122,7 @@ def _or_else(value: Any, default: Any) -> Any:
     return default if value is None or (isinstance(value, dict | list | tuple | str) and not value) else value
 
 
-def _input(archive: Archive, network: Thing, spec: dict[str, Any], train_args: dict[str, Any]) -> dict[str, Any]:
+def _input(archive: Archive, network: StandIn, spec: dict[str, Any], train_args: dict[str, Any]) -> dict[str, Any]:
     stride = network.state.get("stride")
     steps = archive.tensor(stride) if isinstance(stride, TensorView) else None
     return {

@@ -14,7 +14,7 @@ from yolopose.errors import PoseError
 def test_a_whole_module_becomes_weights_and_facts(tmp_path):
     network = tiny()
     path = save_foreign(tmp_path / "a.pt", network, train_metrics={"mAP": np.float64(0.5)}, optimizer={"state": {}})
-    found = checkpoint.load(path)
+    found = checkpoint.load_checkpoint(path)
     wanted = network.state_dict()
     assert found.state.keys() == wanted.keys()
     assert all(value.dtype == wanted[key].dtype for key, value in found.state.items())
@@ -34,7 +34,7 @@ def test_a_whole_module_becomes_weights_and_facts(tmp_path):
 
 def test_the_built_network_computes_the_same(tmp_path):
     network = tiny()
-    built = checkpoint.build(checkpoint.load(save_foreign(tmp_path / "a.pt", network)))
+    built = checkpoint.build_network(checkpoint.load_checkpoint(save_foreign(tmp_path / "a.pt", network)))
     x = torch.rand(2, 3, 64, 96)
     with torch.inference_mode():
         torch.testing.assert_close(built(x), network.half().float()(x), rtol=1e-5, atol=1e-4)
@@ -45,7 +45,7 @@ def test_the_built_network_computes_the_same(tmp_path):
 
 
 def test_an_unstated_licence_is_not_taken_for_none(tmp_path):
-    found = checkpoint.load(save_foreign(tmp_path / "a.pt", tiny(), license=None, version=None, date=None))
+    found = checkpoint.load_checkpoint(save_foreign(tmp_path / "a.pt", tiny(), license=None, version=None, date=None))
     assert found.info.extra == {
         "origin": "Ultralytics",
         "license": "not stated in the file; weights by Ultralytics are AGPL-3.0",
@@ -59,9 +59,9 @@ def test_the_averaged_network_is_preferred(tmp_path):
         plain = as_module({"weight": torch.zeros(1)}, classes["PoseModel"])
         torch.save({"model": plain, "ema": None}, tmp_path / "no.pt")
     path = save_foreign(tmp_path / "a.pt", other, key="ema", model=torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)))
-    assert (checkpoint.load(path).state["model.0.conv.weight"] == 0.25).all()
+    assert (checkpoint.load_checkpoint(path).state["model.0.conv.weight"] == 0.25).all()
     path = save_foreign(tmp_path / "b.pt", network, key="model", ema=None)
-    assert (checkpoint.load(path).state["model.0.conv.weight"] != 0.25).any()
+    assert (checkpoint.load_checkpoint(path).state["model.0.conv.weight"] != 0.25).any()
 
 
 def test_the_heads_own_shape_wins_over_the_yaml(tmp_path):
@@ -69,9 +69,9 @@ def test_the_heads_own_shape_wins_over_the_yaml(tmp_path):
     network = tiny()
     network.spec = {**network.spec, "kpt_shape": [17, 3], "nc": 80}
     path = save_foreign(tmp_path / "a.pt", network)
-    assert checkpoint.load(path).info.kpt_shape == (17, 3)  # what the head said when it was written
+    assert checkpoint.load_checkpoint(path).info.kpt_shape == (17, 3)  # what the head said when it was written
     with pytest.raises(PoseError, match=r"a\.pt: weights and architecture differ in \d+ entries, first 'model"):
-        checkpoint.build(checkpoint.load(path))
+        checkpoint.build_network(checkpoint.load_checkpoint(path))
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_heads_own_shape_wins_over_the_yaml(tmp_path):
 def test_other_tasks_are_named(tmp_path, head, words):
     path = save_foreign(tmp_path / "other.pt", tiny(), head=head)
     with pytest.raises(PoseError, match=rf"other\.pt: a.*{words.split()[-2]}.*; yolopose runs pose models") as caught:
-        checkpoint.load(path)
+        checkpoint.load_checkpoint(path)
     assert words in str(caught.value)
     assert checkpoint.load_state(path).keys() == tiny().state_dict().keys()
 
@@ -91,7 +91,7 @@ def test_fused_weights_build_a_fused_network(tmp_path):
     x = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         wanted = network.fuse()(x)
-        built = checkpoint.build(checkpoint.load(save_foreign(tmp_path / "fused.pt", network)))
+        built = checkpoint.build_network(checkpoint.load_checkpoint(save_foreign(tmp_path / "fused.pt", network)))
         torch.testing.assert_close(built(x), wanted, rtol=1e-2, atol=0.5)
     assert not any(".bn." in key for key in built.state_dict())
 
@@ -105,7 +105,7 @@ def test_a_network_that_contains_itself_is_refused(tmp_path):
         model.yaml = TINY
         torch.save({"model": model}, tmp_path / "loop.pt")
     with pytest.raises(PoseError, match=r"loop\.pt: refused: its network has layers without end"):
-        checkpoint.load(tmp_path / "loop.pt")
+        checkpoint.load_checkpoint(tmp_path / "loop.pt")
 
 
 def test_a_network_that_doubles_itself_is_refused(tmp_path):
@@ -120,7 +120,7 @@ def test_a_network_that_doubles_itself_is_refused(tmp_path):
         model._modules["model"], model.yaml = node, TINY
         torch.save({"model": model}, tmp_path / "bomb.pt")
     with pytest.raises(PoseError, match=r"bomb\.pt: refused: its network has layers without end"):
-        checkpoint.load(tmp_path / "bomb.pt")
+        checkpoint.load_checkpoint(tmp_path / "bomb.pt")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_odd_networks_are_refused_in_one_line(tmp_path, monkeypatch, spoil, word
     monkeypatch.setattr(torch, "save", spoiled)
     path = save_foreign(tmp_path / "odd.pt", tiny())
     with pytest.raises(PoseError, match=words) as caught:
-        checkpoint.load(path)
+        checkpoint.load_checkpoint(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
@@ -157,7 +157,7 @@ def test_odd_networks_are_refused_in_one_line(tmp_path, monkeypatch, spoil, word
     [("natural-n17", (17, 3), {0: "person"}), ("init-n17", (17, 3), {0: "person"}), ("init-n5", (5, 3), {0: "face"})],
 )
 def test_recorded_checkpoints(golden, name, kpt_shape, names):
-    found = checkpoint.load(golden / f"{name}.pt")
+    found = checkpoint.load_checkpoint(golden / f"{name}.pt")
     assert len(found.state) == 397
     assert (found.info.kpt_shape, found.info.names, found.info.stride) == (kpt_shape, names, 32)
     assert found.info.extra["license"].startswith("AGPL-3.0")
@@ -166,7 +166,7 @@ def test_recorded_checkpoints(golden, name, kpt_shape, names):
 
 def test_recorded_forward(golden):
     """The README of the recorded values asks for 1e-3 px and 1e-5 of a score."""
-    network = checkpoint.build(checkpoint.load(golden / "natural-n17.pt"))
+    network = checkpoint.build_network(checkpoint.load_checkpoint(golden / "natural-n17.pt"))
     recorded = np.load(golden / "natural-n17-forward.npz")
     with torch.inference_mode():
         found = network(torch.from_numpy(recorded["x"]).float() / 255).numpy()

@@ -4,11 +4,11 @@ import pytest
 import torch
 from helpers.builders import OWN_SPEC
 
-from yolopose.nn import packed
+from yolopose.nn import onednn
 from yolopose.nn.layers import Conv
 from yolopose.nn.network import PoseNet
 
-pytestmark = pytest.mark.skipif(not packed.can_pack(), reason="this torch has no oneDNN operators")
+pytestmark = pytest.mark.skipif(not onednn.has_onednn(), reason="this torch has no oneDNN operators")
 
 
 def make(dtype: torch.dtype = torch.float32) -> PoseNet:
@@ -20,7 +20,7 @@ def make(dtype: torch.dtype = torch.float32) -> PoseNet:
 def test_same_output_for_any_shape(size):
     x = torch.rand(size).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        plain, fast = make()(x), packed.pack(make())(x)
+        plain, fast = make()(x), onednn.use_onednn(make())(x)
     torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-3)
 
 
@@ -29,7 +29,7 @@ def test_same_candidates():
     with torch.inference_mode():
         network = make()
         conf = network(x)[:, 4:7].amax(1).flatten().sort().values[-20:-18].mean().item()
-        plain, fast = network.candidates(x, conf), packed.pack(make()).candidates(x, conf)
+        plain, fast = network.candidates(x, conf), onednn.use_onednn(make()).candidates(x, conf)
     for a, b in zip(plain, fast, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-4, atol=1e-3)
 
@@ -37,13 +37,13 @@ def test_same_candidates():
 def test_bfloat16_is_as_close_as_the_plain_one():
     x = torch.rand(1, 3, 96, 96)
     with torch.inference_mode():
-        exact, rough = make()(x), packed.pack(make(torch.bfloat16))(x.bfloat16())
+        exact, rough = make()(x), onednn.use_onednn(make(torch.bfloat16))(x.bfloat16())
     assert rough.dtype == torch.float32
     torch.testing.assert_close(rough, exact, rtol=0, atol=1.0)
 
 
 def test_only_boxes_and_keypoints_stay_plain():
-    network = packed.pack(make())
+    network = onednn.use_onednn(make())
     plain = {name for name, module in network.named_modules() if isinstance(module, Conv)}
     assert plain
     assert all(".cv2." in name or ".cv4." in name for name in plain)
@@ -51,7 +51,7 @@ def test_only_boxes_and_keypoints_stay_plain():
 
 
 def test_without_the_operators_nothing_changes(monkeypatch):
-    monkeypatch.setattr(packed, "can_pack", lambda: False)
+    monkeypatch.setattr(onednn, "has_onednn", lambda: False)
     network = make()
     before = list(network.modules())
-    assert list(packed.pack(network).modules()) == before
+    assert list(onednn.use_onednn(network).modules()) == before

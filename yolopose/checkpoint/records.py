@@ -1,4 +1,4 @@
-"""What the names in a foreign pickle may become: inert records, numbers and text, each made by a function of this file.
+"""What the names in a pickle may become: records, numbers and text, each made by a function of this file.
 
 Nothing here imports a name, calls a value of the file or sets an attribute of a Python object. `unpickle` is the only
 user: its machine looks every global of a pickle up here, and refuses what is not listed.
@@ -18,7 +18,7 @@ import numpy as np
 from yolopose.errors import shown
 from yolopose.limits import MAX_AXIS, MAX_IDENTIFIER
 
-STAND_INS = ("ultralytics.", "torch.nn.")  # the classes of these packages become a `Thing`
+STAND_INS = ("ultralytics.", "torch.nn.")  # the classes of these packages become a `StandIn`
 STORAGES = {"HalfStorage": "float16", "FloatStorage": "float32", "DoubleStorage": "float64",
             "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
             "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool"}  # fmt: skip
@@ -45,7 +45,7 @@ class Name:
 
 
 @dataclass(eq=False, repr=False, slots=True)
-class Thing:
+class StandIn:
     """An object that the file wanted to construct: of which class, from what, with which attributes."""
 
     kind: Name
@@ -101,17 +101,17 @@ def construct(kind: Any, args: Any) -> Any:
         return CONSTRUCTORS[kind](*args)
     if kind in BARE:
         refuse(f"it calls {kind}")
-    return Thing(kind, args)
+    return StandIn(kind, args)
 
 
 def build(target: Any, state: Any) -> None:
     """Give `target` its attributes: they are kept in the record's own dict, never set on a Python object."""
-    if isinstance(target, Thing) and target.kind == NUMPY_ARRAY:
+    if isinstance(target, StandIn) and target.kind == NUMPY_ARRAY:
         _, shape, dtype, fortran, raw = state
         target.state = {"values": _numbers(dtype, raw, shape, fortran)}
-    elif isinstance(target, Thing) and target.kind == NUMPY_DTYPE:
+    elif isinstance(target, StandIn) and target.kind == NUMPY_DTYPE:
         target.state = {"code": f"{'>' if state[1] == '>' else '<'}{target.state['code'][1:]}"}
-    elif isinstance(target, Thing) and type(state) is dict:
+    elif isinstance(target, StandIn) and type(state) is dict:
         target.state = state
     elif type(target) is not dict or type(state) is not dict:  # a dict's own attributes (`_metadata`) are not needed
         refuse(f"it sets attributes of a {type(target).__name__}")
@@ -202,12 +202,12 @@ def _texts(parts: tuple[Any, ...]) -> tuple[str, ...]:
     return parts
 
 
-def _method(owner: Any, word: Any) -> Thing:
+def _method(owner: Any, word: Any) -> StandIn:
     """A `forward…` that fused layers and early heads keep of themselves or of another class: it is only recorded."""
-    stand_in = isinstance(owner, Thing) or (isinstance(owner, Name) and owner.module.startswith(STAND_INS))
+    stand_in = isinstance(owner, StandIn) or (isinstance(owner, Name) and owner.module.startswith(STAND_INS))
     if not (stand_in and isinstance(word, str) and re.fullmatch(r"forward\w*", word)):
         refuse("it calls getattr")
-    return Thing(Name("builtins", "getattr"), (owner, word))
+    return StandIn(Name("builtins", "getattr"), (owner, word))
 
 
 def _type(word: Any) -> Name:
@@ -217,15 +217,15 @@ def _type(word: Any) -> Name:
     return Name("builtins", "set")
 
 
-def _dtype(code: Any, *_: Any) -> Thing:
+def _dtype(code: Any, *_: Any) -> StandIn:
     if not (isinstance(code, str) and re.fullmatch(r"f[248]|[iu][1248]|b1", code)):
         refuse("a NumPy array of something else than plain numbers")
-    return Thing(NUMPY_DTYPE, (), {"code": f"<{code}"})
+    return StandIn(NUMPY_DTYPE, (), {"code": f"<{code}"})
 
 
-def _array(*_: Any) -> Thing:
+def _array(*_: Any) -> StandIn:
     """An empty array, which `build` fills."""
-    return Thing(NUMPY_ARRAY, (), {"values": []})
+    return StandIn(NUMPY_ARRAY, (), {"values": []})
 
 
 def _scalar(dtype: Any, raw: Any) -> Any:
@@ -234,7 +234,7 @@ def _scalar(dtype: Any, raw: Any) -> Any:
 
 def _numbers(dtype: Any, raw: Any, shape: Any, fortran: Any) -> list[Any]:
     """A NumPy array's bytes as nested lists of Python numbers."""
-    if not (isinstance(dtype, Thing) and dtype.kind == NUMPY_DTYPE and isinstance(raw, bytes)):
+    if not (isinstance(dtype, StandIn) and dtype.kind == NUMPY_DTYPE and isinstance(raw, bytes)):
         refuse("a NumPy array of something else than plain numbers")
     if not raw:  # whatever its shape: (1000000000, 0) would be a list of a billion empty ones
         return []
