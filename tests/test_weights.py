@@ -5,6 +5,7 @@ import socket
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers.web import serve
@@ -12,7 +13,7 @@ from helpers.web import serve
 from yolopose import download, weights
 from yolopose.download import cache_dir
 from yolopose.errors import PoseError
-from yolopose.weights import KNOWN, Places, bundled, default_model, find
+from yolopose.weights import KNOWN, bundled, default_model, find
 
 
 def checkpoint_bytes() -> bytes:
@@ -30,52 +31,56 @@ def web(monkeypatch):
 
 
 @pytest.fixture
-def places(tmp_path, web):
+def places(tmp_path, web, monkeypatch):
+    """Folders of bundled and of downloaded files, and a server in place of the release page."""
     (tmp_path / "assets" / "photos").mkdir(parents=True)
     for name in ("face.pt", "face.onnx", "LICENSE", "photos/people.jpg"):
         (tmp_path / "assets" / name).write_bytes(b"x")
-    return Places(tmp_path / "assets", tmp_path / "cache", web.address)
+    monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(weights, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(weights, "RELEASE", web.address)
+    return SimpleNamespace(assets=tmp_path / "assets", cache=tmp_path / "cache")
 
 
 @pytest.fixture
-def offline(tmp_path, places):
+def offline(places, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    return Places(places.assets, places.cache, f"http://127.0.0.1:{port}/")
+    monkeypatch.setattr(weights, "RELEASE", f"http://127.0.0.1:{port}/")
 
 
 def test_an_existing_path_comes_first(tmp_path, places, monkeypatch, web):
     monkeypatch.chdir(tmp_path)
     for name in ("face.pt", "yolov8n-pose.pt"):
         Path(name).write_bytes(b"mine")
-        assert find(name, places) == Path(name)
+        assert find(name) == Path(name)
     Path("model_openvino").mkdir()
-    assert find(tmp_path / "model_openvino", places) == tmp_path / "model_openvino"
+    assert find(tmp_path / "model_openvino") == tmp_path / "model_openvino"
     assert web.requests == []
 
 
 def test_then_what_is_bundled(places, web):
-    assert find("face.onnx", places) == places.assets / "face.onnx"
-    assert find("face", places) == places.assets / "face.pt"
-    assert [file.name for file in bundled(places)] == ["face.onnx", "face.pt"]
-    assert default_model(places).name == "face.onnx"
-    assert default_model(places, suffix=".pt").name == "face.pt"
+    assert find("face.onnx") == places.assets / "face.onnx"
+    assert find("face") == places.assets / "face.pt"
+    assert [file.name for file in bundled()] == ["face.onnx", "face.pt"]
+    assert default_model().name == "face.onnx"
+    assert default_model(suffix=".pt").name == "face.pt"
     assert web.requests == []
 
 
 def test_then_the_cache_and_at_last_one_download(places, web, caplog):
     caplog.set_level(logging.INFO, "yolopose")
     target = places.cache / "yolov8s-pose.pt"
-    assert find("yolov8s-pose.pt", places) == target
+    assert find("yolov8s-pose.pt") == target
     assert target.read_bytes() == web.content
     assert [request["path"] for request in web.requests] == ["/yolov8s-pose.pt"]
     licence, summed = caplog.messages
     assert "AGPL-3.0" in licence
     assert "Ultralytics" in licence
     assert web.sha256 in summed
-    assert find("yolov8s-pose.pt", places) == target
-    assert find("yolov8s-pose", places) == target
+    assert find("yolov8s-pose.pt") == target
+    assert find("yolov8s-pose") == target
     assert len(web.requests) == 1
     assert len(caplog.messages) == 2
 
@@ -84,37 +89,38 @@ def test_the_sum_is_checked_where_it_is_known(places, web, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "yolopose")
     monkeypatch.setitem(KNOWN, "yolov8n-pose.pt", "0" * 64)
     with pytest.raises(PoseError, match=f"sha256 {web.sha256}, expected 0000"):
-        find("yolov8n-pose.pt", places)
+        find("yolov8n-pose.pt")
     assert not list(places.cache.iterdir())
     monkeypatch.setitem(KNOWN, "yolov8n-pose.pt", web.sha256)
-    assert find("yolov8n-pose.pt", places).is_file()
+    assert find("yolov8n-pose.pt").is_file()
     assert not any("sha256" in message for message in caplog.messages)
 
 
-def test_without_a_network_what_is_bundled_is_named(offline):
+def test_without_a_network_what_is_bundled_is_named(places, offline, monkeypatch):
     with pytest.raises(PoseError) as caught:
-        find("yolov8n-pose.pt", offline)
+        find("yolov8n-pose.pt")
     message = str(caught.value)
     assert message.startswith("yolov8n-pose.pt: cannot reach 127.0.0.1:")
     assert "bundled (face.onnx, face.pt)" in message
     assert "\n" not in message
+    monkeypatch.setattr(weights, "ASSETS", places.assets / "photos")
     with pytest.raises(PoseError, match=r"bundled \(nothing\)"):
-        find("yolov8n-pose.pt", Places(offline.assets / "photos", offline.cache, offline.release))
+        find("yolov8n-pose.pt")
 
 
 def test_a_page_that_is_no_checkpoint_is_not_kept(places, web):
     """A hotel's network answers every address with its own page."""
     web.content = b"<html>please log in</html>"
     with pytest.raises(PoseError, match="did not send a checkpoint; nothing was kept"):
-        find("yolov8n-pose.pt", places)
+        find("yolov8n-pose.pt")
     assert not list(places.cache.iterdir())
 
 
 def test_a_broken_download_is_continued_by_the_next_call(places, web):
     web.cuts = [500, 0, 0]
     with pytest.raises(PoseError, match="run again to continue"):
-        find("yolov8n-pose.pt", places)
-    assert find("yolov8n-pose.pt", places).read_bytes() == web.content
+        find("yolov8n-pose.pt")
+    assert find("yolov8n-pose.pt").read_bytes() == web.content
     assert web.requests[-1]["Range"] == "bytes=500-"
 
 
@@ -131,14 +137,15 @@ def test_a_broken_download_is_continued_by_the_next_call(places, web):
 def test_unknown_names_are_answered_with_the_nearest(places, web, tmp_path, monkeypatch, name, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(PoseError) as caught:
-        find(name, places)
+        find(name)
     assert str(caught.value) == words
     assert web.requests == []
 
 
-def test_no_model_at_all(tmp_path):
+def test_no_model_at_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "ASSETS", tmp_path)
     with pytest.raises(PoseError, match=r"none is bundled; name a file, or one of yolov8n-pose\.pt"):
-        default_model(Places(tmp_path))
+        default_model()
 
 
 def test_the_known_names():
@@ -171,12 +178,12 @@ def test_the_cache_is_where_the_platform_keeps_caches(platform, environ, wanted,
 
 
 def test_weights_that_change_after_their_first_download_are_refused(places, web):
-    found = find("yolov8n-pose.pt", places)
-    assert find("yolov8n-pose", places) == found
+    found = find("yolov8n-pose.pt")
+    assert find("yolov8n-pose") == found
     found.write_bytes(b"PK changed")
     with pytest.raises(PoseError, match=r"yolov8n-pose\.pt: changed since it was downloaded; delete it"):
-        find("yolov8n-pose.pt", places)
+        find("yolov8n-pose.pt")
     found.unlink()
     web.content, web.etag = checkpoint_bytes() + b"more", '"v2"'
     with pytest.raises(PoseError, match=r"the first download had .*yolov8n-pose\.pt\.sha256"):
-        find("yolov8n-pose.pt", places)
+        find("yolov8n-pose.pt")

@@ -1,8 +1,7 @@
-"""Where a model's file comes from: the path named, the package, the cache, or one download of known weights."""
+"""Finding model files: a path, a bundled file, a file in the cache, or published weights, downloaded once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from yolopose.console import log
@@ -10,11 +9,12 @@ from yolopose.download import Unreachable, cache_dir, download, read_sum, sum_of
 from yolopose.errors import PoseError, did_you_mean
 from yolopose.limits import MAX_WEIGHTS
 
+ASSETS = Path(__file__).parent / "assets"
 RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 
 # Weights that are published there, and their sha256 where it is known. Where it is not, the sum of the first download
-# is logged and kept beside the file, and another file is refused from then on; a wrong file can do no harm in any
-# case, since checkpoints are read as data.
+# is logged and stored next to the file, and from then on a different file is refused. A wrong file can do no harm
+# anyway, since checkpoints are read as data.
 KNOWN: dict[str, str | None] = {
     "yolov8n-pose.pt": None,
     "yolov8s-pose.pt": None,
@@ -23,108 +23,72 @@ KNOWN: dict[str, str | None] = {
     "yolov8x-pose.pt": None,
     "yolov8x-pose-p6.pt": None,
 }
-MODEL_SUFFIXES = (".onnx", ".pt")  # of bundled files, the default model first: it also runs without torch
+SUFFIXES = (".onnx", ".pt")  # of bundled models, the default one first: it also runs without torch
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where models are looked for: None is the package's own folder and the user's cache."""
-
-    assets: Path | None = None
-    cache: Path | None = None
-    release: str = RELEASE
-
-    def asset(self, name: str) -> Path:
-        """Where a bundled file of that name would be."""
-        return (self.assets or Path(__file__).parent / "assets") / name
-
-    def cached(self, name: str) -> Path:
-        """Where a downloaded file of that name would be."""
-        return (self.cache or cache_dir()) / name
+def bundled() -> list[Path]:
+    """The model files in the package, the default one first."""
+    models = [file for file in ASSETS.rglob("*") if file.suffix in SUFFIXES]
+    return sorted(models, key=lambda file: (SUFFIXES.index(file.suffix), file.name))
 
 
-def bundled(places: Places | None = None) -> list[Path]:
-    """The model files that came with the package, the default one first."""
-    files = (places or Places()).asset("").rglob("*")
-    models = [file for file in files if file.suffix in MODEL_SUFFIXES]
-    return sorted(models, key=lambda file: (MODEL_SUFFIXES.index(file.suffix), file.name))
+def default_model(suffix: str = "") -> Path:
+    """The bundled model, with this suffix, to use when none is named. Raises PoseError when there is none."""
+    for file in bundled():
+        if file.name.endswith(suffix):
+            return file
+    raise PoseError(f"no model is named and none is bundled; name a file, or one of {', '.join(KNOWN)}")
 
 
-def default_model(places: Places | None = None, suffix: str = "") -> Path:
-    """The model, with this suffix, to take when none is named. Raises PoseError when none came with the package."""
-    models = [file for file in bundled(places) if file.name.endswith(suffix)]
-    if not models:
-        raise PoseError(f"no model is named and none is bundled; name a file, or one of {', '.join(KNOWN)}")
-    return models[0]
-
-
-def find(name: str | Path, places: Places | None = None, *, progress: bool = True) -> Path:
-    """The file of a model: an existing path, a bundled file, a downloaded one, or a known name, downloaded now.
+def find(name: str | Path) -> Path:
+    """The file of a model: an existing path, a bundled file, a downloaded one, or published weights, downloaded now.
 
     `.pt` may be left out.
 
     Raises:
-        PoseError: no such file and no such name; or the download failed, and then it says what is bundled.
+        PoseError: no such file and no such name; a failed download (the message lists what is bundled); a downloaded
+            file that has changed.
     """
-    places = places or Places()
-    plain = Path(f"{name}.pt")
-    if not Path(name).suffix and plain.is_file() and not Path(name).is_file():
-        return plain
-    if Path(name).exists():
-        return Path(name)
-    word = Path(name).name if Path(name).suffix else f"{Path(name).name}.pt"
-    local = {file.name: file for file in bundled(places)}
-    if Path(name).parent != Path():  # a folder was named, so nothing else is meant
-        hint = f"; the bare name {word} would be found" if word in local or word in KNOWN else ""
+    path, checkpoint = Path(name), Path(f"{name}.pt")
+    if not path.suffix and checkpoint.is_file() and not path.is_file():
+        return checkpoint
+    if path.exists():
+        return path
+    file_name = path.name if path.suffix else checkpoint.name
+    local = {file.name: file for file in bundled()}
+    if path.parent != Path():  # a folder is named: look nowhere else
+        hint = f"; the bare name {file_name} would be found" if file_name in local or file_name in KNOWN else ""
         raise PoseError(f"{name}: no such file{hint}")
-    if word in local:
-        return local[word]
-    if places.cached(word).is_file():
-        return _unchanged(places.cached(word))
-    if word in KNOWN:
-        return _fetch(word, places, progress)
-    raise PoseError(f"{name}: no such file{did_you_mean(word, [*local, *KNOWN], '{}')}")
+    if file_name in local:
+        return local[file_name]
+    target = cache_dir() / file_name
+    first_sum = target.with_name(f"{file_name}.sha256")  # of the first download
+    if target.is_file():
+        known = read_sum(first_sum)
+        if known is not None and sum_of(target) != known:
+            raise PoseError(f"{target}: changed since it was downloaded; delete it to download it again")
+        return target
+    if file_name in KNOWN:
+        return _download(file_name, target, first_sum)
+    raise PoseError(f"{name}: no such file{did_you_mean(file_name, [*local, *KNOWN], '{}')}")
 
 
-def _fetch(name: str, places: Places, progress: bool) -> Path:
-    expected, first = KNOWN[name], _first_sum(places.cached(name))
+def _download(name: str, target: Path, first_sum: Path) -> Path:
+    """Download published weights to `target`; the checksum goes to `first_sum`."""
     log.info("%s: weights by Ultralytics under AGPL-3.0 (https://ultralytics.com/license), downloaded once", name)
     try:
-        path = download(
-            places.release + name,
-            places.cached(name),
-            sha256=expected,
-            first_sum=first,
-            most=MAX_WEIGHTS,
-            progress=progress,
-        )
+        download(RELEASE + name, target, sha256=KNOWN[name], first_sum=first_sum, most=MAX_WEIGHTS)
     except Unreachable as error:
-        ready = ", ".join(file.name for file in bundled(places)) or "nothing"
+        ready = ", ".join(file.name for file in bundled()) or "nothing"
         raise PoseError(
-            f"{name}: {error}; without a network there is what is bundled ({ready}), or a file you name"
+            f"{name}: {error}; without a network, use what is bundled ({ready}) or a file you have"
         ) from None
-    if not _is_checkpoint(path):  # e.g. the page of a captive portal
-        path.unlink()
-        first.unlink(missing_ok=True)
-        raise PoseError(f"{name}: {places.release} did not send a checkpoint; nothing was kept")
-    if expected is None:
-        log.info("%s: saved as %s, sha256 %s", name, path, sum_of(path))
-    return path
-
-
-def _first_sum(file: Path) -> Path:
-    """Where the sha256 of the first download of a file is kept."""
-    return file.with_name(f"{file.name}.sha256")
-
-
-def _unchanged(file: Path) -> Path:
-    """A downloaded file, if it is still what was downloaded first. Raises PoseError when it is not."""
-    known = read_sum(_first_sum(file))
-    if known is not None and sum_of(file) != known:
-        raise PoseError(f"{file}: changed since it was downloaded; delete it to download it again")
-    return file
-
-
-def _is_checkpoint(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
+    with target.open("rb") as file:
+        checkpoint = file.read(2) == b"PK"
+    if not checkpoint:  # e.g. the page of a captive portal
+        target.unlink()
+        first_sum.unlink(missing_ok=True)
+        raise PoseError(f"{name}: {RELEASE} did not send a checkpoint; nothing was kept")
+    if KNOWN[name] is None:
+        log.info("%s: saved as %s, sha256 %s", name, target, sum_of(target))
+    return target

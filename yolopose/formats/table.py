@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from yolopose import __version__
 from yolopose.config import ExportConfig, arguments, pick
 from yolopose.console import log
+from yolopose.download import cache_dir
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.files import beside, sweep
 from yolopose.formats.base import Backend, ExportOptions, OpenOptions, Suppression
@@ -28,7 +29,7 @@ from yolopose.formats.tfjs import check_tfjs, export_tfjs, open_tfjs
 from yolopose.formats.tflite import export_tflite, open_tflite
 from yolopose.formats.torchscript import TorchScriptBackend, export_torchscript
 from yolopose.metadata import METADATA, SUPPRESSED, ModelInfo
-from yolopose.weights import Places
+from yolopose.weights import ASSETS
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -288,6 +289,6 @@ def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> P
             )
         return target
     source = model if isinstance(model, (str, Path)) else config.model or "model.pt"
-    path, places = Path(source), Places()
-    ours = path.resolve().parent in (places.asset("").resolve(), places.cached("").resolve())
+    path = Path(source)
+    ours = path.resolve().parent in (ASSETS.resolve(), cache_dir().resolve())
     return (Path() if ours else path.parent) / (path.stem + row.suffix)
