@@ -1,4 +1,4 @@
-"""class YOLO: a model loaded once, and the door to predict, val, train and export."""
+"""class YOLO: a model with the methods predict, val, train, export and benchmark."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from yolopose.config import (
     TrainConfig,
     ValConfig,
     parse,
+    pick,
     replace,
 )
 from yolopose.config import arguments as known_arguments
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
         TrainArguments,
         ValArguments,
     )
-    from yolopose.data.spec import DataSpec
     from yolopose.evaluate.benchmark import Row
     from yolopose.evaluate.metrics import Metrics
     from yolopose.nn.network import PoseNet
@@ -69,13 +69,19 @@ def _takes(config: type[Any]) -> Callable[[Method], Method]:
 
 
 class YOLO(Model):
-    """A pose model: `YOLO('yolov8n-pose.pt')('photo.jpg')`.
+    """A pose model.
 
-    `model` is a checkpoint (.pt), an exported file, a known name that is downloaded once, or an architecture (.yaml,
-    with random weights); None is the bundled model. One object may predict from many threads at once; `train`, `load`,
-    `fuse` and `to` change it and want it to themselves. The methods take the arguments of their mode by name
-    (`yolo MODE help` lists them); `overrides` holds values for all that follow, as in `model.overrides["conf"] = 0.4`.
-    `predictor` and `trainer` are the latest run and the outcome of the latest training, None before.
+    `model` is a checkpoint (.pt), an exported file, the name of published weights (downloaded once), or an architecture
+    (.yaml, with random weights); None is the bundled model, which finds faces.
+
+        >>> model = YOLO()
+        >>> model.names
+        {0: 'face'}
+        >>> model.overrides["conf"] = 0.4  # for all calls that follow
+
+    The methods take the arguments of their mode (docs/arguments.md). Many threads may call `predict` of one object at
+    the same time; `train`, `load`, `fuse` and `to` change the object and must run alone. `predictor` and `trainer` are
+    the latest prediction and training, None before.
     """
 
     task = "pose"
@@ -84,7 +90,7 @@ class YOLO(Model):
         """Find the model and read it.
 
         Raises:
-            PoseError: the file is missing, damaged or no pose model; the line says what to do.
+            PoseError: the file is missing, damaged or no pose model; the message names the remedy.
         """
         if task != "pose":
             raise UsageError(f"task={task!r}: yolopose knows the task 'pose' only")
@@ -105,7 +111,7 @@ class YOLO(Model):
         return super()._changed()
 
     def __getattr__(self, name: str) -> Any:
-        """Raise AttributeError that names what to use in place of what Ultralytics has and yolopose has not."""
+        """Raise AttributeError; for methods that only Ultralytics has, it names what to use instead."""
         raise AttributeError(ABSENT.get(name, f"YOLO has no attribute {name!r}"))
 
     @overload
@@ -149,10 +155,10 @@ class YOLO(Model):
     __call__ = predict
 
     def predict_with(self, config: PredictConfig) -> Run:
-        """The results of `config.source` as an iterator that counts failures."""
+        """`predict` with arguments that are parsed already; always an iterator."""
         if config.source is None:
             raise UsageError("source is missing: an image, video, folder, list, URL, stream, camera number or array")
-        run = predict(self._backend(_options(config)), config.source, config, Hooks(self.callbacks))
+        run = predict(self._backend(pick(OpenOptions, config)), config.source, config, Hooks(self.callbacks))
         self.predictor = run
         return run
 
@@ -172,31 +178,31 @@ class YOLO(Model):
         return self.val_with(self._parsed(ValConfig, arguments))
 
     def val_with(self, config: ValConfig) -> Metrics:
-        """`val` with arguments that are checked."""
+        """`val` with arguments that are parsed already.
+
+        Data set and `single_cls` are those of the training unless they are given.
+        """
+        from yolopose.data.spec import load_data
         from yolopose.evaluate.validate import validate
 
-        config = self._remembering(config)
-        data = config.data
-        if data is None:
+        trained = self._checkpoint.train_args if self._checkpoint else {}
+        if config.data is None and isinstance(trained.get("data"), str):
+            config = replace(config, data=trained["data"])
+        if "single_cls" not in config.given and trained.get("single_cls") is True:
+            config = replace(config, single_cls=True)
+        if config.model is None and self.ckpt_path is not None:
+            config = replace(config, model=str(self.ckpt_path))
+        if config.data is None:
             raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
-        self.metrics = validate(
-            self._backend(_options(config)),
-            self._data(data, config),
-            config,
-            hooks=Hooks(self.callbacks),
-        )
-        return self.metrics
-
-    def _data(self, name: str, config: ValConfig) -> DataSpec:
-        """The data set to measure on; an error says when its name comes from the checkpoint."""
-        from yolopose.data.spec import load_data
-
+        backend = self._backend(pick(OpenOptions, config))
         try:
-            return load_data(name, data_dir=config.data_dir)
+            data = load_data(config.data, data_dir=config.data_dir)
         except PoseError as error:
             if "data" in config.given:
                 raise
             raise PoseError(f"{error} (the name comes from {self.ckpt_path}; give data=… for another)") from None
+        self.metrics = validate(backend, data, config, hooks=Hooks(self.callbacks))
+        return self.metrics
 
     @_takes(TrainConfig)
     def train(self, **arguments: Unpack[TrainArguments]) -> Metrics | None:
@@ -209,7 +215,7 @@ class YOLO(Model):
 
         Raises:
             UsageError: an unknown argument, or no data set named.
-            PoseError: the data set cannot be read, or the run failed; the line says which and how to go on.
+            PoseError: the data set cannot be read, or the run failed; the message names the remedy.
         """
         config = self._parsed(TrainConfig, arguments)
         if config.model is None and self._network is not None and not self.pretrained:
@@ -217,7 +223,7 @@ class YOLO(Model):
         return self.train_with(config)
 
     def train_with(self, config: TrainConfig) -> Metrics | None:
-        """`train` with arguments that are checked."""
+        """`train` with arguments that are parsed already."""
         outcome = train_model(config, self._network, self.callbacks, pretrained=self.pretrained)
         if outcome.args.save and outcome.best.exists():  # not on a rank of another machine
             self._open(outcome.best)
@@ -241,7 +247,7 @@ class YOLO(Model):
         return self.export_with(self._parsed(ExportConfig, arguments))
 
     def export_with(self, config: ExportConfig) -> str:
-        """`export` with arguments that are checked; the file is named after the model's own unless told otherwise."""
+        """`export` with arguments that are parsed already; without `out` the file is named after the model's."""
         from yolopose.evaluate.verify import check_export
 
         check_options(config)  # before the network is read, or torch asked for
@@ -265,44 +271,27 @@ class YOLO(Model):
             return benchmark(self._parsed(BenchmarkConfig, {**arguments, "model": str(copy)}))
 
     def add_callback(self, event: str, function: Callback) -> None:
-        """Call `function` at an event, such as on_train_epoch_end, with the object that the event is about.
+        """Call `function` at an event, such as on_train_epoch_end, with the run, validator or exporter as argument.
 
         Raises:
-            UsageError: no such event; names the nearest one.
+            UsageError: there is no such event.
         """
         check_events([event])
         self.callbacks.setdefault(event, []).append(function)
 
     def clear_callback(self, event: str) -> None:
-        """Forget the functions of an event."""
+        """Remove the functions of an event."""
         self.callbacks.pop(event, None)
 
     def reset_callbacks(self) -> None:
-        """Forget the functions of all events."""
+        """Remove the functions of all events."""
         self.callbacks.clear()
 
     def _parsed(self, cls: type[Config], arguments: Mapping[str, Any]) -> Config:
-        """The arguments of a mode, checked: those given, then those of `overrides`."""
-        known = known_arguments(cls)
-        own = {key: value for key, value in self.overrides.items() if key in known and key != "model"}
+        """The arguments of a mode: those given, and those of `overrides` for the others."""
+        own = {key: value for key, value in self.overrides.items() if key in known_arguments(cls) and key != "model"}
         own |= {"model": str(self.ckpt_path)} if self.ckpt_path else {}
         return parse(cls, {**own, **arguments})
-
-    def _remembering(self, config: ValConfig) -> ValConfig:
-        """`config` with the data set, and single_cls, of the training where they are not given."""
-        known = self._checkpoint.train_args if self._checkpoint else {}
-        if config.data is None and isinstance(known.get("data"), str):
-            config = replace(config, data=known["data"])
-        if "single_cls" not in config.given and known.get("single_cls") is True:
-            config = replace(config, single_cls=True)
-        if config.model is None and self.ckpt_path is not None:
-            config = replace(config, model=str(self.ckpt_path))
-        return config
-
-
-def _options(config: PredictConfig | ValConfig) -> OpenOptions:
-    """How a configuration wants the model opened."""
-    return OpenOptions(config.device, config.half, config.bf16, config.threads, config.kpt_shape)
 
 
 def train_model(

@@ -1,4 +1,4 @@
-"""A model in memory or in a file: read once, opened for each way of running it, kept when its object is copied."""
+"""class Model: a network or an exported file, read once and opened for each device and precision it runs in."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Model:
     """A network, or an exported file, with the methods of a torch module that scripts call.
 
-    A network stays on the CPU in float32. Where and in what precision it runs is remembered (`to`, `half`), and what
-    runs is a copy made for that: pickling, copying and training are possible at any time.
+    The network stays on the CPU in float32. `to` and `half` set the device and precision of the copies that run, so
+    that the object can be pickled, copied and trained at any time.
     """
 
     def __init__(self, model: str | Path | None = None) -> None:
@@ -42,7 +42,10 @@ class Model:
         self._backends: dict[OpenOptions, Backend] = {}
         self._lock = threading.Lock()
         if Path(name).suffix in (".yaml", ".yml"):
-            self._hold(_fresh(name), random=True)
+            require_torch(name)
+            from yolopose.nn.network import PoseNet, check_maps, load_spec
+
+            self._hold(check_maps(PoseNet(load_spec(name))), random=True)
         else:
             self._open(weights.find(name))
 
@@ -51,7 +54,7 @@ class Model:
         return f"{type(self).__name__}({self.model_name!r}): {kind} of a pose model"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but what is opened: runtimes and their weights cannot be pickled, and are opened again."""
+        """Everything but the opened runtimes: they cannot be pickled, and are opened again when needed."""
         return {**vars(self), "_backends": {}, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -66,7 +69,7 @@ class Model:
 
     @property
     def pretrained(self) -> bool:
-        """Whether the weights are more than the random ones that an architecture begins with."""
+        """Whether the weights differ from the random ones of a new architecture."""
         from yolopose.nn.network import checksum
 
         return self._random is None or checksum(self.model) != self._random
@@ -83,13 +86,13 @@ class Model:
 
     @property
     def ckpt(self) -> dict[str, Any] | None:
-        """The checkpoint: the network as `model`, `train_args` and what else was stored. None for other models."""
+        """The checkpoint as a dictionary: the network as `model`, `train_args`, …; None for other models."""
         known = self._checkpoint
         return {**known.extra, "model": self._network, "train_args": known.train_args} if known else None
 
     @property
     def device(self) -> Any:
-        """Where predictions run unless `device=` says otherwise: a torch.device, of an exported file its name."""
+        """The device of predictions without `device=`: a torch.device, or the device name of an exported file."""
         if self._network is None:
             return self._backend(OpenOptions()).device
         from yolopose.formats.pytorch import choose_device
@@ -97,7 +100,7 @@ class Model:
         return choose_device(self._device)
 
     def load(self, source: str | Path) -> Self:
-        """Take over the weights that fit by name and shape from another checkpoint."""
+        """Copy the weights that match by name and shape from another checkpoint."""
         from yolopose.checkpoint import load_state
         from yolopose.nn.network import transfer
 
@@ -115,17 +118,15 @@ class Model:
         return self._hold(network.eval(), random=True)
 
     def save(self, path: str | Path = "saved_model.pt") -> Path:
-        """Write the model as a checkpoint of plain tensors that cannot run code."""
+        """Write the model as a checkpoint of plain tensors, without any code."""
         from yolopose.checkpoint import Checkpoint, save_checkpoint
 
-        known = self._checkpoint
-        info, spec = self.model.info, self.model.spec
-        checkpoint = Checkpoint(self.model.state_dict(), spec, info, known.train_args if known else {})
-        save_checkpoint(path, checkpoint)
+        train_args = self._checkpoint.train_args if self._checkpoint else {}
+        save_checkpoint(path, Checkpoint(self.model.state_dict(), self.model.spec, self.model.info, train_args))
         return Path(path)
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
-        """Layers, parameters, gradients and GFLOPs at `imgsz`; printed with `verbose`, every layer with `detailed`."""
+        """Layers, parameters, gradients and GFLOPs at `imgsz`; `verbose` prints them, `detailed` every layer."""
         from yolopose.nn.summary import count, summary
 
         text = summary(self.model, imgsz)
@@ -134,7 +135,7 @@ class Model:
         return tuple(count(self.model, imgsz))  # type: ignore[return-value]
 
     def fuse(self) -> Self:
-        """Fold batch normalisation into the convolutions: for inference only."""
+        """Merge batch normalization into the convolutions, for inference only."""
         self.model.fuse()
         return self._changed()
 
@@ -152,7 +153,7 @@ class Model:
         return self.to("cuda:0" if device is None else device)
 
     def half(self) -> Self:
-        """Run in 16-bit floats from now on, where the device computes them."""
+        """Run in 16-bit floats from now on, where the device can."""
         self._half = True
         return self._changed()
 
@@ -162,7 +163,7 @@ class Model:
         return self._changed()
 
     def eval(self) -> Self:
-        """The network in evaluation mode, as it is after loading."""
+        """Set the network to evaluation mode, as it is after loading."""
         self.model.eval()
         return self
 
@@ -185,7 +186,7 @@ class Model:
         return result
 
     def _hold(self, network: PoseNet, *, random: bool = False) -> Self:
-        """Make a network in memory this object's model."""
+        """Take a network in memory as this object's model."""
         from yolopose.nn.network import checksum
 
         self.ckpt_path = self._checkpoint = None
@@ -193,7 +194,7 @@ class Model:
         return self._changed()
 
     def _open(self, path: Path) -> None:
-        """Make a model file this object's model; a checkpoint is read, an exported file opened when first used."""
+        """Take a model file as this object's model: read a checkpoint now, open an exported file when first used."""
         self.ckpt_path = path
         self._checkpoint = self._network = self._random = None
         if needs_torch(path):
@@ -205,34 +206,22 @@ class Model:
         self._changed()
 
     def _changed(self) -> Self:
-        """Forget what was opened for the model as it was before."""
+        """Drop the runtimes that were opened before a change."""
         with self._lock:
             self._backends.clear()
         return self
 
     def _backend(self, options: OpenOptions) -> Backend:
-        """The model ready to run with `options`, opened once."""
+        """The model ready to run with `options`; opened once."""
         device = self._device if options.device is None else options.device
         options = dataclasses.replace(options, device=device, half=options.half or self._half)
         with self._lock:
-            backend = self._backends.get(options)
-            if backend is None:
-                backend = self._backends[options] = self._opened(options)
-        return backend
+            if options not in self._backends:
+                if self._network is None:
+                    assert self.ckpt_path is not None
+                    self._backends[options] = open_backend(self.ckpt_path, options)
+                else:
+                    from yolopose.formats.pytorch import TorchBackend
 
-    def _opened(self, options: OpenOptions) -> Backend:
-        """A new backend for the network, or for the exported file."""
-        if self._network is None:
-            assert self.ckpt_path is not None
-            return open_backend(self.ckpt_path, options)
-        from yolopose.formats.pytorch import TorchBackend
-
-        return TorchBackend(self._network, options)
-
-
-def _fresh(name: str) -> PoseNet:
-    """A network with random weights from a model YAML."""
-    require_torch(name)
-    from yolopose.nn.network import PoseNet, check_maps, load_spec
-
-    return check_maps(PoseNet(load_spec(name)))
+                    self._backends[options] = TorchBackend(self._network, options)
+            return self._backends[options]
