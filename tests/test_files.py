@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.files import beside, cell, read_yaml, sweep, write_text
+from yolopose.files import atomic_path, cell, read_yaml, remove_leftovers, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "new" / "page.html"
-    with beside(target) as part:
+    with atomic_path(target) as part:
         part.write_text("half")
         assert (part.parent, part.suffix) == (target.parent, target.suffix)
         assert not target.exists()
@@ -33,7 +33,7 @@ def test_an_older_folder_comes_back_when_it_cannot_be_replaced(tmp_path: Path, m
         rename(source, to)
 
     def replace() -> None:
-        with beside(target) as part:
+        with atomic_path(target) as part:
             part.mkdir()
             (part / "new.txt").write_text("newer")
 
@@ -59,14 +59,14 @@ def test_a_failure_leaves_the_older_file(tmp_path: Path) -> None:
 def test_a_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     target = tmp_path / "name_model"
     for words in ("older", "newer"):
-        with beside(target) as part:
+        with atomic_path(target) as part:
             assert part.name.endswith("name_model")
             part.mkdir()
             (part / words).write_text(words)
     assert [f.name for f in target.iterdir()] == ["newer"]
 
     def fail() -> None:
-        with beside(target) as part:
+        with atomic_path(target) as part:
             part.mkdir()
             raise ValueError("broken")
 
@@ -77,13 +77,13 @@ def test_a_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
 
 def test_a_file_about_another_goes_along(tmp_path: Path) -> None:
     target = tmp_path / "name.pb"
-    with beside(target) as part:
+    with atomic_path(target) as part:
         part.write_text("graph")
         part.with_name(f"{part.name}.yaml").write_text("names")
     assert {f.name: f.read_text() for f in tmp_path.iterdir()} == {"name.pb": "graph", "name.pb.yaml": "names"}
 
     def fail() -> None:
-        with beside(target) as part:
+        with atomic_path(target) as part:
             part.with_name(f"{part.name}.yaml").write_text("other names")
             raise ValueError("broken")
 
@@ -172,8 +172,8 @@ def test_what_killed_processes_left_goes_with_the_next_one(tmp_path: Path, monke
     monkeypatch.setattr("yolopose.files.IDLE", -1.0)
     target = tmp_path / "last.pt"
     code = (
-        "import os, signal, sys, pathlib\nfrom yolopose.files import beside\n"
-        "with beside(pathlib.Path(sys.argv[1])) as part:\n"
+        "import os, signal, sys, pathlib\nfrom yolopose.files import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1])) as part:\n"
         "    part.write_text('half')\n    os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(target)], check=False)
@@ -184,10 +184,10 @@ def test_what_killed_processes_left_goes_with_the_next_one(tmp_path: Path, monke
     (folder / "inner").mkdir(parents=True)
     for file in kept:
         file.write_text("kept")
-    sweep(target)
-    sweep(tmp_path / "last_model")
+    remove_leftovers(target)
+    remove_leftovers(tmp_path / "last_model")
     assert {file.name for file in tmp_path.iterdir()} == {file.name for file in kept}
     left.write_text("half")
     monkeypatch.setattr("yolopose.files.IDLE", 60.0)
-    sweep(target)
+    remove_leftovers(target)
     assert left.exists()  # it may be that of a process on another machine

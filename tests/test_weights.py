@@ -11,8 +11,8 @@ import pytest
 from helpers.web import serve
 
 from yolopose import download, weights
-from yolopose.download import cache_dir
 from yolopose.errors import PoseError
+from yolopose.files import cache_dir
 from yolopose.weights import KNOWN, bundled, default_model, find
 
 

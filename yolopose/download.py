@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,24 +78,6 @@ def download(
     except OSError as error:
         raise PoseError(f"{target}: cannot be written ({error.strerror or error})") from None
     return target
-
-
-def cache_dir() -> Path:
-    """The user's cache folder for yolopose: in XDG_CACHE_HOME if set, else where the platform keeps caches.
-
-    Raises PoseError when the home folder is not known.
-    """
-    if os.path.isabs(os.environ.get("XDG_CACHE_HOME", "")):  # the XDG standard says to ignore relative paths
-        return Path(os.environ["XDG_CACHE_HOME"]) / "yolopose"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        raise PoseError("no home folder is known; set XDG_CACHE_HOME to a folder for caches") from None
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "yolopose" / "Cache"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "yolopose"
-    return home / ".cache" / "yolopose"
 
 
 def sum_of(path: Path) -> str:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -22,7 +23,7 @@ IDLE = 60.0  # seconds after which the unfinished file of a process that is gone
 
 
 @contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name next to `path`, of the same suffix; it is renamed to `path` on success (atomic write).
 
     For a file or a folder. Missing parents are made. When the block fails, what was written goes and the older stays.
@@ -58,8 +59,8 @@ def _swap(part: Path, path: Path) -> None:
     shutil.rmtree(old)
 
 
-def sweep(path: Path) -> None:
-    """Remove what processes that were killed left of `path`: their names by `beside`, untouched for a minute.
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed left of `path`: their names by `atomic_path`, untouched for a minute.
 
     The minute is for processes of other machines on a shared disk. On Windows, where asking for a process can end it,
     nothing is removed.
@@ -88,6 +89,24 @@ def _is_running(process: int) -> bool:
 def _mark() -> str:
     """How names of unfinished files begin, hidden and different for every thread that may write them."""
     return f".{os.getpid()}-{threading.get_ident()}-"
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for yolopose: in XDG_CACHE_HOME if set, else where the platform keeps caches.
+
+    Raises PoseError when the home folder is not known.
+    """
+    if os.path.isabs(os.environ.get("XDG_CACHE_HOME", "")):  # the XDG standard says to ignore relative paths
+        return Path(os.environ["XDG_CACHE_HOME"]) / "yolopose"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        raise PoseError("no home folder is known; set XDG_CACHE_HOME to a folder for caches") from None
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "yolopose" / "Cache"
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "yolopose"
+    return home / ".cache" / "yolopose"
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
@@ -139,14 +158,14 @@ def cell(text: str) -> str:
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:
-    """Write UTF-8 text by `beside`."""
-    with beside(path) as part:
+    """Write UTF-8 text by `atomic_path`."""
+    with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8", errors=errors)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes by `beside`."""
-    with beside(path) as part:
+    """Write bytes by `atomic_path`."""
+    with atomic_path(path) as part:
         part.write_bytes(data)
 
 

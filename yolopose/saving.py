@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from yolopose.config import PredictConfig
 from yolopose.errors import PoseError
-from yolopose.files import beside
+from yolopose.files import atomic_path
 from yolopose.results import Results
 from yolopose.results.pictures import picture_suffix, show_picture, write_picture
 from yolopose.sources.frame import Frame
@@ -166,7 +166,7 @@ class VideoFile:
         h, w = image.shape[:2]
         if self._writer is None:
             self._size = (w, h)
-            part = self._naming.enter_context(beside(self.path))
+            part = self._naming.enter_context(atomic_path(self.path))
             self._writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
             if not self._writer.isOpened():
                 with self._naming:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from yolopose.console import log
-from yolopose.download import Unreachable, cache_dir, download, read_sum, sum_of
+from yolopose.download import Unreachable, download, read_sum, sum_of
 from yolopose.errors import PoseError, did_you_mean
+from yolopose.files import cache_dir
 from yolopose.limits import MAX_WEIGHTS
 
 ASSETS = Path(__file__).parent / "assets"

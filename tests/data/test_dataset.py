@@ -8,7 +8,7 @@ import pytest
 from helpers.builders import make_dataset
 
 from yolopose.config import TrainConfig, pick
-from yolopose.data import cache as cache_module
+from yolopose.data import image_cache as cache_module
 from yolopose.data.augment import AugmentOptions
 from yolopose.data.batch import Sample
 from yolopose.data.dataset import PoseDataset, SampleOptions

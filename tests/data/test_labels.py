@@ -11,7 +11,7 @@ from helpers.builders import make_dataset
 
 from yolopose.data import labels as labels_module
 from yolopose.data import rows as rows_module
-from yolopose.data.folders import cache_folder
+from yolopose.data.cache_files import cache_folder
 from yolopose.data.labels import label_path, read_labels, scan, select
 from yolopose.data.rows import Labels
 from yolopose.data.spec import load_data

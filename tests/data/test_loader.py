@@ -38,7 +38,7 @@ def test_an_epoch_shows_every_image_once_in_the_order_of_the_epoch(found: Scan) 
     batches = epoch(Loader(data, 4), 5)
     assert [len(b) for b in batches] == [4] * 5 + [1]
     paths = [path for b in batches for path in b.paths]
-    assert paths == [str(data.items[i].path) for i in data.order]
+    assert paths == [str(data.items[i].path) for i in data.sampler]
     assert len(Loader(data, 4)) == len(batches)
 
 

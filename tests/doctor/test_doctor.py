@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from yolopose.cli import COMMANDS
-from yolopose.data.labels import Item, scan
+from yolopose.data.labels import ImageItem, scan
 from yolopose.data.rows import Labels
 from yolopose.data.spec import load_data
 from yolopose.doctor import Report, examine
@@ -263,11 +263,11 @@ def test_previews_are_mirrored_as_training_does(tmp_path: Path) -> None:
     assert np.abs(images[0].astype(float) - cv2.imdecode(np.frombuffer(first.picture, np.uint8), 1)).mean() > 5
 
 
-def item(hw: tuple[int, int], boxes: list[list[float]], v: list[list[float]]) -> Item:
+def item(hw: tuple[int, int], boxes: list[list[float]], v: list[list[float]]) -> ImageItem:
     points = np.zeros((len(boxes), 2, 3), np.float32)
     points[..., :2] = 0.5
     points[..., 2] = np.reshape(v, (len(boxes), 2))
-    return Item(
+    return ImageItem(
         Path("x.jpg"), hw, Labels(np.zeros(len(boxes), np.int64), np.array(boxes, np.float32).reshape(-1, 4), points)
     )
 

@@ -15,8 +15,8 @@ from fuzz.harness import NUMBERS, campaign, many, mutate
 from helpers.builders import make_dataset
 
 from yolopose.data.archives import unpack
-from yolopose.data.folders import cache_folder
-from yolopose.data.labelcache import key, load
+from yolopose.data.cache_files import cache_folder
+from yolopose.data.label_cache import key, load
 from yolopose.data.labels import scan
 from yolopose.data.rows import parse_rows
 from yolopose.data.spec import load_data

@@ -21,7 +21,7 @@ from yolopose.checkpoint import ultralytics
 from yolopose.checkpoint.archive import Archive, open_archive
 from yolopose.checkpoint.records import STORAGES, TensorView
 from yolopose.errors import PoseError, one_line, shown
-from yolopose.files import beside, sweep
+from yolopose.files import atomic_path, remove_leftovers
 from yolopose.metadata import ModelInfo
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import check_spec, read_rows
@@ -86,7 +86,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:
-    """Write `checkpoint` beside `path`, then rename; `half` stores float16 weights (`train_state` keeps its types).
+    """Write `checkpoint` to `path` atomically; `half` stores float16 weights (`train_state` keeps its types).
 
     Raises:
         PoseError: the file cannot be written.
@@ -106,8 +106,8 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = False
         "extra": checkpoint.extra,
     }
     try:
-        sweep(path)
-        with beside(path) as part, part.open("wb") as file:
+        remove_leftovers(path)
+        with atomic_path(path) as part, part.open("wb") as file:
             torch.save(_storable(content, ""), file)
             file.flush()
             os.fsync(file.fileno())

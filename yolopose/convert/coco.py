@@ -19,7 +19,7 @@ import numpy as np
 from yolopose.console import log
 from yolopose.convert.cocojson import CocoSet, read_coco
 from yolopose.convert.rows import check_outputs
-from yolopose.data.labels import Item, scan
+from yolopose.data.labels import ImageItem, scan
 from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
 from yolopose.files import write_text
@@ -131,7 +131,7 @@ def _draft(coco: CocoSet, split: str) -> str:
     return "\n".join([*notes, yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)])
 
 
-def _annotations(item: Item) -> list[dict[str, Any]]:
+def _annotations(item: ImageItem) -> list[dict[str, Any]]:
     """The annotations of an image, without their ids."""
     size = np.array([item.hw[1], item.hw[0]], np.float64)
     centre, extent = np.split(item.labels.boxes.astype(np.float64) * np.tile(size, 2), 2, axis=1)

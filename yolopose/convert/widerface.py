@@ -23,7 +23,7 @@ from yolopose.convert.rows import LabelRow, check_outputs, clip_box, label_row, 
 from yolopose.convert.widerlists import POINTS, Change, Face, ListedImage, read_list
 from yolopose.data.spec import CONFIGS
 from yolopose.errors import PoseError
-from yolopose.files import beside, cell, write_text
+from yolopose.files import atomic_path, cell, write_text
 from yolopose.images import image_size
 
 LABEL_FILES = ("label.txt", "train/label.txt", "retinaface_gt_v1.1/train/label.txt", "WIDER_train/label.txt")
@@ -138,7 +138,7 @@ def _write_split(
         if rows is None:
             continue
         target = out / "images" / split / image.name
-        with beside(target) as part:
+        with atomic_path(target) as part:
             if copy:
                 shutil.copyfile(image.path, part)
             else:

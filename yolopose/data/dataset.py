@@ -10,10 +10,10 @@ from yolopose.console import log
 from yolopose.data import augment
 from yolopose.data.augment import AugmentOptions, Tile
 from yolopose.data.batch import Sample
-from yolopose.data.cache import Reader, open_cache
 from yolopose.data.flips import audit_flip
+from yolopose.data.image_cache import Reader, open_cache
 from yolopose.data.labels import Scan, select
-from yolopose.data.order import block, by_aspect, sample_generator, shuffled
+from yolopose.data.sampler import block, by_aspect, sample_generator, shuffled
 from yolopose.rules import DEFAULT, Rules
 
 

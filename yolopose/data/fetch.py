@@ -14,9 +14,9 @@ from pathlib import Path
 
 from yolopose.console import log
 from yolopose.data.archives import BadArchive, safe_parts, unpack
-from yolopose.download import Unreachable, cache_dir, download, sum_of
+from yolopose.download import Unreachable, download, sum_of
 from yolopose.errors import PoseError, one_line, shown
-from yolopose.files import write_text
+from yolopose.files import cache_dir, write_text
 from yolopose.locks import file_lock
 from yolopose.web import masked
 

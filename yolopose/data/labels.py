@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from yolopose.console import log
-from yolopose.data import labelcache
-from yolopose.data.labelcache import Entry, Stat
+from yolopose.data import label_cache
+from yolopose.data.label_cache import Entry, Stat
 from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
 from yolopose.data.spec import DataSpec, load_data  # noqa: F401
 from yolopose.errors import PoseError, printable
@@ -35,7 +35,7 @@ SHOWN = 5  # bad rows named one by one; the doctor lists them all
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Item:
+class ImageItem:
     """An image: its file, its (H, W) as it is meant to be seen, and its instances."""
 
     path: Path
@@ -60,7 +60,7 @@ class Scan:
 
     spec: DataSpec
     split: str
-    items: list[Item]
+    items: list[ImageItem]
     bad: list[BadRow]
     counts: Counts
 
@@ -102,8 +102,8 @@ def scan(
     """
     images = spec.split(split)
     name = f"labels-{spec.yaml.stem}-{split}"
-    key = labelcache.key(spec.layout.shape, len(spec.names), rules, max_pixels)
-    known = labelcache.load(spec.path, name, key) if cache else {}
+    key = label_cache.key(spec.layout.shape, len(spec.names), rules, max_pixels)
+    known = label_cache.load(spec.path, name, key) if cache else {}
     labels = [label_path(image) for image in images]
     stats = [Stat.of(image, label) for image, label in zip(images, labels, strict=True)]
     todo = [i for i, image in enumerate(images) if (e := known.get(str(image))) is None or e.stat != stats[i]]
@@ -119,7 +119,7 @@ def scan(
         pool.shutdown(cancel_futures=True)
     entries = {str(image): entries[str(image)] for image in images}
     if cache and (todo or len(known) != len(entries)):
-        labelcache.save(spec.path, name, key, entries)
+        label_cache.save(spec.path, name, key, entries)
     result = _collect(spec, split, entries)
     if strict and result.bad:
         raise PoseError(f"{result.bad[0]} (strict=True)")
@@ -159,7 +159,7 @@ def _decode(image: Path, hw: tuple[int, int]) -> None:
 
 
 def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
-    items = [Item(Path(path), entry.hw, entry.labels) for path, entry in entries.items() if entry.hw != (0, 0)]
+    items = [ImageItem(Path(path), entry.hw, entry.labels) for path, entry in entries.items() if entry.hw != (0, 0)]
     bad = [row for entry in entries.values() for row in entry.bad]
     counts = Counts(
         images=len(entries),

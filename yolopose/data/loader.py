@@ -7,7 +7,6 @@ the few numbers of the labels travel through a pipe.
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +20,10 @@ from torch.utils.data import DataLoader
 
 from yolopose.data.batch import Batch, collate
 from yolopose.data.dataset import PoseDataset
-from yolopose.data.folders import free_memory, local_ranks
-from yolopose.data.order import BLOCK, global_batches, rect_canvas, shuffled
-from yolopose.data.shared import SharedBytes
+from yolopose.data.sampler import BLOCK, global_batches, rect_canvas, shuffled
+from yolopose.data.shared_memory import SharedBytes
 from yolopose.errors import PoseError
+from yolopose.resources import free_memory, local_ranks, processors
 
 AHEAD = 2  # tasks that each worker has waiting
 MEMORY_SHARE = 1 / 8  # of the free memory that slots may take, and as much again for images that workers have at hand
@@ -213,11 +212,6 @@ class _Work:
         except PoseError as e:
             return e
         return parcels
-
-
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unchanged(parcels: Any) -> Any:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yolopose.data.labels as data_labels
-from yolopose.data.labelcache import Stat
+from yolopose.data.label_cache import Stat
 from yolopose.data.labels import label_path
 from yolopose.data.rows import BadRow
 from yolopose.data.spec import DataSpec, load_data

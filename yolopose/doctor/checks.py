@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from yolopose.data.flips import audit_flip
-from yolopose.data.labelcache import Entry
-from yolopose.data.labels import Item, label_path
+from yolopose.data.label_cache import Entry
+from yolopose.data.labels import ImageItem, label_path
 from yolopose.data.rows import Labels
 from yolopose.data.spec import DataSpec
 from yolopose.doctor.duplicates import Fingerprint, find_pairs
@@ -37,9 +37,9 @@ class Checked(NamedTuple):
         return self.entry.hw != (0, 0)
 
     @property
-    def item(self) -> Item:
+    def item(self) -> ImageItem:
         """The image as an item of a data set."""
-        return Item(self.path, self.entry.hw, self.entry.labels)
+        return ImageItem(self.path, self.entry.hw, self.entry.labels)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from yolopose.data.augment import flip
 from yolopose.data.batch import Sample
-from yolopose.data.labels import Item
+from yolopose.data.labels import ImageItem
 from yolopose.data.spec import DataSpec
 from yolopose.draw import DrawStyle, draw_instances
 from yolopose.geometry.boxes import cxcywh_to_xyxy
@@ -31,7 +31,7 @@ class Preview(NamedTuple):
     mirrored: bytes | None
 
 
-def select_samples(items: Sequence[Item], count: int) -> list[Item]:
+def select_samples(items: Sequence[ImageItem], count: int) -> list[ImageItem]:
     """At most `count` images, evenly spread: those with labelled keypoints, or with instances if there are none."""
     labelled = [item for item in items if (item.labels.keypoints[..., 2] > 0).any()]
     candidates = labelled or [item for item in items if len(item.labels)]
@@ -40,7 +40,7 @@ def select_samples(items: Sequence[Item], count: int) -> list[Item]:
     return [candidates[int((i + 0.5) * len(candidates) / count)] for i in range(count)]
 
 
-def preview(item: Item, spec: DataSpec) -> Preview:
+def preview(item: ImageItem, spec: DataSpec) -> Preview:
     """Draw an image's labels on it and on its mirror image."""
     image = _shrunk(read_image(item.path), PREVIEW_SIDE)
     size = np.array([image.shape[1], image.shape[0], 1], np.float32)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.data.labels import Item
+from yolopose.data.labels import ImageItem
 from yolopose.geometry.keypoints import KeypointLayout
 
 Array = NDArray[Any]
@@ -71,7 +71,7 @@ class Statistics:
         return sum(self.size.counts[: SIZES.index(8)]) / max(self.instances, 1)
 
 
-def statistics(items: Sequence[Item], layout: KeypointLayout) -> Statistics:
+def statistics(items: Sequence[ImageItem], layout: KeypointLayout) -> Statistics:
     """The statistics of the instances of these images."""
     boxes = np.concatenate([np.empty((0, 4)), *(item.labels.boxes for item in items)])  # (N, 4) cxcywh, normalised
     points = np.concatenate([np.empty((0, layout.shape[0], 3)), *(item.labels.keypoints for item in items)])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from yolopose.config import ValConfig
-from yolopose.data.order import by_aspect
 from yolopose.data.rows import Labels
+from yolopose.data.sampler import by_aspect
 from yolopose.errors import UsageError
 from yolopose.evaluate import scales
 from yolopose.evaluate.precision import Truth

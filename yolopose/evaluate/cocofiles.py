@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from yolopose.config import ValConfig
 from yolopose.console import log
-from yolopose.data.labels import Item
+from yolopose.data.labels import ImageItem
 from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, shown
 from yolopose.evaluate.coco import Instances
@@ -32,7 +32,9 @@ def truths_of(annotations: Mapping[str, Any]) -> Instances:
     return _instances(rows, boxes, np.array(area, np.float64))
 
 
-def annotated(spec: DataSpec, config: ValConfig, items: Sequence[Item], names: Mapping[int, str]) -> Instances | None:
+def annotated(
+    spec: DataSpec, config: ValConfig, items: Sequence[ImageItem], names: Mapping[int, str]
+) -> Instances | None:
     """The truths of the validated images in the COCO file that the data YAML names for their split, if it names one.
 
     Raises:

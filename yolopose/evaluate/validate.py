@@ -15,8 +15,8 @@ from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig
 from yolopose.config import replace as change
 from yolopose.console import log
-from yolopose.data.labels import Item, Scan, scan, select
-from yolopose.data.reading import prefetch
+from yolopose.data.image_loading import prefetch
+from yolopose.data.labels import ImageItem, Scan, scan, select
 from yolopose.data.spec import DataSpec
 from yolopose.detect import detect
 from yolopose.errors import PoseError, printable
@@ -127,7 +127,7 @@ def validate(
     return metrics
 
 
-def selected(scanned: Scan, config: ValConfig) -> list[Item]:
+def selected(scanned: Scan, config: ValConfig) -> list[ImageItem]:
     """The images that count, with the labels that count. Raises PoseError when `prefix` fits no image."""
     items = [i for i in scanned.items if config.prefix is None or i.path.name.startswith(config.prefix)]
     if not items:
@@ -159,7 +159,7 @@ def sigmas_of(info: ModelInfo, spec: DataSpec, rules: Rules) -> tuple[float, ...
     return spec.layout.sigmas if spec.given_sigmas else info.layout.sigmas
 
 
-def look(validator: Validator, items: Sequence[Item], losses: Losses | None, hooks: Hooks) -> Iterator[Seen]:
+def look(validator: Validator, items: Sequence[ImageItem], losses: Losses | None, hooks: Hooks) -> Iterator[Seen]:
     """Every image with its truths and detections, group by group, while the next images are being read."""
     backend, config = validator.backend, validator.args
     plan = groups(backend, [item.hw for item in items], config)
@@ -171,7 +171,7 @@ def look(validator: Validator, items: Sequence[Item], losses: Losses | None, hoo
         hooks("on_val_batch_start", validator)
         boxes = group.letterboxes
 
-        def observe(maps: Maps, rows: list[int], chosen: Sequence[Item] = chosen, group: Group = group) -> None:
+        def observe(maps: Maps, rows: list[int], chosen: Sequence[ImageItem] = chosen, group: Group = group) -> None:
             if losses is not None:
                 losses.add(maps, batch_of([chosen[i].labels for i in rows], [group.letterboxes[i] for i in rows]))
 

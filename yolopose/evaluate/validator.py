@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.config import ValConfig
-from yolopose.data.labels import Item
+from yolopose.data.labels import ImageItem
 from yolopose.data.spec import DataSpec
 from yolopose.evaluate.metrics import Metrics
 from yolopose.formats.base import Backend
@@ -28,7 +28,7 @@ class Validator:
     data: DataSpec
     save_dir: Path | None
     trainer: Any = None
-    batch: Sequence[Item] = ()
+    batch: Sequence[ImageItem] = ()
     batch_i: int = -1
     seen: int = 0
     metrics: Metrics | None = None

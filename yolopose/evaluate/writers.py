@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.config import ValConfig
-from yolopose.data.labels import Item
+from yolopose.data.labels import ImageItem
 from yolopose.detect import Detections
 from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.draw.mosaic import shrunk
 from yolopose.evaluate.coco import PROTOCOLS, Instances
 from yolopose.evaluate.precision import Truth
-from yolopose.files import beside, write_bytes
+from yolopose.files import atomic_path, write_bytes
 from yolopose.geometry.keypoints import BODY_AREA
 from yolopose.images import encode_jpeg
 from yolopose.metadata import ModelInfo
@@ -36,7 +36,7 @@ class Seen:
     """One validated image: where it stands in the data set, its truths and what was found."""
 
     position: int
-    item: Item
+    item: ImageItem
     image: NDArray[np.uint8]
     truth: Truth
     found: Detections
@@ -73,7 +73,7 @@ class PredictionsFile:
     """
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
-        self._file = stack.enter_context(stack.enter_context(beside(path)).open("w", encoding="utf-8"))
+        self._file = stack.enter_context(stack.enter_context(atomic_path(path)).open("w", encoding="utf-8"))
         self._separator = "["
 
     def add(self, seen: Seen) -> None:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from pathlib import Path
 from types import ModuleType
 
-from yolopose.download import cache_dir
+from yolopose.files import cache_dir
 
 _lock = threading.RLock()
 _depth = 0  # of blocks of `quiet` within each other, all of the thread that holds the lock

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from yolopose import __version__
 from yolopose.config import ExportConfig, arguments, pick
 from yolopose.console import log
-from yolopose.download import cache_dir
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
-from yolopose.files import beside, sweep
+from yolopose.files import atomic_path, cache_dir, remove_leftovers
 from yolopose.formats.base import Backend, ExportOptions, OpenOptions, Suppression
 from yolopose.formats.checks import check_calibration, check_packages, check_place
 from yolopose.formats.coreml import export_coreml, open_coreml
@@ -176,7 +175,7 @@ def open_backend(path: str | Path, options: OpenOptions = DEFAULT) -> Backend:
 
 
 def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | None = None) -> Path:
-    """Write a checkpoint or a network in another format and return the new file, beside the model unless `out` is set.
+    """Write a checkpoint or a network in another format and return the new file, next to the model unless `out` is set.
 
     The file appears under its name when it is complete and `check`, which gets the network, the file under its
     temporary name, the final name and the device to run it on, has raised nothing. The network itself stays as it is.
@@ -199,8 +198,8 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
     network = load_network(Path(model)) if isinstance(model, (str, Path)) else model
     info = _info(network, config)
     try:
-        sweep(target)
-        with beside(target) as part, _named(part, target):
+        remove_leftovers(target)
+        with atomic_path(target) as part, _named(part, target):
             write(network, options, info, part)
             if check is not None:
                 check(network, part, target, config.device if row.argument == "engine" else None)

@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.download import cache_dir
 from yolopose.errors import PoseError, first_line
+from yolopose.files import cache_dir
 from yolopose.formats.base import (
     Array,
     Backend,

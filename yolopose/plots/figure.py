@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from yolopose.console import log
 from yolopose.errors import one_line
-from yolopose.files import beside
+from yolopose.files import atomic_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,5 +59,5 @@ def finish(drawing: Figure, path: Path, title: str | None = None) -> None:
         drawing.axes[0].set_title(title, loc="left", color=INK, fontsize=12)
     for text in drawing.findobj(Text):
         text.set_parse_math(False)
-    with beside(path) as part:
+    with atomic_path(path) as part:
         drawing.savefig(part, dpi=DPI)

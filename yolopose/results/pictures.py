@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import PoseError
-from yolopose.files import beside
+from yolopose.files import atomic_path
 
 Image = NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ def write_picture(image: Image, path: Path) -> None:
     except cv2.error:
         raise PoseError(f"{path}: no picture format that OpenCV writes; use .jpg or .png") from None
     try:
-        with beside(path) as part:
+        with atomic_path(path) as part:
             part.write_bytes(data.tobytes())
     except OSError as e:
         raise PoseError(f"{path}: cannot be written: {e.strerror or e}") from None

@@ -15,7 +15,7 @@ from yolopose.console import log
 from yolopose.data.augment import AugmentOptions
 from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import Scan, scan
-from yolopose.data.loader import Loader, processors
+from yolopose.data.loader import Loader
 from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.files import write_text
@@ -25,6 +25,7 @@ from yolopose.loss.pose import Gains, PoseLoss
 from yolopose.nn.network import PoseNet
 from yolopose.nn.summary import summary
 from yolopose.plots.figure import can_plot
+from yolopose.resources import processors
 from yolopose.rules import rules_of
 from yolopose.saving import run_folder
 from yolopose.train import state

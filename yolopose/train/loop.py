@@ -18,7 +18,7 @@ from yolopose.callbacks import Callbacks, Hooks
 from yolopose.config import TrainConfig, replace, to_dict
 from yolopose.console import log
 from yolopose.data.batch import Batch
-from yolopose.data.order import generator
+from yolopose.data.sampler import generator
 from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import Metrics
 from yolopose.loss.pose import PARTS
@@ -36,7 +36,7 @@ from yolopose.train.validation import validate_best, validate_epoch
 
 MAX_NORM = 10.0  # of the gradient, beyond which it is scaled down
 SIZES = (0.5, 1.5)  # of imgsz, for multi_scale
-SCALING = 2  # the purpose of its random numbers, beside those in data.order
+SCALING = 2  # the purpose of its random numbers, beside those in data.sampler
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from yolopose.config import TrainConfig, arguments
 from yolopose.console import log
-from yolopose.data.folders import local_ranks
 from yolopose.errors import PoseError, UsageError, first_line
 from yolopose.formats.pytorch import choose_device
+from yolopose.resources import local_ranks
 
 PATIENCE = timedelta(hours=1)  # for the others while the first rank validates
 LOST = re.compile(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolopose.data.order import BLOCK, block, by_aspect, global_batches, rect_canvas, sample_generator, shuffled
+from yolopose.data.sampler import BLOCK, block, by_aspect, global_batches, rect_canvas, sample_generator, shuffled
 from yolopose.rules import DEFAULT, REFERENCE
 
 

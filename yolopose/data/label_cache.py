@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.data.folders import cache_folder, tell_owner
+from yolopose.data.cache_files import cache_folder, tell_owner
 from yolopose.data.rows import ROUNDING, BadRow, Labels
 from yolopose.errors import PoseError
-from yolopose.files import beside, open_regular
+from yolopose.files import atomic_path, open_regular
 from yolopose.limits import MAX_PIXELS
 from yolopose.rules import Rules
 
@@ -82,7 +82,7 @@ def save(root: Path, name: str, key: str, entries: Mapping[str, Entry]) -> None:
     kept = {path: entry for path, entry in entries.items() if not entry.passing}
     try:
         file = _file(root, name)
-        with beside(file) as part:
+        with atomic_path(file) as part:
             np.savez(part, allow_pickle=False, key=np.array(key), **_packed(kept))
         tell_owner(file.parent, root)
     except (OSError, PoseError):  # a full disk, or no home folder

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yolopose.data.folders import cache_folder
-from yolopose.data.labelcache import Entry, Stat, key, load, save
+from yolopose.data.cache_files import cache_folder
+from yolopose.data.label_cache import Entry, Stat, key, load, save
 from yolopose.data.rows import BadRow, Labels, no_labels
 from yolopose.rules import DEFAULT, REFERENCE
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from helpers.builders import make_dataset
 
-from yolopose.data import cache as cache_module
-from yolopose.data.cache import HEADER, RECENT, ImageCache, Reader, open_cache
-from yolopose.data.folders import cache_folder
-from yolopose.data.labels import Item, Scan, load_data, no_labels, scan
+from yolopose.data import image_cache as cache_module
+from yolopose.data.cache_files import cache_folder
+from yolopose.data.image_cache import HEADER, RECENT, ImageCache, Reader, open_cache
+from yolopose.data.labels import ImageItem, Scan, load_data, no_labels, scan
 from yolopose.errors import PoseError
 from yolopose.rules import DEFAULT
 
@@ -95,7 +95,7 @@ def test_a_reader_decodes_once_while_the_image_is_recent(found: Scan, decoded: l
 
 def test_a_reader_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "read_working", lambda *_: np.zeros((1, 1, 3), np.uint8))
-    items = [Item(Path(str(i)), (1, 1), no_labels(1)) for i in range(RECENT + 10)]
+    items = [ImageItem(Path(str(i)), (1, 1), no_labels(1)) for i in range(RECENT + 10)]
     read = Reader(items, 64, DEFAULT)
     for i in range(len(items)):
         read(i)
@@ -206,7 +206,7 @@ def test_processes_that_begin_at_once_share_one_file(tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import numpy as np
-from yolopose.data.cache import ImageCache
+from yolopose.data.image_cache import ImageCache
 folder, budget = Path(sys.argv[1]), int(sys.argv[2])
 shapes = [(20 + i, 30) for i in range(40)]
 (folder / f"ready-{budget}").touch()
@@ -239,7 +239,7 @@ def test_the_cache_lies_where_the_user_says(found: Scan, tmp_path: Path) -> None
 
 def test_a_reader_keeps_no_more_bytes_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "read_working", lambda *_: np.zeros((10, 10, 3), np.uint8))
-    read = Reader([Item(Path(str(i)), (10, 10), no_labels(1)) for i in range(20)], 64, False)
+    read = Reader([ImageItem(Path(str(i)), (10, 10), no_labels(1)) for i in range(20)], 64, False)
     read.room = 1000
     for i in range(20):
         read(i)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.data import shared
-from yolopose.data.shared import SharedBytes
+from yolopose.data import shared_memory
+from yolopose.data.shared_memory import SharedBytes
 
 
 def write(memory: SharedBytes, place: int, value: int) -> None:
@@ -17,7 +17,7 @@ def write(memory: SharedBytes, place: int, value: int) -> None:
 @pytest.mark.parametrize("anonymous", [True, False])
 def test_a_copy_sees_the_same_bytes(anonymous: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not anonymous:
-        monkeypatch.delattr(shared.os, "memfd_create")
+        monkeypatch.delattr(shared_memory.os, "memfd_create")
     memory = SharedBytes(1000)
     assert not memory.array.any()
     twin = pickle.loads(pickle.dumps(memory))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from helpers.builders import make_dataset
 
-from yolopose.data import reading
+from yolopose.data import image_loading
+from yolopose.data.image_loading import prefetch, read_working, working_size
 from yolopose.data.labels import scan
-from yolopose.data.reading import prefetch, read_working, working_size
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.rules import REFERENCE, rules_of
@@ -51,8 +51,8 @@ def test_a_photo_is_read_at_its_working_size(tmp_path: Path, hw, suffix: str, co
 def test_large_jpegs_are_decoded_small(tmp_path: Path, monkeypatch, longest: int, divisor: int) -> None:
     path, _ = photo(tmp_path, (longest // 2, longest))
     decoded = []
-    real = reading.read_image
-    monkeypatch.setattr(reading, "read_image", lambda *a, **b: decoded.append(real(*a, **b)) or decoded[-1])
+    real = image_loading.read_image
+    monkeypatch.setattr(image_loading, "read_image", lambda *a, **b: decoded.append(real(*a, **b)) or decoded[-1])
     read_working(path, (longest // 2, longest), 100)
     assert decoded[0].shape[1] == -(-longest // divisor)
 
@@ -108,7 +108,7 @@ def test_prefetch_reports_a_lost_image_in_its_turn(tmp_path: Path, threads: int)
 def test_prefetch_reads_no_further_than_it_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = scan(load_data(make_dataset(tmp_path, count=12)), "train", cache=False).items
     read = []
-    monkeypatch.setattr(reading, "read_image", lambda path, **_: read.append(path))
+    monkeypatch.setattr(image_loading, "read_image", lambda path, **_: read.append(path))
     reader = prefetch(items, 2)
     next(reader)
     reader.close()

@@ -17,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.console import log
-from yolopose.data.folders import cache_folder, free_memory, local_ranks, tell_owner
-from yolopose.data.labels import Item, Scan
-from yolopose.data.reading import Image, read_working, working_size
-from yolopose.data.shared import SharedBytes
+from yolopose.data.cache_files import cache_folder, tell_owner
+from yolopose.data.image_loading import Image, read_working, working_size
+from yolopose.data.labels import ImageItem, Scan
+from yolopose.data.shared_memory import SharedBytes
 from yolopose.errors import PoseError
-from yolopose.files import beside, open_regular, sweep
+from yolopose.files import atomic_path, open_regular, remove_leftovers
 from yolopose.locks import file_lock
+from yolopose.resources import free_memory, local_ranks
 from yolopose.rules import Rules
 
 SHARE = 0.5  # of the free memory or disk that a cache may take
@@ -112,7 +113,7 @@ class Reader:
     Of those decoded lately at most RECENT are kept, and at most `room` bytes; None is no bound.
     """
 
-    def __init__(self, items: Sequence[Item], imgsz: int, rules: Rules, cache: ImageCache | None = None) -> None:
+    def __init__(self, items: Sequence[ImageItem], imgsz: int, rules: Rules, cache: ImageCache | None = None) -> None:
         self.items, self.imgsz, self.rules, self.cache = items, imgsz, rules, cache
         self.recent: OrderedDict[int, Image] = OrderedDict()
         self.room: int | None = None
@@ -136,7 +137,7 @@ class Reader:
 
 
 def open_cache(
-    kind: str, scan: Scan, items: Sequence[Item], imgsz: int, rules: Rules, cache_dir: str | None = None
+    kind: str, scan: Scan, items: Sequence[ImageItem], imgsz: int, rules: Rules, cache_dir: str | None = None
 ) -> ImageCache:
     """A cache in "ram" or on "disk" for the working images of `items`; says how many of them find room.
 
@@ -153,7 +154,12 @@ def open_cache(
 
 
 def _on_disk(
-    scan: Scan, items: Sequence[Item], shapes: Sequence[tuple[int, int]], imgsz: int, rules: Rules, base: str | None
+    scan: Scan,
+    items: Sequence[ImageItem],
+    shapes: Sequence[tuple[int, int]],
+    imgsz: int,
+    rules: Rules,
+    base: str | None,
 ) -> tuple[ImageCache, str]:
     folder = cache_folder(scan.spec.path, base)
     file = folder / f"images-{scan.spec.yaml.stem}-{scan.split}-{imgsz}{'-exact' * rules.exact_side}.cache"
@@ -168,7 +174,7 @@ def _on_disk(
         ) from None
 
 
-def _key(items: Sequence[Item], imgsz: int, rules: Rules) -> bytes:
+def _key(items: Sequence[ImageItem], imgsz: int, rules: Rules) -> bytes:
     """32 bytes that change with any of the image files, the size or the way of reading."""
     digest = hashlib.sha256(repr((VERSION, imgsz, rules.exact_side)).encode())
     for item in items:
@@ -193,8 +199,8 @@ def _kept(file: Path, key: bytes, totals: NDArray[np.int64]) -> int | None:
 
 def _create(file: Path, size: int, header: bytes) -> None:
     """Put an empty cache file of `size` bytes in the place of an older one."""
-    sweep(file)
-    with beside(file) as part:
+    remove_leftovers(file)
+    with atomic_path(file) as part:
         part.touch(0o600)
         with part.open("wb") as out:
             out.write(header)

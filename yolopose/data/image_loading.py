@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.data.labels import Item
+from yolopose.data.labels import ImageItem
 from yolopose.images import read_image
 from yolopose.limits import MAX_PIXELS
 from yolopose.rules import DEFAULT, Rules
@@ -50,11 +50,11 @@ def _bound(hw: tuple[int, int]) -> int:
     return max(hw[0] * hw[1], MAX_PIXELS)
 
 
-def _whole(item: Item) -> Image:
+def _whole(item: ImageItem) -> Image:
     return read_image(item.path, max_pixels=_bound(item.hw))
 
 
-def prefetch(items: Iterable[Item], threads: int = 8) -> Iterator[tuple[Item, Image]]:
+def prefetch(items: Iterable[ImageItem], threads: int = 8) -> Iterator[tuple[ImageItem, Image]]:
     """Each item with its image, (H, W, 3) BGR at full size, in order; `threads` read ahead, at most two images each.
 
     With 0 threads nothing is read ahead. Raises PoseError, in its turn, for an image that cannot be read.
@@ -64,7 +64,7 @@ def prefetch(items: Iterable[Item], threads: int = 8) -> Iterator[tuple[Item, Im
         return
     todo = iter(items)
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[Item, Future[Image]]] = deque()
+        waiting: deque[tuple[ImageItem, Future[Image]]] = deque()
         try:
             waiting.extend((item, pool.submit(_whole, item)) for item in islice(todo, 2 * threads))
             while waiting:
