@@ -1,4 +1,4 @@
-"""Photographs for measuring the ranges of 8-bit numbers, and for trying a new file out."""
+"""Photographs that calibrate 8-bit numbers, and that verify new files."""
 
 from __future__ import annotations
 
@@ -36,6 +36,14 @@ def calibration_images(info: ModelInfo, data: str | None) -> list[Array]:
         log.warning("int8: calibrated on the 8 packaged photographs; data=YAML of the model's own data is better")
     paths = sample_photographs() if data is None else load_data(data).split("train")
     return [letterboxed(path, info) for path in evenly(paths, CALIBRATION_IMAGES)]
+
+
+def calibration_batches(info: ModelInfo, data: str | None) -> list[Array]:
+    """`calibration_images` as (B, H, W, 3) batches of the size that `info` states; the last ones may be left out."""
+    images, size = calibration_images(info, data), info.batch
+    count = max(len(images) // size, 1) * size
+    repeated = [images[i % len(images)] for i in range(count)]  # fewer images than a batch are repeated
+    return [np.concatenate(repeated[i : i + size]) for i in range(0, count, size)]
 
 
 def evenly(paths: Sequence[Path], most: int) -> list[Path]:

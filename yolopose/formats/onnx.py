@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +11,9 @@ import numpy as np
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, first_line, one_line
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, loading, to_nchw
-from yolopose.formats.quantize import batches, quantised_onnx
-from yolopose.formats.quiet import unwarned
+from yolopose.formats.calibration import calibration_batches
+from yolopose.formats.quantize import quantised_onnx
+from yolopose.formats.quiet import quiet
 from yolopose.metadata import ModelInfo
 from yolopose.telemetry import tell_if_early
 
@@ -103,14 +101,14 @@ def export_onnx(network: PoseNet, options: ExportOptions, info: ModelInfo, targe
     """
     import onnx
 
-    from yolopose.formats.calibration import calibration_images
-
     model = _graph(network, options, info)
     if options.simplify:
-        model = _simplify(model)
-    _expect_by_products(model)
+        import onnxslim
+
+        model = onnxslim.slim(model)
+    _einsum_as_matmul(model)
     if options.int8:
-        model = quantised_onnx(model, batches(calibration_images(info, options.data), info.batch))
+        model = quantised_onnx(model, calibration_batches(info, options.data))
     _name_axes(model, info, options)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, info.to_strings())
@@ -118,7 +116,7 @@ def export_onnx(network: PoseNet, options: ExportOptions, info: ModelInfo, targe
 
 
 def _graph(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
-    """The ONNX model as torch writes it; below `OPSET` by torch's older exporter, whose graphs are valid there."""
+    """Let torch write the ONNX model; below `OPSET` by its older exporter, whose graphs are valid there."""
     import onnx
     import torch
 
@@ -132,7 +130,7 @@ def _graph(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
     example = torch.zeros(max(info.batch, 2 if info.dynamic else 1), 3, *info.imgsz)
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"], "opset_version": opset}
     write = _write_new if opset >= OPSET else _write_old
-    with _quiet():
+    with quiet():
         try:
             model = write(wrapper, example, names, info.stride if info.dynamic else None)
         except (ValueError, torch.onnx.errors.OnnxExporterError) as e:
@@ -143,7 +141,7 @@ def _graph(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
 
 
 def _write_new(wrapper: Any, example: Any, names: dict[str, Any], stride: int | None) -> Any:
-    """By torch.export; `stride` opens batch, height and width, the latter two in its multiples."""
+    """Write it by torch.export; with `stride` batch, height and width are open, the latter two in its multiples."""
     import torch
     from torch.export import Dim
 
@@ -156,7 +154,7 @@ def _write_new(wrapper: Any, example: Any, names: dict[str, Any], stride: int | 
 
 
 def _write_old(wrapper: Any, example: Any, names: dict[str, Any], stride: int | None) -> Any:
-    """By tracing; arguments as for `_write_new`."""
+    """Write it by tracing; arguments as for `_write_new`."""
     import onnx
     import torch
 
@@ -166,28 +164,8 @@ def _write_old(wrapper: Any, example: Any, names: dict[str, Any], stride: int | 
     return onnx.load_from_string(buffer.getvalue())
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's notes on its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    with unwarned():
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
-
-
-def _simplify(model: Any) -> Any:
-    """The graph with constants folded and needless nodes removed."""
-    import onnxslim
-
-    return onnxslim.slim(model)
-
-
-def _expect_by_products(model: Any) -> None:
-    """Put a matrix product in place of the Einsum of the box distances, which ONNX Runtime is slow at."""
+def _einsum_as_matmul(model: Any) -> None:
+    """Replace the Einsum of the box distances, slow in ONNX Runtime, by a matrix product."""
     for node in model.graph.node:
         if node.op_type == "Einsum":  # (B, 4, bins, A), (bins,) → (B, 4, A)
             shares, distances = node.input
@@ -197,7 +175,7 @@ def _expect_by_products(model: Any) -> None:
 
 
 def _name_axes(model: Any, info: ModelInfo, options: ExportOptions) -> None:
-    """Give the input's and output's axes their names or sizes; the exporter leaves formulas there."""
+    """Name the axes of input and output, or set their sizes, in place of the exporter's formulas."""
     k, d = info.kpt_shape
     batch, h, w, anchors = ("batch", "height", "width", "anchors") if info.dynamic else (info.batch, *info.imgsz, None)
     output = [batch, options.suppression.max_det, 6 + k * d] if options.suppression else [batch, info.channels, anchors]

@@ -14,7 +14,8 @@ import numpy as np
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, one_line
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, refuse_other_device, select
-from yolopose.formats.quantize import batches, quantised_openvino
+from yolopose.formats.calibration import calibration_batches
+from yolopose.formats.quantize import quantised_openvino
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Branch, Layer, Level, SparseHead, layer
 from yolopose.metadata import METADATA, ModelInfo, load_metadata, save_metadata
@@ -27,29 +28,6 @@ XML = "model.xml"  # the same in every folder, so that a folder can be renamed; 
 BRANCHES = {"2": "box", "3": "class", "4": "keypoint"}  # the head's convolutions are called head.box.0.1 in our files
 FEWEST_FOUND = 0.05  # below this threshold many cells are found, and computing the head whole is quicker
 MOST_CELLS = 500  # per image
-
-
-class Session:
-    """A compiled model; threads may run it at once, each on a request of its own."""
-
-    def __init__(self, compiled: Any) -> None:
-        self._compiled = compiled
-        self._idle: list[Any] = []
-
-    @contextmanager
-    def run(self, images: Array) -> Iterator[list[Float]]:
-        """The outputs for images (B, H, W, 3); they are overwritten after the block."""
-        import openvino as ov
-
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        images = np.ascontiguousarray(images)  # held by this name as long as OpenVINO reads its memory
-        request.set_input_tensor(ov.Tensor(images, shared_memory=True))
-        request.infer(share_outputs=True)
-        yield [request.get_output_tensor(i).data for i in range(len(self._compiled.outputs))]
-        self._idle.append(request)
 
 
 class OpenvinoBackend(FileBackend):
@@ -76,17 +54,17 @@ class OpenvinoBackend(FileBackend):
             self._settings["INFERENCE_NUM_THREADS"] = threads
         hint, self.precision = _precision(self.path, self.precision, options)
         self._settings["INFERENCE_PRECISION_HINT"] = hint
-        self._sessions: dict[tuple[bool, str], Session] = {}
+        self._compiled: dict[tuple[str, bool], tuple[Any, list[Any]]] = {}
         self._lock = threading.Lock()
         self._sparse = None if self._end_to_end else _sparse_head(model, self.info)
-        self._session(np.dtype(np.uint8), cut=self._sparse is not None)  # compiled now, not at the first prediction
+        self._compile(np.dtype(np.uint8), cut=self._sparse is not None)  # now, not at the first prediction
 
     def candidates(self, images: Array, conf: float) -> list[Float]:
         """(B, H, W, 3) → rows as `Backend.candidates`."""
         self.check_size(images)
         rows = None
         if self._sparse and conf >= FEWEST_FOUND and self._batch in (None, len(images)):
-            with self._session(images.dtype, cut=True).run(images) as outputs:
+            with self._outputs(images, cut=True) as outputs:
                 maps = [output if self.fixed_shape else output.transpose(0, 2, 3, 1) for output in outputs]
                 half = len(maps) // 2
                 most = MOST_CELLS * len(images)
@@ -94,19 +72,35 @@ class OpenvinoBackend(FileBackend):
         return select(self.infer(images), len(self.info.names), conf) if rows is None else rows
 
     def _run(self, images: Array) -> Float:
-        with self._session(images.dtype, cut=False).run(images) as (output,):
+        with self._outputs(images, cut=False) as (output,):
             return output.astype(np.float32)
 
-    def _session(self, dtype: np.dtype[Any], cut: bool) -> Session:
-        """The model compiled for images of this type, whole or cut off before the head's branches, at first use."""
-        key = (cut, dtype.name)
+    @contextmanager
+    def _outputs(self, images: Array, *, cut: bool) -> Iterator[list[Float]]:
+        """Run the model, whole or cut off; its outputs are overwritten after the block. Each thread has a request."""
+        import openvino as ov
+
+        compiled, idle = self._compile(images.dtype, cut)
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        images = np.ascontiguousarray(images)  # this name keeps the memory alive while OpenVINO reads it
+        request.set_input_tensor(ov.Tensor(images, shared_memory=True))
+        request.infer(share_outputs=True)
+        yield [request.get_output_tensor(i).data for i in range(len(compiled.outputs))]
+        idle.append(request)
+
+    def _compile(self, dtype: np.dtype[Any], cut: bool) -> tuple[Any, list[Any]]:
+        """The model compiled for images of this type, whole or cut off before the head's branches; idle requests."""
+        key = (dtype.name, cut)
         with self._lock:
-            if key not in self._sessions:
-                model = _with_pixels(_cut(self._model) if cut else self._model.clone(), dtype)
-                if cut and self.fixed_shape:
-                    model = _channels_last(model)  # as they lie in memory; with open sizes it would cost a copy
-                self._sessions[key] = Session(_core().compile_model(model, "CPU", self._settings))
-        return self._sessions[key]
+            if key not in self._compiled:
+                model = _cut(self._model) if cut else self._model.clone()
+                # maps as they lie in memory; with open sizes that would cost a copy
+                model = _with_pixels(model, dtype, channels_last=cut and self.fixed_shape is not None)
+                self._compiled[key] = _core().compile_model(model, "CPU", self._settings), []
+        return self._compiled[key]
 
 
 def _read_model(path: Path) -> Any:
@@ -123,7 +117,7 @@ def _read_model(path: Path) -> Any:
 
 
 def _core() -> Any:
-    """OpenVINO's entry to its devices."""
+    """OpenVINO's `Core`, which lists devices and compiles models."""
     with quiet():
         import openvino as ov
     tell_if_early("openvino")
@@ -153,30 +147,25 @@ def _sizes(port: Any) -> list[int | None]:
     return [dim.get_length() if dim.is_static else None for dim in port.partial_shape]
 
 
-def _with_pixels(model: Any, dtype: np.dtype[Any]) -> Any:
-    """The model taking (B, H, W, 3) BGR images, uint8 or float32 from 0 to 1, in place of RGB (B, 3, H, W)."""
+def _with_pixels(model: Any, dtype: np.dtype[Any], *, channels_last: bool) -> Any:
+    """The model taking (B, H, W, 3) BGR images, uint8 or float32 from 0 to 1, in place of RGB (B, 3, H, W).
+
+    With `channels_last` its outputs are (B, h, w, c) in place of (B, c, h, w).
+    """
     import openvino as ov
     from openvino.preprocess import ColorFormat, PrePostProcessor
 
+    nchw, nhwc = ov.Layout("NCHW"), ov.Layout("NHWC")
     steps = PrePostProcessor(model)
     image = steps.input()
-    image.tensor().set_element_type(ov.Type(dtype)).set_layout(ov.Layout("NHWC")).set_color_format(ColorFormat.BGR)
-    image.model().set_layout(ov.Layout("NCHW"))
+    image.tensor().set_element_type(ov.Type(dtype)).set_layout(nhwc).set_color_format(ColorFormat.BGR)
+    image.model().set_layout(nchw)
     image.preprocess().convert_element_type(ov.Type.f32).convert_color(ColorFormat.RGB)
     if dtype == np.uint8:
         image.preprocess().scale(255.0)
-    return steps.build()
-
-
-def _channels_last(model: Any) -> Any:
-    """The model giving out (B, h, w, c) in place of (B, c, h, w)."""
-    import openvino as ov
-    from openvino.preprocess import PrePostProcessor
-
-    steps = PrePostProcessor(model)
-    for i in range(len(model.outputs)):
-        steps.output(i).model().set_layout(ov.Layout("NCHW"))
-        steps.output(i).tensor().set_layout(ov.Layout("NHWC"))
+    for output in map(steps.output, range(len(model.outputs) if channels_last else 0)):
+        output.model().set_layout(nchw)
+        output.tensor().set_layout(nhwc)
     return steps.build()
 
 
@@ -187,8 +176,12 @@ def _cut(model: Any) -> Any:
     model = model.clone()
     head = _head(model)
     levels = range(len(head) // 9)
-    outputs = [_end(head[f"head.class.{i}.2"]).output(0) for i in levels]
-    outputs += [_input(head[f"head.box.{i}.0"]) for i in levels]
+    features = [head[f"head.box.{i}.0"].input_value(0) for i in levels]
+    makers = [value.get_node() for value in features]
+    for i, maker in enumerate(makers):
+        if maker.get_type_name() == "FakeQuantize":  # what lies before it is in floats
+            features[i] = maker.input_value(0)
+    outputs = [_end(head[f"head.class.{i}.2"]).output(0) for i in levels] + features
     return ov.Model(outputs, model.get_parameters(), "cut")
 
 
@@ -198,13 +191,6 @@ def _head(model: Any) -> dict[str, Any]:
     return {op.get_friendly_name(): op for op in convolutions if op.get_friendly_name().startswith("head.")}
 
 
-def _input(conv: Any) -> Any:
-    """What a convolution reads, before it is quantised."""
-    value = conv.input_value(0)
-    node = value.get_node()
-    return node.input_value(0) if node.get_type_name() == "FakeQuantize" else value
-
-
 def _end(conv: Any) -> Any:
     """The addition of a convolution's bias; the convolution itself where the bias was zero, and left out."""
     user = next(iter(conv.output(0).get_target_inputs())).get_node()
@@ -212,23 +198,21 @@ def _end(conv: Any) -> Any:
 
 
 def _sparse_head(model: Any, info: ModelInfo) -> SparseHead | None:
-    """The box and keypoint branches of a file of ours, in float32; None for others."""
+    """The box and keypoint branches of one of our files, in float32; None for others."""
     head = _head(model)
     if not head:
         return None
 
-    def branch(name: str, level: int) -> Branch:
-        return Branch(*(_layer(head[f"head.{name}.{level}.{i}"]) for i in range(3)))
+    def convolution(name: str) -> Layer:
+        weight, end = _constant(head[name].input_value(1)), _end(head[name])
+        has_bias = end.get_type_name() == "Add"
+        return layer(weight, _constant(end.input_value(1)) if has_bias else np.zeros(len(weight), np.float32))
 
-    levels = [Level(branch("box", i), branch("keypoint", i)) for i in range(len(head) // 9)]
+    def branch(name: str) -> Branch:
+        return Branch(*(convolution(f"{name}.{i}") for i in range(3)))
+
+    levels = [Level(branch(f"head.box.{i}"), branch(f"head.keypoint.{i}")) for i in range(len(head) // 9)]
     return SparseHead(levels, info.kpt_shape)
-
-
-def _layer(conv: Any) -> Layer:
-    """A convolution's weight and bias."""
-    weight, end = _constant(conv.input_value(1)), _end(conv)
-    has_bias = end.get_type_name() == "Add"
-    return layer(weight, _constant(end.input_value(1)) if has_bias else np.zeros(len(weight), np.float32))
 
 
 def _constant(value: Any) -> Float:
@@ -246,24 +230,19 @@ def export_openvino(network: PoseNet, options: ExportOptions, info: ModelInfo, t
     Raises:
         PoseError: the images that calibrate 8 bits cannot be read.
     """
-    from yolopose.formats.calibration import calibration_images
-
     with quiet():
         import openvino as ov
-
-        if options.int8:
-            import nncf  # noqa: F401  (its absence is told before work begins)
     model = _convert(network, options, info)
     if options.int8:
         last = [_end(op) for name, op in _head(model).items() if name.endswith(".2")]
-        model = quantised_openvino(model, batches(calibration_images(info, options.data), info.batch), last)
+        model = quantised_openvino(model, calibration_batches(info, options.data), last)
     target.mkdir(parents=True)
     ov.save_model(model, target / XML, compress_to_fp16=options.half)
     save_metadata(target / METADATA, info)
 
 
 def _convert(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
-    """The network as OpenVINO has it, its head's convolutions named."""
+    """Convert the network, with names for the convolutions of its head."""
     import openvino as ov
     import torch
 
@@ -281,15 +260,15 @@ def _convert(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
         if match and op.get_type_name() == "Convolution":
             branch, level, position = match.groups()
             op.set_friendly_name(f"head.{BRANCHES[branch]}.{level}.{position}")
-    _expect_by_sums(model)
+    _einsum_as_sum(model)
     return model
 
 
-def _expect_by_sums(model: Any) -> None:
-    """Put a product and a sum in place of the matrix product that ends the box distances.
+def _einsum_as_sum(model: Any) -> None:
+    """Replace the matrix product that ends the box distances by a product and a sum.
 
-    OpenVINO, asked for bfloat16, computes in it whatever lies before a matrix product or convolution, and what lies
-    behind the last one in float32, as the decoding needs.
+    With bfloat16 OpenVINO computes everything before the last matrix product or convolution in 16 bits, and what
+    follows in float32, which the decoding needs.
     """
     from openvino import opset13 as ops
 

@@ -10,18 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from yolopose.formats.base import Array, Float, to_nchw
 from yolopose.formats.quiet import quiet
 
 SYMMETRIC = {"ActivationSymmetric": True, "QuantizeBias": False, "OpTypesToExcludeOutputQuantization": ["Conv"]}
-
-
-def batches(images: Sequence[Array], size: int) -> list[Array]:
-    """(1, H, W, 3) images as whole batches of `size`; the rest is left out, but never all."""
-    repeated = [images[i % len(images)] for i in range(max(len(images) // size, 1) * size)]
-    return [np.concatenate(repeated[i : i + size]) for i in range(0, len(repeated), size)]
 
 
 def quantised_onnx(model: Any, calibration: Sequence[Array], *, symmetric: bool = False) -> Any:

@@ -30,10 +30,10 @@ from yolopose.formats.base import (
     refuse_other_shape,
     to_rgb,
 )
-from yolopose.formats.calibration import calibration_images
+from yolopose.formats.calibration import calibration_batches
 from yolopose.formats.onnx import export_onnx
 from yolopose.formats.pytorch import choose_device
-from yolopose.formats.quantize import batches, quantised_onnx
+from yolopose.formats.quantize import quantised_onnx
 from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, stated_precision
 
 if TYPE_CHECKING:
@@ -213,8 +213,7 @@ def _onnx(network: PoseNet, options: ExportOptions, info: ModelInfo) -> bytes:
             return path.read_bytes()
         import onnx
 
-        calibration = batches(calibration_images(info, options.data), info.batch)
-        model = quantised_onnx(onnx.load(path), calibration, symmetric=True)
+        model = quantised_onnx(onnx.load(path), calibration_batches(info, options.data), symmetric=True)
         return bytes(model.SerializeToString())
 
 
