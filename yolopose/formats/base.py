@@ -36,7 +36,7 @@ class OpenOptions:
     kpt_shape: tuple[int, int] | None = None
 
     def cpu_threads(self) -> int | None:
-        """The threads asked for here or by OMP_NUM_THREADS; None leaves the choice to the runtime."""
+        """The number of threads set here or by OMP_NUM_THREADS; None is the runtime's own choice."""
         text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
         return self.threads or (int(text) if text.isdecimal() and int(text) > 0 else None)
 
@@ -72,10 +72,10 @@ class ExportOptions:
 
 
 class Backend(Protocol):
-    """A network ready to run; its methods keep no state and may be called from many threads at once.
+    """A network ready to run; its methods are safe to call from many threads.
 
     Images are (B, H, W, 3) BGR, letterboxed: uint8, or float32 from 0 to 1. `fixed_shape` is the (B, H, W) of a file
-    that takes no other; `infer` splits and fills batches itself, H and W are the caller's to keep.
+    that takes no other; `infer` splits and pads batches itself, images must have that H and W.
     """
 
     info: ModelInfo
@@ -158,7 +158,7 @@ class FileBackend(Backend):
             raise PoseError(f"{self.path}: takes images of {h}x{w} only, got {rows}x{columns}; {remedy}")
 
     def _run_decoded(self, images: Array) -> Float:
-        """`_run`, its output checked, without the form of suppression in the file."""
+        """`_run` with its output checked, and converted from the form with suppression."""
         output = self._run(images)
         k, d = self.info.kpt_shape
         axis, size = (2, 6 + k * d) if self._end_to_end else (1, self.info.channels)
@@ -231,7 +231,7 @@ def keep_precision(name: str, precision: str, options: OpenOptions) -> None:
 
 
 def in_batches_of(size: int, images: Array, run: Callable[[Array], Float]) -> Float:
-    """`run` on batches of exactly `size` images, the last one filled up with blanks, as files of fixed batch need."""
+    """`run` on batches of exactly `size` images, the last one padded with black images, for files of a fixed batch."""
     outputs = []
     for start in range(0, len(images), size):
         part = images[start : start + size]
@@ -259,7 +259,7 @@ def to_nhwc(images: Array) -> Float:
 
 
 def to_rgb(images: Array) -> Array:
-    """(B, H, W, 3) BGR → RGB, contiguous; by OpenCV, which is many times faster at it than NumPy."""
+    """(B, H, W, 3) BGR → RGB, contiguous; by OpenCV, many times faster than NumPy."""
     import cv2
 
     b, h, w, _ = images.shape

@@ -1,4 +1,4 @@
-"""What can stop an export, asked before it works for minutes: packages, tools, calibration data, the output place."""
+"""Checks before an export begins: packages, tools, calibration data, the path to write."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yolopose.formats.base import ExportOptions
 def check_packages(format: str, packages: str, extra: str, options: ExportOptions) -> None:
     """Raise PoseError for the first of `packages` that is not installed; `extra` is what pip installs for them all.
 
-    `packages` is module names separated by blanks; one such as `int8:nncf` is asked for with that argument only.
+    `packages` is module names separated by blanks; one such as `int8:nncf` is needed with that argument only.
     """
     for word in packages.split():
         option, _, package = word.rpartition(":")
@@ -25,7 +25,7 @@ def check_packages(format: str, packages: str, extra: str, options: ExportOption
 
 
 def check_calibration(data: str | None) -> None:
-    """Raise PoseError where the data set that measures the ranges of 8 bits cannot be read, or has no train images."""
+    """Raise PoseError for a calibration data set that cannot be read or has no train images."""
     from yolopose.data.spec import load_data
 
     if data and not load_data(data).split("train"):
@@ -33,9 +33,9 @@ def check_calibration(data: str | None) -> None:
 
 
 def check_place(target: Path, files: Sequence[str]) -> None:
-    """Raise PoseError where `target` cannot be written, or something else of the user's is in its place.
+    """Raise PoseError where `target` cannot be written, or holds other files of the user.
 
-    `files` are the names, as patterns, of what an export writes into a folder; empty when it writes a file.
+    `files` are patterns of the names that an export writes into a folder; empty when it writes a file.
     """
     if files and target.is_dir():
         foreign = sorted(path.name for path in target.iterdir() if not any(fnmatch(path.name, name) for name in files))
@@ -49,6 +49,6 @@ def check_place(target: Path, files: Sequence[str]) -> None:
 
 
 def tool(name: str) -> str | None:
-    """The program `name` on the PATH, in its absolute folders only: what lies in the current folder is never run."""
+    """The path of a program on the PATH, absolute folders only: nothing in the current folder is ever run."""
     found = shutil.which(name)
     return found if found and os.path.isabs(found) else None

@@ -1,4 +1,4 @@
-"""PyTorch: a `.pt` checkpoint, or a network that a program holds, run by torch itself."""
+"""PyTorch: run a `.pt` checkpoint, or a network in memory, with torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class TorchBackend(Backend):
     """A PoseNet fused and laid out for inference (channels last), on one device in one precision.
 
-    The network given stays as it is: the backend works on a copy, so that a network in training can be validated.
+    It works on a copy of the network, so that a network in training can be validated.
     """
 
     def __init__(self, network: PoseNet, options: OpenOptions | None = None, *, shared: bool = True) -> None:
@@ -133,9 +133,9 @@ def require_torch(what: str) -> None:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device that a user means: None, cpu, cuda, cuda:1, 1, -1, mps. None takes a GPU when there is one.
+    """The torch device named None, cpu, cuda, cuda:1, 1, -1 or mps. None is a GPU when there is one.
 
-    -1 takes the GPU with the most free memory, or with a line the CPU where there is no GPU.
+    -1 is the GPU with the most free memory, or the CPU, logged, where there is no GPU.
 
     Raises:
         UsageError: a device that is not there, or several.
@@ -154,22 +154,15 @@ def choose_device(name: str | None) -> torch.device:
         text = "0"
     if text.isdecimal() and int(text) < gpus:
         return torch.device(f"cuda:{text}")
+    if text == "-1" and not gpus:
+        log.info("device=-1: this machine has no GPU that torch can use; running on the CPU")
+        return torch.device("cpu")
     if text == "-1":
-        return _idle_gpu(gpus)
+        free = [torch.cuda.mem_get_info(i)[0] for i in range(gpus)]
+        return torch.device(f"cuda:{free.index(max(free))}")
     wrong = "takes one device here" if "," in text else "is not on this machine"
     there = ", ".join(["cpu", *(str(i) for i in range(gpus))])
     raise UsageError(f"device={name} {wrong}; there is {there}")
-
-
-def _idle_gpu(gpus: int) -> torch.device:
-    """The GPU with the most free memory; the CPU, with a line, where there is none."""
-    import torch
-
-    if not gpus:
-        log.info("device=-1: this machine has no GPU that torch can use; running on the CPU")
-        return torch.device("cpu")
-    free = [torch.cuda.mem_get_info(i)[0] for i in range(gpus)]
-    return torch.device(f"cuda:{free.index(max(free))}")
 
 
 def choose_type(options: OpenOptions, device: torch.device) -> torch.dtype:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,14 +45,14 @@ DEFAULT = OpenOptions()
 
 @dataclass(frozen=True)
 class Format:
-    """A row: how users name a format, how its file is known, made and run.
+    """A model format: its names, and how its files are recognised, opened and written.
 
-    `runtime` and `exporter` are what pip installs to run and to make a file, `options` the export arguments beyond
+    `runtime` and `exporter` are what pip installs to run and to write a file, `options` the export arguments beyond
     `COMMON` that the format takes, `tolerance` the largest difference in pixels from float32 torch, on equal input
-    tensors, that a float32 export may show.
+    tensors, that a float32 export may have.
 
-    The rest is what an export checks before it works: `packages` are modules it imports, as for `check_packages`,
-    `files` the names in the folder that it writes, and `check` looks for anything else that it needs.
+    An export checks before it begins: `packages` are modules it imports, as for `check_packages`, `files` the names in
+    the folder that it writes, and `check` tests for anything else that it needs.
     """
 
     title: str
@@ -68,9 +67,9 @@ class Format:
     packages: str = ""
     files: tuple[str, ...] = ()
     check: Callable[[ExportOptions, Path], None] | None = None
-    also: str = ""  # another suffix, of files that are opened, and may be made, in the same way
-    tools: str = ""  # programs and packages that pip does not install with the others, for docs/export.md
-    tested: str = "yes"  # what of it the project has run, for docs/export.md
+    also: str = ""  # a second suffix of its files
+    tools: str = ""  # what pip does not install with `exporter`; for docs/export.md
+    tested: str = "yes"  # what we have run; for docs/export.md
 
 
 ONNX = "onnx onnxscript simplify:onnxslim"
@@ -168,26 +167,25 @@ def open_backend(path: str | Path, options: OpenOptions = DEFAULT) -> Backend:
         return row.open(Path(path), options)
     except ModuleNotFoundError as e:
         raise PoseError(f"{path}: needs {e.name}: pip install '{row.runtime}'") from None
-    except ImportError as e:  # a package that is there, and a library of the system's that it needs is not
+    except ImportError as e:  # the package is installed, but not a system library that it needs
         raise PoseError(f"{path}: the runtime of {row.title} cannot be loaded: {one_line(e)}") from None
     except OSError as e:
         raise PoseError(f"{path}: cannot be opened: {one_line(e.strerror or e)}") from None
 
 
 def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | None = None) -> Path:
-    """Write a checkpoint or a network in another format and return the new file, next to the model unless `out` is set.
+    """Write a checkpoint or a network in another format; return the path, next to the model unless `out` is set.
 
-    The file appears under its name when it is complete and `check`, which gets the network, the file under its
-    temporary name, the final name and the device to run it on, has raised nothing. The network itself stays as it is.
+    The file gets its name when it is complete and `check` has raised nothing; that receives the network, the file's
+    temporary path, its final path and the device to run it on. The network is not changed.
 
     Raises:
         UsageError: an unknown format, or an argument that the format does not take.
         PoseError: what the export needs is not installed, or the export failed.
     """
     row = check_options(config)
+    assert row.export is not None
     config = replace(config, format=row.argument)
-    write = row.export
-    assert write is not None
     if isinstance(model, (str, Path)) and not needs_torch(model):
         raise UsageError(f"{model}: an export starts from a .pt checkpoint, not from another export")
     require_torch(f"format={row.argument}")
@@ -199,10 +197,13 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
     info = _info(network, config)
     try:
         remove_leftovers(target)
-        with atomic_path(target) as part, _named(part, target):
-            write(network, options, info, part)
-            if check is not None:
-                check(network, part, target, config.device if row.argument == "engine" else None)
+        with atomic_path(target) as part:
+            try:
+                row.export(network, options, info, part)
+                if check is not None:
+                    check(network, part, target, config.device if row.argument == "engine" else None)
+            except PoseError as e:  # with the final name, not that of the unfinished file
+                raise type(e)(str(e).replace(str(part), str(target)).replace(part.name, target.name)) from None
     except ModuleNotFoundError as e:
         raise PoseError(f"format={row.argument}: needs {e.name}: pip install '{row.exporter}'") from None
     except ImportError as e:
@@ -220,15 +221,6 @@ def _check(row: Format, options: ExportOptions, target: Path) -> None:
     if options.int8 or row.argument == "edgetpu":
         check_calibration(options.data)
     check_place(target, row.files)
-
-
-@contextmanager
-def _named(part: Path, target: Path) -> Iterator[None]:
-    """Errors of the user's within the block name the file as it will be called, not as it is while unfinished."""
-    try:
-        yield
-    except PoseError as e:
-        raise type(e)(str(e).replace(str(part), str(target)).replace(part.name, target.name)) from None
 
 
 def check_options(config: ExportConfig) -> Format:
@@ -258,7 +250,7 @@ def check_options(config: ExportConfig) -> Format:
 
 
 def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
-    """What the exported file says of itself; sides of the input are rounded up to multiples of the stride."""
+    """The metadata of the exported file; sides of the input are rounded up to multiples of the stride."""
     stride = network.info.stride
     asked = network.info.size_for(config.imgsz)
     h, w = network.info.input_size(asked)
@@ -268,24 +260,23 @@ def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
     rights = {"license": "not stated: that of the checkpoint and of its training data", "data_card": "not stated"}
     extra = rights | network.info.extra | {"precision": precision, "version": __version__}
     if config.nms:
-        within = config.format != "coreml"  # its own layer drops keypoints: whoever runs the file suppresses
+        within = config.format != "coreml"  # CoreML's own layer drops keypoints: suppression is left to the host
         extra |= {"decoding": SUPPRESSED} if within else {}
         extra |= {"nms": True} | {key: getattr(config, key) for key in sorted(SUPPRESSION)}
     return replace(network.info, imgsz=(h, w), batch=config.batch, dynamic=config.dynamic, extra=extra)
 
 
 def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> Path:
-    """Where the file goes: `out`, or the model's own name with the format's suffix.
+    """The path to write: `out`, or the model's name with the format's suffix, next to the model.
 
-    Beside the model, but not into the package or the cache of downloads: those of a bare name go to the current folder.
+    Exports of a model from the package or the download cache go to the current folder.
     """
     if config.out:
         target = Path(config.out)
         suffixes = tuple(filter(None, (row.suffix, row.also)))
         if not target.name.endswith(suffixes):
-            raise UsageError(
-                f"out={config.out}: format={row.argument} needs a name that ends in {' or '.join(suffixes)}"
-            )
+            ends = " or ".join(suffixes)
+            raise UsageError(f"out={config.out}: format={row.argument} needs a name that ends in {ends}")
         return target
     source = model if isinstance(model, (str, Path)) else config.model or "model.pt"
     path = Path(source)

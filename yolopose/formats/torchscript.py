@@ -1,4 +1,4 @@
-"""TorchScript: the network traced and frozen, for programs that have libtorch and no Python."""
+"""TorchScript: the network traced and frozen, for programs with libtorch and without Python."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TorchScriptBackend(FileBackend):
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    """What the file says of itself, read from the archive without torch; empty when it says nothing."""
+    """The file's metadata, read from the zip archive without torch; empty when it has none."""
     try:
         entry = f"/extra/{CONFIG}"
         text = read_archived(path, lambda names: next((name for name in names if name.endswith(entry)), None))
@@ -87,7 +87,7 @@ def _metadata(path: Path) -> dict[str, Any]:
 
 
 def _sizes(path: Path, metadata: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    """(B, 3, H, W) that the file states to have been traced with; (1, 3, 640, 640) when it states nothing."""
+    """(B, 3, H, W) of the traced input by the metadata; (1, 3, 640, 640) where they lack it."""
     try:
         h, w = sides(metadata.get("imgsz", 640))
         batch = whole(metadata.get("batch", 1), "batch", 1, MAX_BATCH)
@@ -119,10 +119,10 @@ def _probe(module: Any, sizes: tuple[int, ...], device: torch.device) -> tuple[t
 
 
 def _last_line(error: Exception) -> str:
-    """What went wrong: torch's own lines come after the trace of the program, if there is one."""
+    """The cause in an error of torch, whose own lines come after the trace of the program, if there is one."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("RuntimeError: ")] or lines[:1] or [type(error).__name__]
-    return told[-1].removeprefix("RuntimeError: ")
+    causes = [line for line in lines if line.startswith("RuntimeError: ")] or lines[:1] or [type(error).__name__]
+    return causes[-1].removeprefix("RuntimeError: ")
 
 
 def export_torchscript(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
@@ -150,7 +150,7 @@ def export_torchscript(network: PoseNet, options: ExportOptions, info: ModelInfo
 
 
 def _follow_input(graph: Any) -> None:
-    """Let what the trace placed on the CPU be made on the device of the images instead, wherever the file will run."""
+    """Create on the device of the images what the trace has placed on the CPU, so that the file runs on GPUs too."""
     images = list(graph.inputs())[1]  # the first is the module itself
     for node in graph.findAllNodes("prim::Constant"):
         if node.output().type().kind() == "DeviceObjType":

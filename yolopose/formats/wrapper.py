@@ -1,4 +1,4 @@
-"""The network as every export sees it: one module with the input and output of the exported file."""
+"""The module that is exported: the network with the input and output of the exported file."""
 
 from __future__ import annotations
 
