@@ -1,4 +1,4 @@
-"""OpenVINO folders: converted from torch, quantised by NNCF, run by OpenVINO on the CPU."""
+"""OpenVINO: folders converted from torch, quantised by NNCF, run by OpenVINO on the CPU."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from yolopose.telemetry import tell_if_early
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
-XML = "model.xml"  # the same in every folder, so that a folder can be renamed; read under any name
+XML = "model.xml"  # so that a folder can be renamed; files of any name are read
 BRANCHES = {"2": "box", "3": "class", "4": "keypoint"}  # the head's convolutions are called head.box.0.1 in our files
-FEWEST_FOUND = 0.05  # below this threshold many cells are found, and computing the head whole is quicker
+MIN_SPARSE_CONF = 0.05  # a lower threshold finds many cells: computing the whole head is faster
 MOST_CELLS = 500  # per image
 
 
@@ -63,7 +63,7 @@ class OpenvinoBackend(FileBackend):
         """(B, H, W, 3) → rows as `Backend.candidates`."""
         self.check_size(images)
         rows = None
-        if self._sparse and conf >= FEWEST_FOUND and self._batch in (None, len(images)):
+        if self._sparse and conf >= MIN_SPARSE_CONF and self._batch in (None, len(images)):
             with self._outputs(images, cut=True) as outputs:
                 maps = [output if self.fixed_shape else output.transpose(0, 2, 3, 1) for output in outputs]
                 half = len(maps) // 2
@@ -125,7 +125,7 @@ def _core() -> Any:
 
 
 def _precision(name: str, stated: str, options: OpenOptions) -> tuple[str, str]:
-    """OpenVINO's hint and our word for the type that convolutions compute in. Raises UsageError for bf16 without it."""
+    """OpenVINO's and our name of the type that convolutions compute in. Raises UsageError for bf16 without it."""
     able = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if stated == "int8" and (options.half or options.bf16):
         log.warning(f"{name}: computes in int8, as it was exported; half and bf16 change nothing")
@@ -192,7 +192,7 @@ def _head(model: Any) -> dict[str, Any]:
 
 
 def _end(conv: Any) -> Any:
-    """The addition of a convolution's bias; the convolution itself where the bias was zero, and left out."""
+    """The node that adds a convolution's bias; the convolution itself where a bias of zero was left out."""
     user = next(iter(conv.output(0).get_target_inputs())).get_node()
     return user if user.get_type_name() == "Add" else conv
 
@@ -216,7 +216,7 @@ def _sparse_head(model: Any, info: ModelInfo) -> SparseHead | None:
 
 
 def _constant(value: Any) -> Float:
-    """A constant of the graph, computed where it is compressed."""
+    """The value of a constant of the graph, decompressed."""
     import openvino as ov
     from openvino import opset13 as ops
 

@@ -1,6 +1,6 @@
-"""Eight-bit integers: ranges measured on images, the decoding left in floats.
+"""Quantise models to 8-bit integers with ranges measured on images; the decoding stays in floats.
 
-Coordinates go up to 640 and scores to 1: with one scale for both, nothing would be left of the scores.
+Coordinates go up to 640 and scores to 1: one scale for both would round all scores to 0.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ SYMMETRIC = {"ActivationSymmetric": True, "QuantizeBias": False, "OpTypesToExclu
 
 
 def quantised_onnx(model: Any, calibration: Sequence[Array], *, symmetric: bool = False) -> Any:
-    """An ONNX model with 8-bit weights, per channel, and activations, but for its first layer and its decoding.
+    """Quantise the weights, per channel, and activations of an ONNX model, except its first layer and its decoding.
 
-    `calibration` is batches (B, H, W, 3) BGR uint8. On three channels ONNX Runtime is quicker in floats. `symmetric`
-    is what TensorRT asks for: signed numbers around zero, at convolutions only, biases in floats.
+    `calibration` is batches (B, H, W, 3) BGR uint8. On three channels ONNX Runtime is faster in floats. `symmetric`
+    is what TensorRT needs: signed numbers around zero, at convolutions only, biases in floats.
     """
     import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
-        """The calibration images as the network gets them."""
+        """The calibration images as the network's inputs."""
 
         def __init__(self) -> None:
             self._feeds: Iterator[dict[str, Float]] = ({"images": to_nchw(batch)} for batch in calibration)
@@ -77,7 +77,7 @@ def _first_layer(model: Any) -> set[str]:
 
 
 def quantised_openvino(model: Any, calibration: Sequence[Array], last: Sequence[Any]) -> Any:
-    """An OpenVINO model in 8 bits, but for all that lies behind the nodes `last`; `calibration` as for ONNX."""
+    """Quantise an OpenVINO model, except all that follows the nodes `last`; `calibration` as for ONNX."""
     import nncf
 
     with quiet():

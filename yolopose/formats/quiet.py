@@ -1,7 +1,7 @@
-"""State that a whole process shares, changed for a while: one thread at a time, and all of it given back.
+"""Silence converters and runtimes: change output streams, warning filters, modules and environment, then restore them.
 
-Output streams, warning filters, loaded modules and environment variables belong to the process. Two threads that change
-and restore them at once would restore each other's changes, so everything here waits for one lock.
+All of that belongs to the whole process. Two threads that change and restore it at once would restore each other's
+changes, so everything here holds one lock.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from types import ModuleType
 from yolopose.files import cache_dir
 
 _lock = threading.RLock()
-_depth = 0  # of blocks of `quiet` within each other, all of the thread that holds the lock
+_depth = 0  # of nested `quiet` blocks, all in the thread that holds the lock
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing is printed within the block, by Python or by libraries in C, and nothing warned of; errors still raise.
+    """Silence stdout, stderr (of Python and of C libraries) and warnings; errors still raise.
 
-    Packages first imported within it find no module for sending statistics, and Keras writes its settings file into
-    our cache folder instead of the home folder. For the whole process while it lasts: for exports and for the first
-    import of a runtime, not for computing. Blocks of several threads follow one another.
+    Packages first imported in the block cannot send statistics, and Keras writes its settings file into our cache
+    folder instead of the home folder. It affects the whole process and blocks other threads: for exports and for the
+    first import of a runtime, not for computing.
     """
     global _depth
     with _lock, ExitStack() as stack:
@@ -49,7 +49,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def unwarned() -> Iterator[None]:
-    """No warnings of Python's within the block."""
+    """Ignore Python's warnings."""
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -57,7 +57,7 @@ def unwarned() -> Iterator[None]:
 
 @contextmanager
 def planted(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
-    """Modules found under these names within the block; None is the import system's mark of one that is not there."""
+    """Put modules into `sys.modules` for the block; None makes an import fail."""
     with _lock:
         before = {name: sys.modules[name] for name in modules if name in sys.modules}
         sys.modules.update(modules)  # type: ignore[arg-type]
@@ -71,9 +71,8 @@ def planted(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
 
 @contextmanager
 def _keras_home() -> Iterator[None]:
-    """Keras, when it is first imported within the block, reads the user's settings, but writes none of its own."""
-    theirs = Path("~/.keras/keras.json").expanduser()
-    if "KERAS_HOME" in os.environ or theirs.is_file():
+    """Let Keras, if first imported in the block, read the user's settings file but write none to the home folder."""
+    if "KERAS_HOME" in os.environ or Path("~/.keras/keras.json").expanduser().is_file():
         yield
         return
     os.environ["KERAS_HOME"] = str(cache_dir() / "keras")
@@ -85,7 +84,7 @@ def _keras_home() -> Iterator[None]:
 
 @contextmanager
 def _silent(stream: io.TextIOBase | None, number: int) -> Iterator[None]:
-    """What goes to a file descriptor goes nowhere."""
+    """Redirect a file descriptor to the null device."""
     if stream is None:  # a process without a console
         yield
         return

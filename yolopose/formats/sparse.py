@@ -1,7 +1,7 @@
-"""The pose head in NumPy, at the few cells of a map that hold something, for runtimes that give out what it reads.
+"""The pose head in NumPy at the few cells with a score above the threshold, for runtimes that output its inputs.
 
-What `nn.sparse` and `nn.head` do in torch: two 3 x 3 convolutions and one 1 x 1 look at 5 x 5 cells, so at few cells
-they are matrix products of those neighbourhoods.
+As `nn.sparse` and `nn.head` in torch: two 3 x 3 convolutions and one 1 x 1 read 5 x 5 cells, so at few cells they are
+matrix products of those neighbourhoods.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def layer(weight: Float, bias: Float) -> Layer:
 
 
 class SparseHead:
-    """Decoded rows of the cells whose class branch finds something."""
+    """Computes the decoded rows of the cells whose class score is above the threshold."""
 
     def __init__(self, levels: Sequence[Level], kpt_shape: tuple[int, int]) -> None:
         self._levels = levels
@@ -60,9 +60,9 @@ class SparseHead:
     def candidates(
         self, logits: Sequence[Float], features: Sequence[Float], rows: int, conf: float, most: int
     ) -> list[Float] | None:
-        """Per level class logits (B, h, w, C) and head inputs (B, h, w, c) → what `Backend.candidates` gives.
+        """Per level class logits (B, h, w, C) and head inputs (B, h, w, c) → rows as `Backend.candidates`.
 
-        `rows` is the height of the input in pixels. None when more than `most` cells hold something.
+        `rows` is the height of the input in pixels. None when more than `most` cells are above the threshold.
         """
         threshold = logit_threshold(conf)
         cells = [np.nonzero(level.max(3) > threshold) for level in logits]
@@ -84,7 +84,7 @@ class SparseHead:
 
 
 class Raw(NamedTuple):
-    """What the head says of M cells before decoding: distance bins, keypoints and class logits, each (M, ·)."""
+    """The head's outputs at M cells before decoding: distance bins, keypoints and class logits, each (M, ·)."""
 
     bins: Float
     keypoints: Float
@@ -106,7 +106,7 @@ def decode_cells(raw: Raw, cell: Float, stride: int, kpt_shape: tuple[int, int])
 
 
 def _branches(level: Level, x: Float, image: Index, row: Index, column: Index) -> tuple[Float, Float]:
-    """(B, h, w, c) → what both branches say of M cells; the map, and hidden maps, are 0 outside."""
+    """(B, h, w, c) → outputs of both branches at M cells; the map, and hidden maps, are 0 outside."""
     h, w, c = x.shape[1:]
     around = np.arange(-2, 3)
     rows, columns = row[:, None] + around, column[:, None] + around  # (M, 5)
@@ -127,10 +127,9 @@ def _run(branch: Branch, windows: Float, inner: Float) -> Float:
 
 
 def _apply(layer: Layer, x: Float) -> Float:
-    """(N, k·k·c) → (N, c_out), in blocks that BLAS computes within this thread.
+    """(N, k·k·c) → (N, c_out), in blocks that BLAS computes in this thread.
 
-    Its other threads, once woken, go on spinning for a while in the way of the runtime's, which then takes half as long
-    again.
+    Its other threads keep spinning for a while after work and slow the runtime down by half.
     """
     columns = max(SERIAL // (ROWS * len(layer.weight)), 1)
     out = np.empty((len(x), layer.weight.shape[1]), np.float32)
@@ -142,12 +141,12 @@ def _apply(layer: Layer, x: Float) -> Float:
 
 
 def logit_threshold(conf: float) -> float:
-    """A logit that every score above `conf` exceeds, and with room for rounding few others do."""
+    """The logit of `conf`, slightly lowered for rounding: every score above `conf` has a greater one."""
     return log(conf / (1 - conf)) - 1e-3 if 0 < conf < 1 else -inf
 
 
 def sigmoid(x: Float) -> Float:
-    """By tanh, which does not overflow."""
+    """Sigmoid by tanh, which does not overflow."""
     return np.asarray(np.tanh(x * np.float32(0.5)) * np.float32(0.5) + np.float32(0.5))
 
 
