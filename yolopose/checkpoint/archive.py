@@ -58,7 +58,7 @@ class Archive:
         return storage.as_strided(view.shape, view.stride, view.offset).clone(memory_format=torch.contiguous_format)
 
     def plain(self, value: Any, depth: int = 0) -> Any:
-        """`value` as dicts, lists, tuples, numbers, text and tensors; what else the file names becomes that name."""
+        """`value` as dicts, lists, tuples, numbers, text and tensors; of another object, the name of its class."""
         self._nodes_left -= 1
         if depth > MAX_CHECKPOINT_DEPTH or self._nodes_left < 0 or self._text_left < 0:
             raise PoseError(f"{self.path}: refused: its data are nested without end")
@@ -70,18 +70,15 @@ class Archive:
             return tuple(self.plain(item, depth + 1) for item in value)
         if isinstance(value, TensorView):
             return self.tensor(value)
-        if isinstance(value, StandIn):
-            return self._plain_thing(value, depth)
+        if isinstance(value, StandIn) and value.kind == NUMPY_ARRAY:
+            return self.plain(value.state.get("values"), depth + 1)
+        if isinstance(value, StandIn) and value.kind.name.endswith("Namespace"):  # settings kept as attributes
+            return self.plain(value.state, depth + 1)
         if isinstance(value, str | bytes):
             self._text_left -= len(value)
+        if isinstance(value, StandIn):
+            return str(value.kind)
         return str(value) if isinstance(value, Name | Storage) else value
-
-    def _plain_thing(self, thing: StandIn, depth: int) -> Any:
-        if thing.kind == NUMPY_ARRAY:
-            return self.plain(thing.state.get("values"), depth + 1)
-        if thing.kind.name.endswith("Namespace"):  # settings kept as attributes
-            return self.plain(thing.state, depth + 1)
-        return str(thing.kind)
 
     def _storage(self, storage: Storage) -> Tensor:
         if storage.key not in self._storages:
@@ -110,8 +107,8 @@ class Archive:
         return data
 
 
-class _Patient(io.FileIO):
-    """A file that refuses to read very much at once: a directory of a million entries."""
+class _BoundedReads(io.FileIO):
+    """A file that refuses to read very much at once, as zipfile does for a directory of a million entries."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_ARCHIVE_READ:
@@ -129,9 +126,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
     try:
         if path.is_fifo() or path.is_char_device():
             raise PoseError(f"{path}: a pipe or device, not a file")
-        with _Patient(path) as file:
-            start = file.read(512)
-            _check_start(start, path)
+        with _BoundedReads(path) as file:
+            _check_start(file.read(512), path)
             with zipfile.ZipFile(file) as zipped:
                 yield Archive(zipped, path, path.stat().st_size)
     except FileNotFoundError:
@@ -143,7 +139,7 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 
 def _check_start(start: bytes, path: Path) -> None:
-    """Say what the file is when it is no zip archive."""
+    """Raise PoseError with the kind of the file when it is no zip archive."""
     if start[:2] == b"PK":
         return
     if start.startswith(OLD_TORCH) or start[257:262] == b"ustar":
@@ -157,7 +153,7 @@ def _check_start(start: bytes, path: Path) -> None:
 
 
 def _check(zipped: zipfile.ZipFile, path: Path, size: int) -> str:
-    """The archive's one folder, once its entries are known to be what torch writes."""
+    """The archive's only folder, after a check that its entries are what torch writes."""
     entries = zipped.infolist()
     names = {entry.filename for entry in entries}
     if len(names) != len(entries):

@@ -10,15 +10,17 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, NoReturn
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from yolopose.errors import shown
 from yolopose.limits import MAX_AXIS, MAX_IDENTIFIER
 
-STAND_INS = ("ultralytics.", "torch.nn.")  # the classes of these packages become a `StandIn`
+T = TypeVar("T")
+
+STAND_INS = ("ultralytics.", "torch.nn.")  # the classes of these packages become `StandIn` objects
 STORAGES = {"HalfStorage": "float16", "FloatStorage": "float32", "DoubleStorage": "float64",
             "BFloat16Storage": "bfloat16", "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
             "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool"}  # fmt: skip
@@ -29,13 +31,18 @@ class Refused(Exception):
 
 
 def refuse(reason: str) -> NoReturn:
-    """Stop reading."""
+    """Raise Refused."""
     raise Refused(reason)
+
+
+def _expect(value: Any, kind: type[T], problem: str) -> T:
+    """`value` if it is of that type; refused otherwise."""
+    return value if isinstance(value, kind) else refuse(problem)
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A global that the file mentions: two strings, nothing behind them."""
+    """A global that the file mentions: two strings, without the object of that name."""
 
     module: str
     name: str
@@ -46,7 +53,7 @@ class Name:
 
 @dataclass(eq=False, repr=False, slots=True)
 class StandIn:
-    """An object that the file wanted to construct: of which class, from what, with which attributes."""
+    """Stands for an object that the pickle constructs: its class, arguments and attributes."""
 
     kind: Name
     args: tuple[Any, ...] = ()
@@ -75,37 +82,35 @@ class TensorView:
 NUMPY_DTYPE, NUMPY_ARRAY = Name("numpy", "dtype"), Name("numpy", "ndarray")
 
 
-def name(module: Any, word: Any) -> Name:
-    """The record of a global, if it is on the list."""
+def global_name(module: Any, word: Any) -> Name:
+    """The name of a global, if it is on the list."""
     if not (isinstance(module, str) and isinstance(word, str)):
         refuse("a global whose name is not text")
     if len(module) + len(word) > MAX_IDENTIFIER:
         refuse(f"a global whose name has {len(module) + len(word)} characters")
     found = Name(module, word)
-    listed = found in CONSTRUCTORS or found in BARE
-    if not listed and not (module.startswith(STAND_INS) and _is_plain(module, word)):
+    if found in CONSTRUCTORS or found in NOT_CALLED:
+        return found
+    # a class by its own name in a module: no path through attributes (`f.__globals__`), no dunder
+    plain = all(part.isidentifier() and not part.startswith("__") for part in (*module.split("."), word))
+    if not (module.startswith(STAND_INS) and plain):
         refuse(f"it asks for {shown(str(found))}, which is not on the list of harmless names")
     return found
 
 
-def _is_plain(module: str, word: str) -> bool:
-    """A class by its own name in a module: no path through attributes (`f.__globals__`), no dunder."""
-    return all(part.isidentifier() and not part.startswith("__") for part in (*module.split("."), word))
-
-
 def construct(kind: Any, args: Any) -> Any:
-    """What `kind(*args)` stands for."""
+    """The object that stands for `kind(*args)`."""
     if not (isinstance(kind, Name) and isinstance(args, tuple)):
         refuse("it calls something that is not a name")
     if kind in CONSTRUCTORS:
         return CONSTRUCTORS[kind](*args)
-    if kind in BARE:
+    if kind in NOT_CALLED:
         refuse(f"it calls {kind}")
     return StandIn(kind, args)
 
 
-def build(target: Any, state: Any) -> None:
-    """Give `target` its attributes: they are kept in the record's own dict, never set on a Python object."""
+def set_state(target: Any, state: Any) -> None:
+    """Give `target` its attributes: they are kept in the stand-in's own dict, never set on a Python object."""
     if isinstance(target, StandIn) and target.kind == NUMPY_ARRAY:
         _, shape, dtype, fortran, raw = state
         target.state = {"values": _numbers(dtype, raw, shape, fortran)}
@@ -118,7 +123,7 @@ def build(target: Any, state: Any) -> None:
 
 
 def storage(pid: Any) -> Storage:
-    """The record of a persistent id, ("storage", type, key, device, numel) as torch writes it."""
+    """The storage of a persistent id, ("storage", type, key, device, numel) as torch writes it."""
     if not (isinstance(pid, tuple) and len(pid) == 5 and isinstance(pid[0], str) and pid[0] == "storage"):
         refuse("a persistent id that is no tensor storage")
     _, kind, key, _, numel = pid
@@ -132,14 +137,15 @@ def storage(pid: Any) -> Storage:
 def _tensor(store: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> TensorView:
     if not (isinstance(store, Storage) and isinstance(shape, tuple) and isinstance(stride, tuple)):
         refuse("a tensor without a storage, shape or stride")
-    if len(shape) != len(stride) or len(shape) > 8:
-        refuse("a tensor with an impossible shape or stride")
-    if any(type(n) is not int or not 0 <= n <= MAX_AXIS for n in (offset, *shape, *stride)):
+    if (
+        len(shape) != len(stride)
+        or len(shape) > 8
+        or any(type(n) is not int or not 0 <= n <= MAX_AXIS for n in (offset, *shape, *stride))
+        or (0 in shape and math.prod(max(n, 1) for n in shape) > MAX_AXIS)  # torch multiplies these sizes, too
+    ):
         refuse("a tensor with an impossible shape or stride")
     numel = math.prod(shape)
     if not numel:
-        if math.prod(max(n, 1) for n in shape) > MAX_AXIS:  # torch multiplies the other sizes out all the same
-            refuse("a tensor with an impossible shape or stride")
         return TensorView(store, 0, shape, (1,) * len(shape))
     last = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
     # The second bound refuses strides that repeat elements: one number must not become a terabyte.
@@ -148,34 +154,19 @@ def _tensor(store: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Tensor
     return TensorView(store, offset, shape, stride)
 
 
-def _parameter(data: Any, *_: Any) -> TensorView:
-    if not isinstance(data, TensorView):
-        refuse("a parameter that is no tensor")
-    return data
-
-
-def _size(sizes: Any = ()) -> tuple[Any, ...]:
-    if not isinstance(sizes, tuple):
-        refuse("a torch.Size that is no tuple")
-    return sizes
-
-
-def _device(*parts: Any) -> str:
-    return ":".join(str(part)[:20] for part in parts if isinstance(part, str | int))
-
-
 def _ordered_dict() -> dict[Any, Any]:
+    """Not `dict` itself, which would take arguments of the file."""
     return {}
 
 
 def _set(items: Any = ()) -> set[Any]:
     if not isinstance(items, list | tuple):
         refuse("a set of something that is no list")
-    return {key(item) for item in items}
+    return set(map(checked_key, items))
 
 
-def key(value: Any) -> Any:
-    """A dict key or set element; only text and machine integers, whose hashing cannot be made slow."""
+def checked_key(value: Any) -> Any:
+    """A dict key or set element; only text and 64-bit integers, whose hashing cannot be made slow."""
     if type(value) is not str and not (type(value) is int and value.bit_length() < 64):
         refuse(f"a key of type {type(value).__name__}")
     return value
@@ -188,18 +179,10 @@ def _encode(text: Any, codec: Any = None) -> bytes:
     return text.encode("latin-1")
 
 
-def _posix_path(*parts: Any) -> str:
-    return str(PurePosixPath(*_texts(parts)))
-
-
-def _windows_path(*parts: Any) -> str:
-    return str(PureWindowsPath(*_texts(parts)))
-
-
-def _texts(parts: tuple[Any, ...]) -> tuple[str, ...]:
+def _path(kind: type[PurePath], parts: tuple[Any, ...]) -> str:
     if len(parts) > 64 or not all(isinstance(part, str) and len(part) <= 4096 for part in parts):
         refuse("a path that is no text")
-    return parts
+    return str(kind(*parts))
 
 
 def _method(owner: Any, word: Any) -> StandIn:
@@ -223,15 +206,6 @@ def _dtype(code: Any, *_: Any) -> StandIn:
     return StandIn(NUMPY_DTYPE, (), {"code": f"<{code}"})
 
 
-def _array(*_: Any) -> StandIn:
-    """An empty array, which `build` fills."""
-    return StandIn(NUMPY_ARRAY, (), {"values": []})
-
-
-def _scalar(dtype: Any, raw: Any) -> Any:
-    return _numbers(dtype, raw, (1,), False)[0]
-
-
 def _numbers(dtype: Any, raw: Any, shape: Any, fortran: Any) -> list[Any]:
     """A NumPy array's bytes as nested lists of Python numbers."""
     if not (isinstance(dtype, StandIn) and dtype.kind == NUMPY_DTYPE and isinstance(raw, bytes)):
@@ -246,24 +220,31 @@ NUMPY_CORES = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and 
 PATHLIBS = ("pathlib", "pathlib._local")  # before and since Python 3.13
 BUILTINS = ("builtins", "__builtin__")
 
-# What a name makes when the file calls it. Every function here is defined above, and returns data.
+# What a pickle gets that calls a name. Every function here is of this file, and returns data.
 CONSTRUCTORS: dict[Name, Callable[..., Any]] = {
     Name("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    Name("torch._utils", "_rebuild_parameter"): _parameter,
-    Name("torch._utils", "_rebuild_parameter_with_state"): _parameter,
-    Name("torch", "Size"): _size,
-    Name("torch", "device"): _device,
+    **{
+        Name("torch._utils", name): lambda data, *_: _expect(data, TensorView, "a parameter that is no tensor")
+        for name in ("_rebuild_parameter", "_rebuild_parameter_with_state")
+    },
+    Name("torch", "Size"): lambda sizes=(): _expect(sizes, tuple, "a torch.Size that is no tuple"),
+    Name("torch", "device"): lambda *parts: ":".join(str(p)[:20] for p in parts if isinstance(p, str | int)),
     Name("collections", "OrderedDict"): _ordered_dict,
     Name("_codecs", "encode"): _encode,
     Name("dill._dill", "_load_type"): _type,
     NUMPY_DTYPE: _dtype,
-    **{Name(core, "scalar"): _scalar for core in NUMPY_CORES},
-    **{Name(core, "_reconstruct"): _array for core in NUMPY_CORES},
+    **{Name(core, "scalar"): lambda dtype, raw: _numbers(dtype, raw, (1,), False)[0] for core in NUMPY_CORES},
+    # an empty array, which `set_state` fills
+    **{Name(core, "_reconstruct"): lambda *_: StandIn(NUMPY_ARRAY, (), {"values": []}) for core in NUMPY_CORES},
     **{Name(module, "set"): _set for module in BUILTINS},
     **{Name(module, "getattr"): _method for module in BUILTINS},
-    **{Name(module, kind): _posix_path for module in PATHLIBS for kind in ("PosixPath", "PurePosixPath")},
-    **{Name(module, kind): _windows_path for module in PATHLIBS for kind in ("WindowsPath", "PureWindowsPath")},
+    **{
+        Name(module, prefix + kind): lambda *parts, path=path: _path(path, parts)
+        for module in PATHLIBS
+        for prefix in ("", "Pure")
+        for kind, path in (("PosixPath", PurePosixPath), ("WindowsPath", PureWindowsPath))
+    },
 }
 
 # Names that may be mentioned, but not called: torch's number types.
-BARE = frozenset({NUMPY_ARRAY, *(Name("torch", word) for word in (*STORAGES, *STORAGES.values()))})
+NOT_CALLED = frozenset({NUMPY_ARRAY, *(Name("torch", word) for word in (*STORAGES, *STORAGES.values()))})

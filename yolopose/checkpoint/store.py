@@ -31,10 +31,10 @@ FORMAT, VERSION = "yolopose", 1
 
 @dataclass
 class Checkpoint:
-    """A model's weights and all that is known of it.
+    """A model's weights, architecture and metadata.
 
     `state` holds float32 weights (and whole-number counters) by the keys of the network, `spec` the model YAML as a
-    dict. `extra` holds what else was stored: epoch, metrics, and under `train_state` whatever resuming needs, as dicts,
+    dict. `extra` holds what else was stored: epoch, metrics, and under `train_state` what resuming needs, as dicts,
     lists and tuples of tensors, numbers and text. `path` is the file it was read from.
     """
 
@@ -54,12 +54,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     with open_archive(Path(path)) as archive:
         if _is_own(archive):
-            return _own(archive)
-        network = ultralytics.module(archive.root)
+            return _read_own(archive)
+        network = ultralytics.find_network(archive.root)
         if network is not None:
-            parts = ultralytics.describe(archive, network)
-            info = _info(archive, parts.pop("info"))
-            return Checkpoint(_floats(ultralytics.state(archive, network)), info=info, path=archive.path, **parts)
+            values = ultralytics.read_metadata(archive, network)
+            info = _info(archive, values.pop("info"))
+            return Checkpoint(_floats(ultralytics.read_state(archive, network)), info=info, path=archive.path, **values)
         if _views(archive.root):
             raise PoseError(
                 f"{path}: weights without their architecture; name its model YAML, as in "
@@ -69,17 +69,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
-    """The float32 weights in any checkpoint, of whatever task, or in a plain state dict: for `nn.network.transfer`.
+    """The float32 weights in any checkpoint, of any task, or in a plain state dict: for `nn.network.transfer`.
 
     Raises:
         PoseError: the file is missing, damaged or hostile, or holds no weights.
     """
     with open_archive(Path(path)) as archive:
         if _is_own(archive):
-            return _own(archive).state
-        network = ultralytics.module(archive.root)
+            return _read_own(archive).state
+        network = ultralytics.find_network(archive.root)
         if network is not None:
-            return _floats(ultralytics.state(archive, network))
+            return _floats(ultralytics.read_state(archive, network))
         if views := _views(archive.root):
             return _floats({key: archive.tensor(view) for key, view in views.items()})
         raise PoseError(f"{path}: no weights in this checkpoint")
@@ -139,7 +139,7 @@ def build_network(checkpoint: Checkpoint) -> PoseNet:
 
 
 def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int | str, ...]]:
-    """The shape of every entry, with a word at those that hold whole numbers."""
+    """The shape of every entry, marked where it holds whole numbers."""
     return {
         key: tuple(value.shape) if value.is_floating_point() else (*value.shape, "whole numbers")
         for key, value in state.items()
@@ -147,7 +147,7 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int | str, ...]]:
 
 
 def _empty_network(checkpoint: Checkpoint) -> PoseNet:
-    """The network without weights, on torch's meta device: the file's own tensors bound what it may take."""
+    """The network without weights, on torch's meta device: the file's own tensors bound the memory it may take."""
     spec, info, state = checkpoint.spec, checkpoint.info, checkpoint.state
     if sum(row.repeats for row in read_rows(check_spec(spec))) > len(state):
         raise PoseError("it has more layers than weights")
@@ -175,7 +175,7 @@ def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
-def _own(archive: Archive) -> Checkpoint:
+def _read_own(archive: Archive) -> Checkpoint:
     root = archive.root
     version = root.get("format_version")
     if version != VERSION:

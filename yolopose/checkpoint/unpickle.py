@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from yolopose.checkpoint import records
@@ -19,7 +19,7 @@ from yolopose.limits import MAX_COPIES, MAX_INTEGER_BITS, MAX_OPCODES, MAX_PICKL
 
 
 def read_pickle(data: bytes, source: str) -> Any:
-    """The value of a pickle as plain data and the records of `records`.
+    """The value of a pickle as plain data and the objects of `records`.
 
     Raises:
         PoseError: the pickle is damaged, too large, or asks for anything outside the list; `source` names its file.
@@ -42,7 +42,10 @@ def _run(data: bytes) -> Any:
         handler = HANDLERS.get(opcode.name)
         if handler is None:
             refuse(f"it uses opcode {opcode.name}, which no checkpoint needs")
-        handler(machine, _argument(opcode, stream))
+        if opcode.name == "GLOBAL":  # two lines, taken literally: the disassembler would resolve escapes in them
+            handler(machine, [stream.readline().decode().rstrip("\n") for _ in range(2)])
+        else:
+            handler(machine, opcode.arg.reader(stream) if opcode.arg else None)
         if opcode.name == "STOP":
             break
     else:
@@ -50,12 +53,6 @@ def _run(data: bytes) -> Any:
     if stream.tell() != len(data) or len(machine.stack) != 1 or machine.outer:
         refuse("its pickle does not end where it should")
     return machine.stack[0]
-
-
-def _argument(opcode: pickletools.OpcodeInfo, stream: io.BytesIO) -> Any:
-    if opcode.name == "GLOBAL":  # two lines, taken literally: the disassembler would resolve escapes in them
-        return stream.readline().decode().rstrip("\n"), stream.readline().decode().rstrip("\n")
-    return opcode.arg.reader(stream) if opcode.arg else None
 
 
 class _Machine:
@@ -103,30 +100,22 @@ def _push(machine: _Machine, value: Any) -> None:
     machine.stack.append(value)
 
 
-def _store(machine: _Machine, index: int | None) -> None:
+def _memoize(machine: _Machine, index: int | None) -> None:
     machine.memo[len(machine.memo) if index is None else index] = machine.stack[-1]
 
 
-def _append(machine: _Machine, items: list[Any] | tuple[Any, ...]) -> None:
-    target = machine.stack[-1]
-    if type(target) is not list:
-        refuse(f"it appends to a {type(target).__name__}")
-    target.extend(items)
-
-
-def _add(machine: _Machine, items: list[Any]) -> None:
-    target = machine.stack[-1]
-    if type(target) is not set:
-        refuse(f"it adds to a {type(target).__name__}")
-    target.update(records.key(item) for item in items)
-
-
-def _set_items(machine: _Machine, items: list[Any] | tuple[Any, ...]) -> None:
-    target = machine.stack[-1]
-    if type(target) is not dict:
-        refuse(f"it sets items of a {type(target).__name__}")
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        target[records.key(key)] = value
+def _extend(machine: _Machine, kind: type[Any], items: Sequence[Any]) -> None:
+    """Add items to the list, set or dict on top of the stack."""
+    target: Any = machine.stack[-1]
+    if type(target) is not kind:
+        verb = "appends to" if kind is list else "adds to" if kind is set else "sets items of"
+        refuse(f"it {verb} a {type(target).__name__}")
+    if kind is list:
+        target.extend(items)
+    elif kind is set:
+        target.update(map(records.checked_key, items))
+    else:
+        target.update((records.checked_key(k), v) for k, v in zip(items[::2], items[1::2], strict=True))
 
 
 def _construct(machine: _Machine, _: Any) -> None:
@@ -135,10 +124,10 @@ def _construct(machine: _Machine, _: Any) -> None:
     machine.stack.append(records.construct(kind, args))
 
 
-def _build(machine: _Machine, _: Any) -> None:
+def _set_state(machine: _Machine, _: Any) -> None:
     target, state = machine.take(2)
     machine.charge(state)
-    records.build(target, state)
+    records.set_state(target, state)
     machine.stack.append(target)
 
 
@@ -162,16 +151,16 @@ HANDLERS: dict[str, Callable[[_Machine, Any], None]] = {
     "TUPLE3": lambda machine, _: _push(machine, machine.take(3)),
     "TUPLE": lambda machine, _: _push(machine, tuple(machine.to_mark())),
     "MARK": lambda machine, _: machine.mark(),
-    "APPEND": lambda machine, _: _append(machine, machine.take(1)),
-    "APPENDS": lambda machine, _: _append(machine, machine.to_mark()),
-    "ADDITEMS": lambda machine, _: _add(machine, machine.to_mark()),
-    "SETITEM": lambda machine, _: _set_items(machine, machine.take(2)),
-    "SETITEMS": lambda machine, _: _set_items(machine, machine.to_mark()),
-    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _store),
+    "APPEND": lambda machine, _: _extend(machine, list, machine.take(1)),
+    "APPENDS": lambda machine, _: _extend(machine, list, machine.to_mark()),
+    "ADDITEMS": lambda machine, _: _extend(machine, set, machine.to_mark()),
+    "SETITEM": lambda machine, _: _extend(machine, dict, machine.take(2)),
+    "SETITEMS": lambda machine, _: _extend(machine, dict, machine.to_mark()),
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _memoize),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), lambda machine, index: _push(machine, machine.memo[index])),
-    "GLOBAL": lambda machine, names: _push(machine, records.name(*names)),
-    "STACK_GLOBAL": lambda machine, _: _push(machine, records.name(*machine.take(2))),
+    "GLOBAL": lambda machine, names: _push(machine, records.global_name(*names)),
+    "STACK_GLOBAL": lambda machine, _: _push(machine, records.global_name(*machine.take(2))),
     **dict.fromkeys(("REDUCE", "NEWOBJ"), _construct),
-    "BUILD": _build,
+    "BUILD": _set_state,
     "BINPERSID": lambda machine, _: _push(machine, records.storage(*machine.take(1))),
 }
