@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
 
-from yolopose.errors import PoseError, shown
+from yolopose.errors import PoseError, one_line, shown
 from yolopose.formats.base import ExportOptions
 
 
@@ -52,3 +53,10 @@ def tool(name: str) -> str | None:
     """The path of a program on the PATH, absolute folders only: nothing in the current folder is ever run."""
     found = shutil.which(name)
     return found if found and os.path.isabs(found) else None
+
+
+def run_tool(command: list[str], folder: str) -> tuple[int, str]:
+    """Run a program in `folder` and return its exit status and the last line that it printed."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder, check=False)
+    lines = done.stdout.decode(errors="replace").strip().splitlines()
+    return done.returncode, one_line(lines[-1]) if lines else "it printed nothing"

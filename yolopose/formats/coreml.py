@@ -1,10 +1,11 @@
-"""CoreML packages: written by coremltools, run by CoreML on macOS and interpreted elsewhere."""
+"""CoreML packages: written with coremltools, run with CoreML on macOS and interpreted elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,81 +13,68 @@ import numpy as np
 
 from yolopose.console import log
 from yolopose.errors import PoseError, one_line
-from yolopose.formats.base import Array, Backend, ExportOptions, Float, OpenOptions, as_exported, refuse_other_shape
+from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, loading
 from yolopose.formats.quiet import quiet
-from yolopose.metadata import ModelInfo, info_from_file, stated_precision
+from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
 IN, OUT = "image", "output"
-SMALLEST = 512  # weights with fewer numbers are not worth 8 bit
+SMALLEST = 512  # smaller weights stay in float
 
 
-class CoremlBackend(Backend):
-    """A CoreML model of one image: an image input, whose 0 to 255 the model itself divides by 255."""
+class CoremlBackend(FileBackend):
+    """A CoreML model, ours or Ultralytics', of one image: its input is an image whose values it divides by 255 itself.
 
-    def __init__(self, path: Path, run: Callable[[Array], Float], info: ModelInfo, device: str) -> None:
-        """`run` takes one (H, W, 3) RGB uint8 image."""
-        self.info = info
-        self.fixed_shape = (1, *info.imgsz)
-        self.precision = stated_precision(info)
-        self.device = device
-        self._name = str(path)
-        self._run = run
-        self._lock = threading.Lock()
-
-    def infer(self, images: Array) -> Float:
-        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`; floats are rounded to the 256 steps of an image."""
-        refuse_other_shape(self._name, images, self.fixed_shape)
-        whole = images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
-        with self._lock:
-            return np.concatenate([self._run(np.ascontiguousarray(image[..., ::-1])) for image in whole])
-
-
-def open_coreml(path: Path, options: OpenOptions) -> CoremlBackend:
-    """Open a package, ours or Ultralytics'.
-
-    Raises:
-        PoseError: a damaged package or no pose network; without macOS also one that cannot be interpreted.
-        UsageError: another device than the CPU; without any, macOS chooses.
+    macOS runs it with CoreML; on other systems its program is interpreted. Threads take turns.
     """
-    with quiet():
-        import coremltools as ct
 
-    native = sys.platform == "darwin"
-    units = ct.ComputeUnit.CPU_ONLY if options.device == "cpu" else ct.ComputeUnit.ALL
-    try:
+    def __init__(self, path: Path, options: OpenOptions) -> None:
+        """Open a package.
+
+        Raises:
+            PoseError: a damaged package or no pose network; without macOS also one that cannot be interpreted.
+            UsageError: another device than the CPU; without any, macOS chooses.
+        """
         with quiet():
+            import coremltools as ct
+
+        native = sys.platform == "darwin"
+        units = ct.ComputeUnit.CPU_ONLY if options.device == "cpu" else ct.ComputeUnit.ALL
+        with quiet(), loading(path, "CoreML"):
             model = ct.models.MLModel(str(path), compute_units=units, skip_model_load=not native)
             description = model.get_spec().description
-    except Exception as e:  # of many types: what is missing or wrong in a folder of protocol buffers
-        raise PoseError(f"{path}: CoreML cannot load it: {one_line(e)}") from None
-    if len(description.input) != 1 or description.input[0].type.WhichOneof("Type") != "imageType":
-        raise PoseError(f"{path}: expected one image input")
-    image = description.input[0].type.imageType
-    output = list(description.output[0].type.multiArrayType.shape) or [1, None, None]
-    inputs = (1, 3, int(image.height), int(image.width))
-    metadata = {k: v for k, v in model.user_defined_metadata.items() if not k.startswith("com.github.apple")}
-    info = info_from_file(str(path), metadata, inputs, output, options.kpt_shape)
-    as_exported(str(path), stated_precision(info), options)
-    names = description.input[0].name, description.output[0].name
-    run = _native(model, *names) if native else _interpreted(path, model)
-    device = ("cpu" if options.device == "cpu" else "macOS' choice") if native else "interpreter"
-    return CoremlBackend(path, run, info, device)
+        if len(description.input) != 1 or description.input[0].type.WhichOneof("Type") != "imageType":
+            raise PoseError(f"{path}: expected one image input")
+        entry, result = description.input[0], description.output[0]
+        size = int(entry.type.imageType.height), int(entry.type.imageType.width)
+        output = list(result.type.multiArrayType.shape) or [1, None, None]
+        metadata = {k: v for k, v in model.user_defined_metadata.items() if not k.startswith("com.github.apple")}
+        super().__init__(path, options, metadata, [(1, 3, *size)], [output])
+        self._lock = threading.Lock()
+        if native:
+            self.device = "cpu" if options.device == "cpu" else "macOS' choice"
+            self._predict = _native(model, entry.name, result.name)
+        else:
+            self.device = "interpreter"
+            self._predict = _interpreted(path, model)
+
+    def _run(self, images: Array) -> Float:
+        whole = images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
+        with self._lock:
+            return self._predict(np.ascontiguousarray(whole[0, ..., ::-1]))
 
 
 def _native(model: Any, entry: str, result: str) -> Callable[[Array], Float]:
-    """(H, W, 3) RGB → output, by CoreML itself."""
+    """Return a function from a (H, W, 3) RGB uint8 image to the output of the model, computed by CoreML."""
     from PIL import Image
 
     return lambda image: np.asarray(model.predict({entry: Image.fromarray(image)})[result], np.float32)
 
 
 def _interpreted(path: Path, model: Any) -> Callable[[Array], Float]:
-    """(H, W, 3) RGB → output, by the program in the package, operation by operation."""
-    from importlib.util import find_spec
-
+    """Return the same function as `_native`, computed by torch from the program in the package."""
     if find_spec("torch") is None:
         raise PoseError(f"{path}: CoreML runs on macOS only; to interpret it here: pip install 'yolopose[train]'")
     from yolopose.formats.coreml_interpreter import Interpreter
@@ -94,7 +82,7 @@ def _interpreted(path: Path, model: Any) -> Callable[[Array], Float]:
     try:
         with quiet():
             interpreter = Interpreter(model)
-    except Exception as e:  # ours, and all that a damaged package makes coremltools stumble over
+    except Exception as e:  # of many types, for a damaged package
         raise PoseError(f"{path}: CoreML runs on macOS only, and here: {one_line(e)}") from None
     log.warning("CoreML runs on macOS only; here the program in the package is interpreted, which is slow")
     return lambda image: interpreter(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
@@ -103,8 +91,8 @@ def _interpreted(path: Path, model: Any) -> Callable[[Array], Float]:
 def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
     """Write `network` as an ML program for iOS 16 and macOS 13 on, with an RGB image as its input.
 
-    An image input is what Apple's Vision takes. With `half` all but the decoding computes in 16 bit; with `int8` the
-    weights of that are stored in 8 bit, which needs no calibration.
+    Apple's Vision takes models with an image input. With `half` all but the decoding computes in 16 bits; with `int8`
+    also, and weights are stored in 8 bits, which needs no calibration.
     """
     with quiet():
         import coremltools as ct
@@ -113,7 +101,9 @@ def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
     from yolopose.formats.wrapper import ExportNetwork
 
     if options.suppression:
-        log.warning("nms=True: CoreML's own layer drops keypoints; recorded in the metadata, done by who runs the file")
+        log.warning(
+            "nms=True: CoreML's own NMS layer drops keypoints: the file contains none, its metadata hold the thresholds"
+        )
     shape = (1, 3, *info.imgsz)
     network_in_file = ExportNetwork(network, baked=info.imgsz)
     with quiet():
@@ -138,7 +128,7 @@ def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
 
 
 def _precision(ct: Any, network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
-    """What coremltools computes in 16 bit: nothing, or the feature maps but not what has an axis of anchors."""
+    """The type to compute in: float32, or 16 bits for feature maps but not for tensors with an axis of anchors."""
     if not options.half and not options.int8:
         return ct.precision.FLOAT32
     h, w = info.imgsz
@@ -152,9 +142,9 @@ def _precision(ct: Any, network: PoseNet, options: ExportOptions, info: ModelInf
 
 
 def _in_8_bit(model: Any) -> Any:
-    """The model with its weights in 8 bit, one scale per output channel."""
+    """The model with its weights in 8 bits, one scale per output channel."""
     from coremltools.optimize import coreml
 
     how = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST)
-    # convolutions alone: anchors are constants, too, and in 8 bit many pixels off
+    # convolutions only: anchors are constants as well, and in 8 bits many pixels off
     return coreml.linear_quantize_weights(model, coreml.OptimizationConfig(op_type_configs={"conv": how}))

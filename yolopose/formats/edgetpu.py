@@ -1,9 +1,9 @@
-"""TF Lite for the Coral Edge TPU: 8-bit integers throughout, with the head's raw maps as outputs.
+"""TF Lite files for the Coral Edge TPU: 8-bit integers only, with the raw maps of the head as outputs.
 
-The chip takes integers only, and coordinates in one tensor with scores, or even with each other, would lose all but
-whole pixels. So the file ends where the last convolutions do, each with a scale of its own, and the decoding is done
-here, in float. Google's compiler and the chip itself were not at hand: neither was tried by us. The 8-bit file that the
-compiler takes is, by the same code, on CPUs.
+The chip takes integers only. Coordinates in one tensor with scores, or even with each other, would keep no more than
+whole pixels. So the file ends after the last convolutions, each with its own scale, and the decoding is done here, in
+float. Google's compiler and the chip were not at hand: neither was tried by us. The 8-bit file that the compiler takes
+was, by the same code, on CPUs.
 """
 
 from __future__ import annotations
@@ -14,205 +14,149 @@ import sys
 import tempfile
 import threading
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from subprocess import PIPE, STDOUT, Popen
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yolopose.console import log
-from yolopose.errors import PoseError, one_line
-from yolopose.formats.base import (
-    Array,
-    Backend,
-    ExportOptions,
-    Float,
-    OpenOptions,
-    as_exported,
-    in_batches_of,
-    refuse_other_shape,
-    to_nhwc,
-)
+from yolopose.errors import PoseError, shown
+from yolopose.formats.base import Array, Backend, ExportOptions, FileBackend, Float, OpenOptions, to_nhwc
 from yolopose.formats.calibration import calibration_images
-from yolopose.formats.checks import tool
+from yolopose.formats.checks import run_tool, tool
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Raw, decode_cells, logit_threshold
 from yolopose.formats.tensorflow import images_spec, keras_model
-from yolopose.formats.tflite import TfliteBackend, open_interpreter, quantised, read_metadata, write_metadata
-from yolopose.metadata import ModelInfo, info_from_file
+from yolopose.formats.tflite import (
+    TfliteBackend,
+    dequantised,
+    open_interpreter,
+    quantised,
+    read_metadata,
+    write_metadata,
+)
+from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
 COMPILED, WHOLE = "_edgetpu.tflite", "_full_integer.tflite"
 COMPILER = "edgetpu_compiler"
-SOURCE = "uncompiled.tflite"  # an entry of the archive behind a compiled file
-CUSTOM = b"edgetpu-custom-op"  # the operator that stands for everything compiled
+SOURCE = "uncompiled.tflite"  # an entry of the archive at the end of a compiled file
+CUSTOM = b"edgetpu-custom-op"  # the operator that contains all compiled ones
 DRIVERS = {"linux": "libedgetpu.so.1", "darwin": "libedgetpu.1.dylib", "win32": "edgetpu.dll"}
 MAPS = {"cv2": "box", "cv3": "label", "cv4": "point"}  # the head's branches; their outputs sort in this order
-LOGITS = 8.0  # scores of 0.0003 to 0.9997 are told apart, whatever the photographs for calibration held
+LOGITS = 8.0  # limits of the class maps: scores of 0.0003 to 0.9997, independent of the calibration images
 
 
-class Map(NamedTuple):
-    """An output (1, h, w, c) of an interpreter."""
-
-    place: int
-    shape: tuple[int, ...]
-    scale: np.float32
-    zero: int
-
-
-class EdgeTpuBackend(Backend):
+class EdgeTpuBackend(FileBackend):
     """A LiteRT interpreter whose outputs are raw maps; it runs one image at a time, threads take turns."""
 
-    def __init__(self, path: Path, interpreter: Any, info: ModelInfo, device: str) -> None:
-        self.info = info
-        self.precision = "int8"
-        self.device = device
-        self.fixed_shape = (1, *info.imgsz)
-        self._path, self._interpreter, self._lock = str(path), interpreter, threading.Lock()
-        self._entry = interpreter.get_input_details()[0]
-        self._levels = _levels(_maps(interpreter))
+    channels_last = True
 
-    def infer(self, images: Array) -> Float:
-        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
-        refuse_other_shape(self._path, images, self.fixed_shape)
-        return in_batches_of(1, images, lambda image: self._decode(self._run(image), 0.0).T[None])
+    def __init__(
+        self, path: Path, options: OpenOptions, interpreter: Any, metadata: Mapping[str, Any], device: str | None
+    ) -> None:
+        """Take an interpreter of the file, its metadata and the device that it runs on, None for the CPU.
+
+        Raises:
+            PoseError: the outputs are not three raw maps per stride.
+            UsageError: `options` has another device than the CPU, and `device` is None.
+        """
+        self._interpreter, self._lock = interpreter, threading.Lock()
+        self._entry = interpreter.get_input_details()[0]
+        # by the number at the end of a name such as StatefulPartitionedCall:7, which is the order of our own names
+        outputs = sorted(interpreter.get_output_details(), key=lambda o: int("0" + re.findall(r"\d*$", o["name"])[0]))
+        n = len(outputs) // 3
+        self._levels = list(zip(outputs[:n], outputs[n : 2 * n], outputs[2 * n :], strict=False))  # one per stride
+        shapes = [output["shape"].tolist() for output in outputs]
+        by_level = list(zip(shapes[:n], shapes[n : 2 * n], shapes[2 * n :], strict=False))
+        channels = {tuple(shape[3:] for shape in level) for level in by_level}
+        fits = {len(shape) for shape in shapes} == {4} and len(shapes) % 3 == 0 and len(channels) == 1
+        if not fits or any(a[:3] != b[:3] or a[:3] != c[:3] for a, b, c in by_level):
+            raise PoseError(f"{path}: expected three raw maps per stride, or one decoded output, got {shown(shapes)}")
+        cells = sum(h * w for (_, h, w, _), *_ in by_level)
+        output = (1, 4 + sum(label_or_point[3] for label_or_point in by_level[0][1:]), cells)
+        super().__init__(
+            path, options, metadata, [self._entry["shape"].tolist()], [output], precision="int8", device=device
+        )
 
     def candidates(self, images: Array, conf: float) -> list[Float]:
         """(B, H, W, 3) → per image the (M, 4+C+K·D) rows whose best class scores above `conf`, see `Backend`."""
-        refuse_other_shape(self._path, images, self.fixed_shape)
-        rows = [self._decode(self._run(images[i : i + 1]), conf) for i in range(len(images))]
+        self.check_size(images)
+        rows = [self._decode(images[i : i + 1], conf) for i in range(len(images))]
         return [found[found[:, 4 : 4 + len(self.info.names)].max(1, initial=0.0) > conf] for found in rows]
 
-    def _run(self, images: Array) -> list[Array]:
-        """(1, H, W, 3) → the maps as integers (h·w, c), level by level: box, label, point."""
+    def _run(self, images: Array) -> Float:
+        return self._decode(images, 0.0).T[None]
+
+    def _decode(self, images: Array, conf: float) -> Float:
+        """(1, H, W, 3) → decoded rows (M, 4+C+K·D) of the cells that may score above `conf`, all of them at 0."""
         feed = quantised(to_nhwc(images), self._entry)
         with self._lock:
             self._interpreter.set_tensor(self._entry["index"], feed)
             self._interpreter.invoke()
-            maps = (one for level in self._levels for one in level)
-            return [self._interpreter.get_tensor(one.place).reshape(-1, one.shape[3]) for one in maps]
-
-    def _decode(self, maps: Sequence[Array], conf: float) -> Float:
-        """Integers (h·w, c) → decoded rows (M, 4+C+K·D) of the cells that may score above `conf`, all of them at 0."""
-        threshold = logit_threshold(conf)
+            levels = [[self._interpreter.get_tensor(output["index"]) for output in level] for level in self._levels]
         rows = [np.empty((0, self.info.channels), np.float32)]
-        for i, level in enumerate(self._levels):
-            bins, logits, points = maps[3 * i : 3 * i + 3]
-            scores = _float(logits, level[1])
-            found = np.flatnonzero(scores.max(1) > threshold)
+        for maps, outputs in zip(levels, self._levels, strict=True):  # integers (1, h, w, c): bins, logits, points
+            _, h, w, _ = maps[0].shape
+            bins, logits, points = (one.reshape(h * w, -1) for one in maps)
+            scores = dequantised(logits, outputs[1])
+            found = np.flatnonzero(scores.max(1) > logit_threshold(conf))
             if len(found):
-                h, w = level[0].shape[1:3]
                 cell = np.stack((found % w, found // w), 1).astype(np.float32)
-                raw = Raw(_float(bins[found], level[0]), _float(points[found], level[2]), scores[found])
+                raw = Raw(dequantised(bins[found], outputs[0]), dequantised(points[found], outputs[2]), scores[found])
                 rows.append(decode_cells(raw, cell, self.info.imgsz[0] // h, self.info.kpt_shape))
         return np.concatenate(rows)
-
-
-def _float(values: Array, one: Map) -> Float:
-    """The numbers that integers of an output stand for."""
-    return np.asarray((values.astype(np.float32) - one.zero) * one.scale)
-
-
-def _maps(interpreter: Any) -> list[Map]:
-    """The outputs as TensorFlow numbers them in their names, which is by the names they had before."""
-    outputs = sorted(interpreter.get_output_details(), key=lambda output: _number(output["name"]))
-    return [
-        Map(output["index"], tuple(output["shape"].tolist()), np.float32(scale), int(zero))
-        for output in outputs
-        for scale, zero in [output["quantization"]]
-    ]
-
-
-def _number(name: str) -> int:
-    """The number at the end of a name, such as StatefulPartitionedCall:7."""
-    found = re.search(r"\d+$", name)
-    return int(found[0]) if found else 0
-
-
-def _levels(maps: Sequence[Map]) -> list[tuple[Map, Map, Map]]:
-    """Per stride the maps of boxes, labels and points."""
-    n = len(maps) // 3
-    return list(zip(maps[:n], maps[n : 2 * n], maps[2 * n :], strict=True))
 
 
 def open_edgetpu(path: Path, options: OpenOptions) -> Backend:
     """Open a file compiled for the Edge TPU on the chip, or the 8-bit file it is compiled from on the CPU.
 
-    Files of one decoded output, such as Ultralytics', are run as any TF Lite file.
-
-    Without the chip, or its driver, the 8-bit file within a compiled one runs on the CPU, and a warning says so.
+    Files of one decoded output, such as Ultralytics', run as any TF Lite file. Without the chip or its driver the 8-bit
+    model inside a compiled file runs on the CPU, with a warning. A compiler drops metadata: those of a compiled file
+    without any are read from the .tflite next to it.
 
     Raises:
-        PoseError: a compiled file without chip and without that, one that LiteRT cannot read, or no pose network.
-        UsageError: another device than the CPU for a file that runs there.
+        PoseError: a compiled file without chip and 8-bit model, one that LiteRT cannot read, or no pose network.
+        UsageError: another device than the CPU.
     """
-    compiled = CUSTOM in path.read_bytes()
-    driver = _driver() if compiled else None
-    if compiled and driver is None:
-        interpreter = _uncompiled(path, options)
-    else:
-        interpreter = open_interpreter(path, options, [driver] if driver else ())
-    maps, metadata = _maps(interpreter), _metadata(path)
-    entry = interpreter.get_input_details()[0]["shape"].tolist()
-    shapes = [one.shape for one in maps]
-    if len(maps) == 1 and len(shapes[0]) == 3:
-        info = info_from_file(str(path), metadata, (entry[0], 3, *entry[1:3]), shapes[0], options.kpt_shape)
-        backend: Backend = TfliteBackend(path, interpreter, info)
-    elif len(maps) % 3 or any(len(shape) != 4 for shape in shapes) or not _fit(maps):
-        raise PoseError(f"{path}: expected three raw maps per stride, or one decoded output, got {shapes}")
-    else:
-        cells = sum(one[0].shape[1] * one[0].shape[2] for one in _levels(maps))
-        channels = 4 + sum(one.shape[3] for one in _levels(maps)[0][1:])
-        info = info_from_file(str(path), metadata, (1, 3, *entry[1:3]), (1, channels, cells), options.kpt_shape)
-        backend = EdgeTpuBackend(path, interpreter, info, "edgetpu" if driver else "cpu")
-    if driver is None:
-        as_exported(str(path), backend.precision, options)
-    return backend
-
-
-def _fit(maps: Sequence[Map]) -> bool:
-    """Whether the three maps of each stride are of one size and every stride has the same channels."""
-    levels = [[one.shape for one in level] for level in _levels(maps)]
-    channels = {tuple(shape[3] for shape in level) for level in levels}
-    return len(channels) == 1 and all(len({shape[:3] for shape in level}) == 1 for level in levels)
-
-
-def _metadata(path: Path) -> dict[str, Any]:
-    """The file's metadata, or that of the .tflite next to it if the compiler dropped it."""
-    found = read_metadata(path)
+    driver = content = None
+    if CUSTOM in path.read_bytes():
+        driver = _driver()
+        content = None if driver else _uncompiled(path)
+    interpreter = open_interpreter(path, options, [driver] if driver else (), content)
     source = path.with_name(path.name.removesuffix(COMPILED) + ".tflite")
-    return found or (read_metadata(source) if source != path and source.is_file() else {})
+    metadata = read_metadata(path) or (read_metadata(source) if source.is_file() else {})
+    decoded = [len(output["shape"]) for output in interpreter.get_output_details()] == [3]
+    device = "edgetpu" if driver else None
+    return (TfliteBackend if decoded else EdgeTpuBackend)(path, options, interpreter, metadata, device)
 
 
 def _driver() -> Any:
-    """The Edge TPU's driver for LiteRT; None when it, or the chip, is not there."""
+    """The Edge TPU's driver for LiteRT; None without the driver or the chip."""
     from ai_edge_litert.interpreter import load_delegate
 
     library = DRIVERS.get(sys.platform, DRIVERS["linux"])
     try:
-        ctypes.CDLL(library)  # LiteRT complains on its own when it is not there
+        ctypes.CDLL(library)  # fails without output where LiteRT would print an error
         return load_delegate(library)
     except (OSError, ValueError):
         return None
 
 
-def _uncompiled(path: Path, options: OpenOptions) -> Any:
-    """An interpreter, on the CPU, of the 8-bit file that lies within a compiled one."""
+def _uncompiled(path: Path) -> bytes:
+    """The 8-bit model inside a compiled file. Raises PoseError when it has none."""
     missing = f"{path}: no Edge TPU here, or not its driver libedgetpu (https://coral.ai/software)"
     try:
         with zipfile.ZipFile(path) as archive:
-            whole = archive.read(SOURCE)
+            model = archive.read(SOURCE)
     except (zipfile.BadZipFile, KeyError):
         raise PoseError(f"{missing}; the {WHOLE} file it was compiled from runs on CPUs") from None
     log.warning(f"{missing}: the 8-bit model it was compiled from runs on the CPU in its place")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # Windows deletes no file that is in use
-        inner = Path(folder) / path.name
-        inner.write_bytes(whole)
-        return open_interpreter(inner, options)
+    return model
 
 
 def check_edgetpu(options: ExportOptions, target: Path) -> None:
@@ -225,10 +169,10 @@ def check_edgetpu(options: ExportOptions, target: Path) -> None:
 
 
 def export_edgetpu(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
-    """Write `network` to `target`, compiled for the Edge TPU, or not compiled where that name ends in `WHOLE`.
+    """Write `network` to `target`, compiled for the Edge TPU, or not compiled when the name ends in `WHOLE`.
 
-    In a zip archive behind a compiled file are its metadata and the 8-bit model it was compiled from, for machines
-    without the chip.
+    A zip archive at the end of a compiled file holds its metadata and the 8-bit model it was compiled from, for
+    machines without the chip.
 
     Raises:
         PoseError: Google's compiler failed.
@@ -244,27 +188,25 @@ def export_edgetpu(network: PoseNet, options: ExportOptions, info: ModelInfo, ta
 
 
 def _compiled(model: bytes) -> bytes:
-    """What the compiler makes of a file. Raises PoseError with the end of what it says when it fails."""
+    """Compile a TF Lite file. Raises PoseError with the last line of the compiler's output when it fails."""
     compiler = tool(COMPILER)
-    assert compiler is not None  # `check_edgetpu` has looked
+    assert compiler is not None  # `check_edgetpu` has tested that
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
-        with Popen([compiler, "-s", "-o", folder, str(path)], stdout=PIPE, stderr=STDOUT, cwd=folder) as process:
-            said = process.communicate()[0].decode(errors="replace").strip().splitlines()
+        code, message = run_tool([compiler, "-s", "-o", folder, str(path)], folder)
         made = path.with_name(path.stem + COMPILED)
-        if process.returncode != 0 or not made.is_file():
+        if code != 0 or not made.is_file():
             raise PoseError(
-                f"format=edgetpu: {COMPILER} failed: {one_line(said[-1]) if said else 'it said nothing'}; "
-                f"out=NAME{WHOLE} writes the 8-bit file that it takes"
+                f"format=edgetpu: {COMPILER} failed: {message}; out=NAME{WHOLE} writes the 8-bit file that it takes"
             )
         return made.read_bytes()
 
 
 def full_integer(network: PoseNet, options: ExportOptions, info: ModelInfo) -> bytes:
-    """`network` as a TF Lite file of 8-bit integers, from pixels to raw maps; ranges measured on `options.data`."""
+    """Return `network` as a TF Lite file of 8-bit integers, pixels to raw maps, ranges measured on `options.data`."""
     images = [to_nhwc(image) for image in calibration_images(info, options.data)]
-    for image in images:  # so that the input ranges from 0 to 1 whatever was in the photographs: a number per level
+    for image in images:  # the input ranges from 0 to 1 in every photograph: one integer for each of 256 pixel values
         image[:, 0, :2] = np.array([[0], [1]])
     model = keras_model(network, options, info, outputs=_raw_maps)
     with quiet():
@@ -292,7 +234,7 @@ def full_integer(network: PoseNet, options: ExportOptions, info: ModelInfo) -> b
 
 
 def _raw_maps(model: Any) -> dict[str, str]:
-    """The outputs of the last convolutions of the head's branches in an ONNX model, by branch and level."""
+    """Map branch and level to the output of the last convolution of each branch of the head in an ONNX model."""
     found = {}
     for node in model.graph.node:
         if node.op_type == "Conv" and (name := re.search(r"\.(cv[234])\.(\d+)\.2\.weight$", node.input[1])):

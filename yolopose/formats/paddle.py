@@ -14,18 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from yolopose.errors import PoseError, one_line
-from yolopose.formats.base import (
-    Array,
-    Backend,
-    ExportOptions,
-    Float,
-    OpenOptions,
-    as_exported,
-    refuse_other_shape,
-    to_nchw,
-)
+from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, to_nchw
 from yolopose.formats.quiet import quiet
-from yolopose.metadata import METADATA, ModelInfo, info_from_file, load_metadata, save_metadata, stated_precision
+from yolopose.metadata import METADATA, ModelInfo, load_metadata, save_metadata
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -33,44 +24,30 @@ if TYPE_CHECKING:
 WEIGHTS = ".pdiparams"
 
 
-class PaddleBackend(Backend):
-    """A Paddle Inference predictor, which takes one run at a time, of one image at a time."""
+class PaddleBackend(FileBackend):
+    """A Paddle Inference predictor, which runs one batch at a time: threads take turns. Ours and Ultralytics' files."""
 
-    def __init__(self, path: Path, predictor: Any, info: ModelInfo) -> None:
-        self.info = info
-        self.fixed_shape = (1, *info.imgsz)
-        self.precision = stated_precision(info)
-        self.device = "cpu"
-        self._name = str(path)
-        self._predictor = predictor
+    def __init__(self, path: Path, options: OpenOptions) -> None:
+        """Open a folder of a program, its weights and `metadata.yaml`.
+
+        Raises:
+            PoseError: a file of the folder is missing or damaged, or no pose network.
+            UsageError: another device than the CPU.
+        """
         self._lock = threading.Lock()
+        self._predictor, inputs, output = _load(path, options)
+        super().__init__(path, options, load_metadata(path / METADATA), [inputs], [output])
 
-    def infer(self, images: Array) -> Float:
-        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
-        refuse_other_shape(self._name, images, self.fixed_shape)
+    def _run(self, images: Array) -> Float:
         with self._lock:
-            return np.concatenate([_run(self._predictor, planes[None]) for planes in to_nchw(images)])
+            return _predict(self._predictor, to_nchw(images))
 
 
-def _run(predictor: Any, planes: Float) -> Float:
-    """(1, 3, H, W) → (1, 4+C+K·D, A)."""
-    predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(planes)
+def _predict(predictor: Any, images: Float) -> Float:
+    """(B, 3, H, W) → (B, 4+C+K·D, A)."""
+    predictor.get_input_handle(predictor.get_input_names()[0]).copy_from_cpu(images)
     predictor.run()
     return np.asarray(predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu(), np.float32)
-
-
-def open_paddle(path: Path, options: OpenOptions) -> PaddleBackend:
-    """Open a folder of a program, its weights and `metadata.yaml`, ours or Ultralytics'.
-
-    Raises:
-        PoseError: a file of the folder is missing or damaged, or no pose network.
-        UsageError: another device than the CPU.
-    """
-    metadata = load_metadata(path / METADATA)
-    predictor, inputs, output = _load(path, options)
-    info = info_from_file(str(path), metadata, inputs, output, options.kpt_shape)
-    as_exported(str(path), stated_precision(info), options)
-    return PaddleBackend(path, predictor, info)
 
 
 def _load(path: Path, options: OpenOptions) -> tuple[Any, list[int], list[int]]:
@@ -88,7 +65,7 @@ def _load(path: Path, options: OpenOptions) -> tuple[Any, list[int], list[int]]:
         try:
             predictor = runtime.create_predictor(config)
             inputs = predictor.get_input_handle(predictor.get_input_names()[0]).shape()
-            return predictor, inputs, list(_run(predictor, np.zeros(inputs, np.float32)).shape)
+            return predictor, inputs, list(_predict(predictor, np.zeros(inputs, np.float32)).shape)
         except Exception as e:  # Paddle's own exception types share no base but this one
             error = one_line(e)
     raise PoseError(f"{path}: Paddle cannot load it: {error[-200:]}")

@@ -14,17 +14,17 @@ from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.files import atomic_path, cache_dir, remove_leftovers
 from yolopose.formats.base import Backend, ExportOptions, OpenOptions, Suppression
 from yolopose.formats.checks import check_calibration, check_packages, check_place
-from yolopose.formats.coreml import export_coreml, open_coreml
+from yolopose.formats.coreml import CoremlBackend, export_coreml
 from yolopose.formats.edgetpu import WHOLE, check_edgetpu, export_edgetpu, open_edgetpu
-from yolopose.formats.ncnn import export_ncnn, open_ncnn
+from yolopose.formats.ncnn import NcnnBackend, export_ncnn
 from yolopose.formats.onnx import OnnxBackend, export_onnx
 from yolopose.formats.openvino import OpenvinoBackend, export_openvino
-from yolopose.formats.paddle import export_paddle, open_paddle
+from yolopose.formats.paddle import PaddleBackend, export_paddle
 from yolopose.formats.pytorch import load_network, open_pytorch, require_torch
-from yolopose.formats.tensorflow import export_graphdef, export_saved_model, open_graphdef, open_saved_model
-from yolopose.formats.tensorrt import check_tensorrt, export_tensorrt, open_tensorrt
-from yolopose.formats.tfjs import check_tfjs, export_tfjs, open_tfjs
-from yolopose.formats.tflite import export_tflite, open_tflite
+from yolopose.formats.tensorflow import TensorflowBackend, export_graphdef, export_saved_model
+from yolopose.formats.tensorrt import TensorRtBackend, check_tensorrt, export_tensorrt
+from yolopose.formats.tfjs import TfjsBackend, check_tfjs, export_tfjs
+from yolopose.formats.tflite import TfliteBackend, export_tflite
 from yolopose.formats.torchscript import TorchScriptBackend, export_torchscript
 from yolopose.metadata import METADATA, SUPPRESSED, ModelInfo
 from yolopose.weights import ASSETS
@@ -92,27 +92,27 @@ FORMATS = (
         packages="openvino int8:nncf", files=("model.xml", "model.bin", METADATA),
     ),
     Format(
-        "TensorRT", "engine", ".engine", open_tensorrt, "yolopose[tensorrt]", export_tensorrt,
+        "TensorRT", "engine", ".engine", TensorRtBackend, "yolopose[tensorrt]", export_tensorrt,
         "yolopose[train,tensorrt]", frozenset({"batch", "dynamic", "half", "int8", "simplify", "workspace"}), 1e-2,
         packages=f"{ONNX} int8:onnxruntime tensorrt", check=check_tensorrt,
         tested="**no**: tested with a stand-in for TensorRT only",
     ),
     Format(
-        "CoreML", "coreml", ".mlpackage", open_coreml, "yolopose[coreml]", export_coreml, "yolopose[train,coreml]",
+        "CoreML", "coreml", ".mlpackage", CoremlBackend, "yolopose[coreml]", export_coreml, "yolopose[train,coreml]",
         frozenset({"half", "int8", "nms"}), 1e-2, packages="coremltools", files=("Manifest.json", "Data"),
         tested="the program yes, by interpretation; **not on macOS**",
     ),
     Format(
-        "TF SavedModel", "saved_model", "_saved_model", open_saved_model, "yolopose[tensorflow]",
+        "TF SavedModel", "saved_model", "_saved_model", TensorflowBackend, "yolopose[tensorflow]",
         export_saved_model, "yolopose[train,tensorflow]", frozenset({"int8", "keras", "nms"}), 1e-2, packages=KERAS,
         files=("saved_model.pb", "fingerprint.pb", "variables", "assets", "model.keras", METADATA),
     ),
     Format(
-        "TF GraphDef", "pb", ".pb", open_graphdef, "yolopose[tensorflow]",
+        "TF GraphDef", "pb", ".pb", TensorflowBackend, "yolopose[tensorflow]",
         export_graphdef, "yolopose[train,tensorflow]", frozenset(), 1e-2, packages=KERAS,
     ),
     Format(
-        "TF Lite", "tflite", ".tflite", open_tflite, "ai-edge-litert", export_tflite, "yolopose[train,tflite]",
+        "TF Lite", "tflite", ".tflite", TfliteBackend, "ai-edge-litert", export_tflite, "yolopose[train,tflite]",
         frozenset({"half", "int8", "nms"}), 1e-2,
         packages="litert_torch half:ai_edge_quantizer int8:ai_edge_quantizer verify:ai_edge_litert",
     ),
@@ -123,18 +123,18 @@ FORMATS = (
         tools="`edgetpu_compiler`", tested="the 8-bit file yes, on the CPU; **not compiled, not on an Edge TPU**",
     ),
     Format(
-        "TF.js", "tfjs", "_web_model", open_tfjs, "yolopose", export_tfjs, "yolopose[train,tensorflow]",
+        "TF.js", "tfjs", "_web_model", TfjsBackend, "yolopose", export_tfjs, "yolopose[train,tensorflow]",
         frozenset({"half", "int8"}), 1e-2, packages=KERAS, check=check_tfjs,
         files=("model.json", "group*-shard*of*.bin", METADATA),
         tools="`tensorflowjs`; to run: Node", tested="yes, in Node by WebAssembly",
     ),
     Format(
-        "PaddlePaddle", "paddle", "_paddle_model", open_paddle, "yolopose[paddle]", export_paddle,
+        "PaddlePaddle", "paddle", "_paddle_model", PaddleBackend, "yolopose[paddle]", export_paddle,
         "yolopose[train,paddle]", frozenset(), 1e-2,
         packages="paddle", files=("model.json", "model.pdiparams", METADATA),
     ),
     Format(
-        "ncnn", "ncnn", "_ncnn_model", open_ncnn, "yolopose[ncnn]", export_ncnn, "yolopose[train,ncnn]",
+        "ncnn", "ncnn", "_ncnn_model", NcnnBackend, "yolopose[ncnn]", export_ncnn, "yolopose[train,ncnn]",
         frozenset({"half"}), 5e-2, packages="pnnx verify:ncnn", files=("model.ncnn.param", "model.ncnn.bin", METADATA),
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""TensorFlow's SavedModel and frozen GraphDef: translated from ONNX, run by TensorFlow."""
+"""TensorFlow's SavedModel and frozen GraphDef: converted from ONNX, run with TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,133 +6,63 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, first_line
-from yolopose.formats.base import (
-    Array,
-    Backend,
-    ExportOptions,
-    Float,
-    OpenOptions,
-    as_exported,
-    decoded,
-    in_batches_of,
-    refuse_other_shape,
-    to_nhwc,
-)
+from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, loading, to_nhwc
 from yolopose.formats.onnx import export_onnx
 from yolopose.formats.quiet import quiet
-from yolopose.metadata import (
-    METADATA,
-    ModelInfo,
-    channels_last,
-    info_from_file,
-    is_end_to_end,
-    load_metadata,
-    save_metadata,
-    stated_precision,
-)
+from yolopose.metadata import METADATA, ModelInfo, channels_last, load_metadata, save_metadata
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
-SIGNATURE = "serving_default"  # the function of a SavedModel that others look for
-KERAS = "model.keras"  # within the folder of a SavedModel
+SIGNATURE = "serving_default"  # the usual function of a SavedModel
+KERAS = "model.keras"  # in the folder of a SavedModel
 RESULT = "Identity"  # the first output in a frozen graph, as TensorFlow names it
 CPU = "/CPU:0"
+# a function of (B, H, W, 3) images, and the shapes of its input and output with None where open
+Loaded = tuple[Callable[[Any], Any], Sequence[int | None], Sequence[int | None]]
 
 
-class Function(NamedTuple):
-    """A TensorFlow function of one image batch: `run` (B, H, W, 3) → output, and both shapes with None where open."""
+class TensorflowBackend(FileBackend):
+    """A function of a SavedModel, or of a frozen graph when `path` ends in .pb, run with TensorFlow on the CPU."""
 
-    run: Callable[[Any], Any]
-    inputs: Sequence[int | None]
-    output: Sequence[int | None]
-    owner: Any  # the variables end with the object that was loaded
+    channels_last = True
 
+    def __init__(self, path: Path, options: OpenOptions) -> None:
+        """Open the folder of a SavedModel, or a GraphDef, whose metadata are in `NAME.pb.yaml`; ours or others'.
 
-class TensorflowBackend(Backend):
-    """A TensorFlow function on the CPU."""
+        Raises:
+            PoseError: a model that TensorFlow cannot load, or no pose network.
+            UsageError: another device than the CPU.
+        """
+        frozen = path.suffix == ".pb"
+        metadata = load_metadata(Path(f"{path}.yaml") if frozen else path / METADATA)
+        with quiet():
+            import tensorflow as tf
 
-    def __init__(self, path: Path, function: Function, info: ModelInfo) -> None:
-        self.info = info
-        self.precision = stated_precision(info)
-        self.device = "cpu"
-        batch, h, w, _ = function.inputs
-        self.fixed_shape = (batch or 1, h, w) if h and w else None
-        self._batch = batch
-        self._name = str(path)
-        self._function = function
-        self._end_to_end = is_end_to_end(function.output, info)
-
-    def infer(self, images: Array) -> Float:
-        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
-        refuse_other_shape(self._name, images, self.fixed_shape)
-        return in_batches_of(self._batch, images, self._run) if self._batch else self._run(images)
+        try:
+            if options.cpu_threads():  # TensorFlow has one pool of threads for the whole process
+                tf.config.threading.set_intra_op_parallelism_threads(options.cpu_threads())
+        except RuntimeError:
+            if options.threads:
+                log.warning(f"{path}: TensorFlow is running already and keeps its number of threads")
+        with quiet(), loading(path, "TensorFlow"), tf.device(CPU):
+            self._function, inputs, output = (_load_graphdef if frozen else _load_saved_model)(path)
+        super().__init__(path, options, metadata, [inputs], [output])
 
     def _run(self, images: Array) -> Float:
-        """One run on a batch that the function accepts."""
         import tensorflow as tf
 
         with tf.device(CPU):
-            output = np.asarray(self._function.run(tf.constant(to_nhwc(images))), np.float32)
-        return decoded(output, len(self.info.names)) if self._end_to_end else output
+            return np.asarray(self._function(tf.constant(to_nhwc(images))), np.float32)
 
 
-def open_saved_model(path: Path, options: OpenOptions) -> TensorflowBackend:
-    """Open the folder of a SavedModel, ours or others' of one decoded output.
-
-    Raises:
-        PoseError: a folder that TensorFlow cannot load, or no pose network.
-        UsageError: another device than the CPU.
-    """
-    return _open(path, options, load_metadata(path / METADATA), _load_saved_model)
-
-
-def open_graphdef(path: Path, options: OpenOptions) -> TensorflowBackend:
-    """Open a frozen graph; what it says of itself lies beside it, in `NAME.pb.yaml`.
-
-    Raises:
-        PoseError: a file that TensorFlow cannot load, or no pose network.
-        UsageError: another device than the CPU.
-    """
-    return _open(path, options, load_metadata(Path(f"{path}.yaml")), _load_graphdef)
-
-
-def _open(
-    path: Path, options: OpenOptions, metadata: Mapping[str, Any], load: Callable[[Path], Function]
-) -> TensorflowBackend:
-    """The common part of opening a file of TensorFlow."""
-    with quiet():
-        import tensorflow as tf
-
-    try:
-        if options.cpu_threads():  # TensorFlow has one pool of threads for the whole process
-            tf.config.threading.set_intra_op_parallelism_threads(options.cpu_threads())
-    except RuntimeError:
-        if options.threads:
-            log.warning(f"{path}: TensorFlow is running already and keeps its number of threads")
-    try:
-        with quiet(), tf.device(CPU):
-            function = load(path)
-    except PoseError:
-        raise
-    except Exception as e:  # TensorFlow raises errors of its own, protobuf's and Python's
-        raise PoseError(f"{path}: TensorFlow cannot load it: {first_line(e)}") from None
-    if len(function.inputs) != 4 or len(function.output) != 3 or function.inputs[3] != 3:
-        shapes = f"{list(function.inputs)} → {list(function.output)}"
-        raise PoseError(f"{path}: expected (B, H, W, 3) images and one decoded (B, 4+C+K·D, A) output, got {shapes}")
-    b, h, w, c = function.inputs
-    info = info_from_file(str(path), metadata, (b, c, h, w), function.output, options.kpt_shape)
-    as_exported(str(path), stated_precision(info), options)
-    return TensorflowBackend(path, function, info)
-
-
-def _load_saved_model(path: Path) -> Function:
+def _load_saved_model(path: Path) -> Loaded:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(path))
@@ -143,10 +73,14 @@ def _load_saved_model(path: Path) -> Function:
     if len(inputs) != 1 or len(outputs) != 1:
         raise PoseError(f"{path}: expected one input and one output, got {sorted(inputs)} → {sorted(outputs)}")
     ((name, entry),), ((result, out),) = inputs.items(), outputs.items()
-    return Function(lambda images: function(**{name: images})[result], list(entry.shape), list(out.shape), model)
+
+    def run(images: Any, keep_alive: Any = model) -> Any:  # the variables are deleted with the model
+        return function(**{name: images})[result]
+
+    return run, list(entry.shape), list(out.shape)
 
 
-def _load_graphdef(path: Path) -> Function:
+def _load_graphdef(path: Path) -> Loaded:
     import tensorflow as tf
 
     graph = tf.compat.v1.GraphDef.FromString(path.read_bytes())
@@ -158,14 +92,14 @@ def _load_graphdef(path: Path) -> Function:
         raise PoseError(f"{path}: expected one input and one output, got {inputs} → {outputs}")
     whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
     entry, out = (whole.graph.get_tensor_by_name(f"{name}:0") for name in (*inputs, *outputs))
-    return Function(whole.prune(entry, out), list(entry.shape), list(out.shape), whole)
+    return whole.prune(entry, out), list(entry.shape), list(out.shape)
 
 
 def export_saved_model(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
-    """Write `network` to the folder `target`; with `keras` it also holds a Keras model of Keras' own layers.
+    """Write `network` to the folder `target`; with `keras` also as a Keras model of Keras' own layers.
 
-    With `int8` the weights of convolutions are stored in 8 bit, one scale per output channel, and multiplied out in
-    float when the file is run: a quarter of the size at the speed of float.
+    With `int8` the weights of convolutions are stored in 8 bits, one scale per output channel, and turned into floats
+    when the file is run: a quarter of the size at the speed of float.
 
     Raises:
         UsageError: keras with int8.
@@ -180,7 +114,7 @@ def export_saved_model(network: PoseNet, options: ExportOptions, info: ModelInfo
 
 
 def export_graphdef(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
-    """Write `network` to `target` as a frozen graph, and its metadata to a file of that name and `.yaml`."""
+    """Write `network` to `target` as a frozen graph, and its metadata to the file `target`.yaml."""
     model = keras_model(network, options, info)
     with quiet():
         import tensorflow as tf
@@ -204,9 +138,9 @@ def keras_model(
     rescaled: bool = False,
     outputs: Callable[[Any], Mapping[str, str]] | None = None,
 ) -> Any:
-    """`network` as a Keras model for images (B, H, W, 3), by way of ONNX.
+    """Return `network` as a Keras model of (B, H, W, 3) images, converted from ONNX.
 
-    `rescaled` as for `to_keras`; `outputs` chooses other values of the ONNX model than its output.
+    `rescaled` as for `to_keras`; `outputs` selects other values of the ONNX model than its output.
     """
     with quiet():
         import onnx
@@ -242,7 +176,7 @@ def write_saved_model(model: Any, info: ModelInfo, target: Path, *, int8: bool =
 
 
 def images_spec(model: Any) -> Any:
-    """What a Keras model takes, as TensorFlow describes it."""
+    """Return the TensorFlow description of the input of a Keras model."""
     import tensorflow as tf
 
     return tf.TensorSpec(model.inputs[0].shape, tf.float32, name="images")

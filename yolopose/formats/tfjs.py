@@ -1,14 +1,15 @@
-"""TensorFlow.js graph models: made from a SavedModel by tensorflowjs, run by TensorFlow.js in Node."""
+"""TensorFlow.js graph models: written from a SavedModel with tensorflowjs, run with TensorFlow.js in Node."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,31 +20,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from yolopose.errors import PoseError, first_line
+from yolopose.errors import PoseError, first_line, one_line
 from yolopose.files import cache_dir
-from yolopose.formats.base import (
-    Array,
-    Backend,
-    ExportOptions,
-    Float,
-    OpenOptions,
-    as_exported,
-    in_batches_of,
-    refuse_other_shape,
-    to_nhwc,
-)
+from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, to_nhwc
 from yolopose.formats.checks import tool
 from yolopose.formats.quiet import planted, quiet
 from yolopose.formats.tensorflow import keras_model, write_saved_model
-from yolopose.metadata import (
-    METADATA,
-    ModelInfo,
-    channels_last,
-    info_from_file,
-    load_metadata,
-    save_metadata,
-    stated_precision,
-)
+from yolopose.metadata import METADATA, ModelInfo, channels_last, load_metadata, save_metadata
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -51,41 +34,47 @@ if TYPE_CHECKING:
 MODEL = "model.json"
 RUNNER = Path(__file__).with_name("tfjs_run.cjs")
 MODULES = ("@tensorflow/tfjs", "@tensorflow/tfjs-backend-wasm")
-CONVERTER = "pip install --no-deps tensorflowjs==4.22.0"  # what it asks for beside is old, and not needed here
+CONVERTER = "pip install --no-deps tensorflowjs==4.22.0"  # its other requirements are old and not needed here
 STUBS = ("tensorflow_decision_forests", "tensorflow_hub", "tf_keras", "tensorflowjs.converters.jax_conversion")
-KERNELS = "*/ReadVariableOp"  # how the converter names the weights of convolutions, and nothing else
+KERNELS = "*/ReadVariableOp"  # the converter's names for the weights of convolutions only
 
 
-class TfjsBackend(Backend):
-    """A Node process of its own that computes in WebAssembly, one call after the other; it ends with this object."""
+class TfjsBackend(FileBackend):
+    """A TensorFlow.js graph model, run in a Node process that ends with this object.
 
-    def __init__(self, path: Path, node: Node, info: ModelInfo, batch: int | None) -> None:
-        self.info = info
-        self.precision = stated_precision(info)
-        self.device = "cpu"
-        self.fixed_shape = None if info.dynamic else (batch or 1, *info.imgsz)
-        self._batch = batch
-        self._name = str(path)
-        self._node = node
+    The folder of a model contains data only; the code that runs it comes from elsewhere, see `_tools`.
+    """
 
-    def infer(self, images: Array) -> Float:
-        """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
-        refuse_other_shape(self._name, images, self.fixed_shape)
-        return in_batches_of(self._batch, images, self._run) if self._batch else self._run(images)
+    channels_last = True
+
+    def __init__(self, path: Path, options: OpenOptions) -> None:
+        """Open the folder of a graph model.
+
+        Raises:
+            PoseError: a folder that TensorFlow.js cannot load, no pose network, or Node or a module of it is missing.
+            UsageError: another device than the CPU.
+        """
+        if not (path / MODEL).is_file():
+            raise PoseError(f"{path}: has no {MODEL}")
+        self._node = Node(path, options.cpu_threads() or 0)
+        try:
+            shapes = [self._node.shapes["input"]], [self._node.shapes["output"]]
+            super().__init__(path, options, load_metadata(path / METADATA), *shapes)
+        except Exception:
+            self._node.stop()
+            raise
 
     def _run(self, images: Array) -> Float:
-        """One run on a batch that the model accepts."""
         return self._node.run(to_nhwc(images))
 
 
 class Node:
-    """A process that runs `tfjs_run.cjs`; what it says is described there."""
+    """A process that runs a model in WebAssembly, one call at a time; `tfjs_run.cjs` describes the messages."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        """Start it with the model in the folder `path`. Raises PoseError when Node or a module is missing."""
+        """Start it with the model in the folder `path`. Raises PoseError when Node, a module or the model fails."""
         node, modules = _tools(str(path))
-        self._name = str(path)
-        self._lock = Lock()
+        self._path, self._lock = path, Lock()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [node, str(RUNNER), str(path.resolve()), str(threads), str(modules)]
         self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=self._errors)
@@ -93,77 +82,58 @@ class Node:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
-        self.hello = self._hello()
-
-    def _hello(self) -> dict[str, Any]:
-        """What the process says when it has loaded the model."""
-        line = self._out.readline()
-        hello: dict[str, Any] = json.loads(line) if line else {"error": self._last_words()}
-        if "error" in hello:
+        try:
+            self.shapes = self._answer()
+        except PoseError:
             self.stop()
-            raise PoseError(f"{self._name}: TensorFlow.js cannot load it: {first_line(hello['error'])}")
-        return hello
+            raise
 
     def run(self, images: Float) -> Float:
         """(B, H, W, 3) RGB from 0 to 1 → the model's output."""
         with self._lock:
-            try:
+            with suppress(OSError):  # the process has ended: `_answer` raises
                 self._in.write(np.array(images.shape[:3], "<u4").tobytes())
                 self._in.write(images.astype("<f4", copy=False).tobytes())
                 self._in.flush()
-                (rank,) = self._numbers(1, "<u4")
-                if rank == 0:
-                    text = self._read(int(self._numbers(1, "<u4")[0])).decode(errors="replace")
-                    raise PoseError(f"{self._name}: TensorFlow.js cannot run it: {first_line(text)}")
-                shape = self._numbers(int(rank), "<u4")
-                return self._numbers(int(shape.prod()), "<f4").astype(np.float32, copy=False).reshape(shape)
-            except (OSError, EOFError, ValueError):
-                raise PoseError(f"{self._name}: the Node process ended: {self._last_words()}") from None
+            shape = self._answer()["output"]
+            return np.frombuffer(self._read(4 * math.prod(shape)), "<f4").reshape(shape)
 
-    def _numbers(self, count: int, kind: str) -> Array:
-        """The next numbers of an answer."""
-        return np.frombuffer(self._read(count * 4), kind)
+    def _answer(self) -> dict[str, Any]:
+        """The next answer of the process. Raises PoseError for an error."""
+        answer: dict[str, Any] = json.loads(self._read())
+        if "error" in answer:
+            raise PoseError(f"{self._path}: TensorFlow.js {first_line(answer['error'])}")
+        return answer
 
-    def _read(self, size: int) -> bytes:
-        """The next bytes of an answer. Raises EOFError when the process has ended."""
-        data = self._out.read(size)
-        if len(data) < size:
-            raise EOFError
+    def _read(self, size: int | None = None) -> bytes:
+        """The next line, or the next `size` bytes. Raises PoseError when the process has ended."""
+        data = self._out.readline() if size is None else self._out.read(size)
+        if not data or len(data) < (size or 0):
+            self._errors.seek(0)
+            lines = self._errors.read().decode(errors="replace").strip().splitlines()
+            last = one_line(lines[-1]) if lines else "it printed nothing"
+            raise PoseError(f"{self._path}: the Node process ended: {last}")
         return data
-
-    def _last_words(self) -> str:
-        """The last line that the process wrote to its standard error."""
-        if self._errors.closed:
-            return "it was closed"
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
 
 
 def _stop(process: Popen[bytes], errors: IO[bytes]) -> None:
-    """End a process by closing its standard input, by force when that does not help."""
-    for stream in (process.stdin, process.stdout):
-        try:
-            if stream is not None:
-                stream.close()
-        except OSError:  # it has ended, and took what was not yet written along
-            pass
+    """End a process by closing its standard input, or kill it if that does not help."""
     try:
-        process.wait(5)
+        process.communicate(timeout=5)
     except TimeoutExpired:
         process.kill()
-        process.wait()
+        process.communicate()
     errors.close()
 
 
 def _tools(what: str) -> tuple[str, Path]:
-    """Node, and the folder that holds TensorFlow.js: our own, or one of NODE_PATH.
+    """Return the path of Node and the folder with TensorFlow.js: our own, or one of NODE_PATH.
 
-    Modules are programs. Those beside a model belong to whoever made the model, those of the current folder to whoever
-    made that: neither is ever looked at, nor the folders above.
+    Modules are programs, and those next to a model or in the current folder may be anyone's: they are never used, nor
+    those of the folders above.
 
     Raises:
-        PoseError: one of them is not there; the line says how to install it.
+        PoseError: one of them is missing; the message tells how to install it.
     """
     own = cache_dir() / "tfjs"
     install = f"npm install --prefix {own} @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0"
@@ -177,44 +147,19 @@ def _tools(what: str) -> tuple[str, Path]:
     raise PoseError(f"{what}: TensorFlow.js is neither in {own} nor in a folder of NODE_PATH: {install}")
 
 
-def open_tfjs(path: Path, options: OpenOptions) -> TfjsBackend:
-    """Open the folder of a graph model, which holds data only; what runs it lies elsewhere, see `_tools`.
-
-    Raises:
-        PoseError: a folder that TensorFlow.js cannot load, no pose network, or Node or a module of it is missing.
-        UsageError: another device than the CPU.
-    """
-    if not (path / MODEL).is_file():
-        raise PoseError(f"{path}: has no {MODEL}")
-    node = Node(path, options.cpu_threads() or 0)
-    try:
-        entry, output = node.hello["input"], node.hello["output"]
-        if len(entry) != 4 or len(output) != 3:
-            raise PoseError(
-                f"{path}: expected (B, H, W, 3) images and one decoded (B, 4+C+K·D, A) output, got {entry} → {output}"
-            )
-        b, h, w, c = entry
-        info = info_from_file(str(path), load_metadata(path / METADATA), (b, c, h, w), output, options.kpt_shape)
-        as_exported(str(path), stated_precision(info), options)
-    except Exception:
-        node.stop()
-        raise
-    return TfjsBackend(path, node, info, b)
-
-
 def check_tfjs(options: ExportOptions, target: Path) -> None:
-    """Raise PoseError where the converter, or what runs its file to verify it, is not installed."""
+    """Raise PoseError when the converter, or Node or a module that the verification needs, is not installed."""
     if find_spec("tensorflowjs") is None:
         raise PoseError(f"format=tfjs: needs tensorflowjs: {CONVERTER}")
     if options.verify:
-        _tools("format=tfjs, to verify what it writes (verify=False does not)")
+        _tools("format=tfjs, to verify the new file (verify=False does not)")
 
 
 def export_tfjs(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
-    """Write `network` to the folder `target`; the weights of convolutions in 16 bit with `half`, in 8 with `int8`.
+    """Write `network` to the folder `target`; the weights of convolutions in 16 bits with `half`, in 8 with `int8`.
 
-    TensorFlow.js makes float32 of them when it loads the model, and has one scale for all channels of a weight:
-    `rescaled` gives them equal ranges.
+    TensorFlow.js turns them into float32 when it loads the model. It has one scale for all channels of a weight:
+    `rescaled` gives the channels equal ranges.
     """
     model = keras_model(network, options, info, rescaled=options.int8)
     kinds = {"uint8": KERNELS} if options.int8 else {"float16": KERNELS} if options.half else {}
@@ -228,7 +173,7 @@ def export_tfjs(network: PoseNet, options: ExportOptions, info: ModelInfo, targe
 
 @contextmanager
 def _converter() -> Iterator[Any]:
-    """The converter from SavedModel, imported without what tensorflowjs needs for other things; nothing of it stays."""
+    """Import the converter from SavedModel with stubs for packages it does not need; afterwards remove both."""
     stubs: dict[str, Any] = {name: ModuleType(name) for name in STUBS}
     for name, stub in stubs.items():
         stub.__spec__ = ModuleSpec(name, None)
@@ -246,5 +191,5 @@ def _converter() -> Iterator[Any]:
 
 
 def _converter_modules() -> list[str]:
-    """The names of tensorflowjs' modules that are loaded, the stand-ins aside."""
+    """The names of the loaded modules of tensorflowjs, without the stubs."""
     return [name for name in sys.modules if name.startswith("tensorflowjs") and name not in STUBS]

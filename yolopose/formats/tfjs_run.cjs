@@ -1,20 +1,19 @@
-// Runs a TensorFlow.js graph model in Node for yolopose/formats/tfjs.py, by WebAssembly.
+// Run a TensorFlow.js graph model in Node, in WebAssembly, for yolopose/formats/tfjs.py.
 //
 //   node tfjs_run.cjs MODEL_FOLDER THREADS MODULES
 //
-// Code comes from the folder MODULES alone, which holds @tensorflow; nothing is looked for beside the model.
+// Code is loaded from the folder MODULES only, which contains @tensorflow; never from the folder of the model.
 //
-// It first writes one line of JSON: {input, output}, the shapes with null where open; or {error}.
-// Then, again and again, it reads three uint32 B H W and B*H*W*3 float32 from standard input, and writes a uint32 rank,
-// as many sizes, and the float32 of the output; rank 0, a uint32 length and as many bytes of text are an error.
-// All numbers are little-endian. It ends with its standard input.
+// The first answer is a line of JSON: {input, output}, the shapes with null where open; or {error}.
+// Then it reads requests from standard input until that ends: three uint32 B H W and B*H*W*3 float32, little-endian.
+// Each answer is a line of JSON, {output}, the shape, followed by the float32 of the output; or {error}.
 "use strict";
 
 const fs = require("fs");
 const path = require("path");
 
 const [folder, threads, modules] = process.argv.slice(2);
-console.log = console.info = console.warn = console.debug = console.error; // standard output is for answers
+console.log = console.info = console.warn = console.debug = console.error; // standard output carries answers
 
 async function start() {
   const tf = require(path.join(modules, "@tensorflow", "tfjs"));
@@ -58,15 +57,19 @@ async function* blocks(stream) {
   }
 }
 
-function answer(tf, model, images) {
+function send(answer, ...parts) {
+  process.stdout.write(JSON.stringify(answer) + "\n");
+  for (const part of parts) process.stdout.write(part);
+}
+
+function run(tf, model, pixels, shape) {
   const output = tf.tidy(() => {
-    const result = model.execute(images);
+    const result = model.execute(tf.tensor(pixels, shape));
     return Array.isArray(result) ? result[0] : result;
   });
   try {
     const values = output.dataSync();
-    const head = Uint32Array.from([output.shape.length, ...output.shape]);
-    return [Buffer.from(head.buffer), Buffer.from(values.buffer, values.byteOffset, values.byteLength)];
+    send({ output: output.shape }, Buffer.from(values.buffer, values.byteOffset, values.byteLength));
   } finally {
     output.dispose();
   }
@@ -76,11 +79,10 @@ async function main() {
   let tf, model, shapes;
   try {
     ({ tf, model, shapes } = await start());
-    process.stdout.write(JSON.stringify(shapes) + "\n");
   } catch (error) {
-    process.stdout.write(JSON.stringify({ error: String(error.message || error) }) + "\n");
-    return;
+    return send({ error: `cannot load it: ${error.message || error}` });
   }
+  send(shapes);
   const input = blocks(process.stdin);
   await input.next();
   for (;;) {
@@ -89,18 +91,11 @@ async function main() {
     const [b, h, w] = new Uint32Array(Uint8Array.from(head.value).buffer);
     const body = await input.next(b * h * w * 3 * 4);
     if (body.done) return;
-    const pixels = new Float32Array(Uint8Array.from(body.value).buffer);
-    const images = tf.tensor(pixels, [b, h, w, 3]);
-    let parts;
     try {
-      parts = answer(tf, model, images);
+      run(tf, model, new Float32Array(Uint8Array.from(body.value).buffer), [b, h, w, 3]);
     } catch (error) {
-      const text = Buffer.from(String(error.message || error));
-      parts = [Buffer.from(Uint32Array.from([0, text.length]).buffer), text];
-    } finally {
-      images.dispose();
+      send({ error: `cannot run it: ${error.message || error}` });
     }
-    for (const part of parts) process.stdout.write(part);
   }
 }
 
