@@ -163,7 +163,7 @@ class FileBackend(Backend):
         k, d = self.info.kpt_shape
         axis, size = (2, 6 + k * d) if self._end_to_end else (1, self.info.channels)
         if output.ndim != 3 or len(output) != len(images) or output.shape[axis] != size:
-            raise PoseError(f"{self.path}: its output {list(output.shape)} does not fit its metadata")
+            raise PoseError(f"{self.path}: its output {list(output.shape)} has not the {size} channels of its metadata")
         return decoded(output, len(self.info.names)) if self._end_to_end else output
 
     @abstractmethod
