@@ -23,7 +23,7 @@ def to_keras(model: Any, *, outputs: Mapping[str, str] | None = None, rescaled: 
     """Return an ONNX model of fixed shapes as a functional Keras model of Keras' own layers and operations.
 
     Its input is (B, H, W, 3) where the graph has (B, 3, H, W); its output is the graph's output. `outputs` maps names
-    to values within the graph and makes the model return those instead, four-dimensional ones channels last. With
+    to values in the graph and makes the model return those instead, four-dimensional ones channels last. With
     `rescaled` the weights of every output channel of a convolution are divided by their largest absolute value and the
     channel is multiplied by it afterwards: one 8-bit scale then suits all channels.
 

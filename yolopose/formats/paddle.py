@@ -1,4 +1,4 @@
-"""PaddlePaddle folders: translated from torch's exported program, run by Paddle Inference."""
+"""PaddlePaddle folders: converted from torch's exported program, run with Paddle Inference."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _predict(predictor: Any, images: Float) -> Float:
 
 
 def _load(path: Path, options: OpenOptions) -> tuple[Any, list[int], list[int]]:
-    """The predictor of a folder, and the shapes of its input and its output. With oneDNN, where that can run it."""
+    """Load a folder, with oneDNN if that can run it: the predictor, and the shapes of its input and output."""
     runtime = _paddle().inference
     program = next((file for file in path.glob("*.json") if file.with_suffix(WEIGHTS).is_file()), None)
     if program is None:
@@ -60,21 +60,21 @@ def _load(path: Path, options: OpenOptions) -> tuple[Any, list[int], list[int]]:
         config = runtime.Config(str(program), str(program.with_suffix(WEIGHTS)))
         config.disable_gpu()
         config.disable_glog_info()
-        config.set_cpu_math_library_num_threads(options.cpu_threads() or os.cpu_count() or 1)  # by itself it takes 1
+        config.set_cpu_math_library_num_threads(options.cpu_threads() or os.cpu_count() or 1)  # the default is 1
         (config.enable_mkldnn if onednn else config.disable_mkldnn)()
         try:
             predictor = runtime.create_predictor(config)
             inputs = predictor.get_input_handle(predictor.get_input_names()[0]).shape()
             return predictor, inputs, list(_predict(predictor, np.zeros(inputs, np.float32)).shape)
-        except Exception as e:  # Paddle's own exception types share no base but this one
+        except Exception as e:  # Paddle's exception types have no other base in common
             error = one_line(e)
     raise PoseError(f"{path}: Paddle cannot load it: {error[-200:]}")
 
 
 def _paddle() -> Any:
-    """The package. After TensorFlow it would find TensorFlow's functions instead of its own of the same names, and die.
+    """Import Paddle. If TensorFlow is loaded, Paddle would call its functions of the same names and crash.
 
-    `RTLD_DEEPBIND` makes it look at its own first.
+    `RTLD_DEEPBIND` makes Paddle prefer its own functions.
     """
     with quiet():
         after_tensorflow = "tensorflow" in sys.modules and "paddle" not in sys.modules and hasattr(os, "RTLD_DEEPBIND")
@@ -93,7 +93,7 @@ def export_paddle(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
     """Write `network` to the folder `target`.
 
     Raises:
-        PoseError: the network has an operator that is not among those translated.
+        PoseError: the network has an operator that cannot be converted.
     """
     import torch
 
@@ -102,7 +102,7 @@ def export_paddle(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
     with quiet():
         program = torch.export.export(ExportNetwork(network, baked=info.imgsz), (torch.zeros(1, 3, *info.imgsz),))
         operators = _operators()
-        unknown = sorted({name for node in program.graph.nodes if (name := _name(node.target))} - operators.keys())
+        unknown = sorted({_operator_name(node.target) for node in program.graph.nodes} - operators.keys() - {""})
         if unknown:
             raise PoseError(f"no translation to Paddle of torch's operators {', '.join(unknown)}")
         _write(program, operators, (1, 3, *info.imgsz), target)
@@ -119,7 +119,7 @@ def _write(program: Any, operators: dict[str, Callable[..., Any]], shape: tuple[
         """Runs the graph with Paddle's functions on Paddle's variables."""
 
         def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            return operators.get(_name(target), target)(*args, **kwargs)
+            return operators.get(_operator_name(target), target)(*args, **kwargs)
 
     held = {**program.state_dict, **program.constants}
     with _static_mode(paddle) as main:
@@ -140,7 +140,7 @@ def _write(program: Any, operators: dict[str, Callable[..., Any]], shape: tuple[
 
 @contextmanager
 def _static_mode(paddle: Any) -> Iterator[Any]:
-    """A program of its own to build, with variables of its own; the process's mode comes back afterwards."""
+    """Switch Paddle to static mode and yield an empty program; restore the process's mode afterwards."""
     static, main = paddle.static, paddle.static.Program()
     dynamic = paddle.in_dynamic_mode()
     paddle.enable_static()
@@ -152,14 +152,14 @@ def _static_mode(paddle: Any) -> Iterator[Any]:
             paddle.disable_static()
 
 
-def _name(target: Any) -> str:
-    """The name of a torch operator, that of its in-place form likewise; nothing for other targets."""
+def _operator_name(target: Any) -> str:
+    """The name of a torch operator, the same for its in-place form; "" for other targets."""
     schema = getattr(target, "_schema", None)
     return schema.name.removeprefix("aten::").rstrip("_") if schema else ""
 
 
 def _operators() -> dict[str, Callable[..., Any]]:
-    """Paddle's functions by the names of torch's operators whose arguments they take."""
+    """Map names of torch operators to Paddle functions with the same arguments."""
     paddle = _paddle()
     functional = paddle.nn.functional
 

@@ -187,9 +187,11 @@ def _build_engine(trt: Any, model: bytes, options: ExportOptions, info: ModelInf
     return bytes(plan)
 
 
-def _gpu(what: str, device: str | None) -> torch.device:
+def _gpu(name: str, device: str | None) -> torch.device:
     """Return the GPU of `device`. Raises PoseError when there is none, UsageError as `choose_device`."""
     chosen = choose_device(device)
     if chosen.type != "cuda":
-        raise PoseError(f"{what}: TensorRT needs an NVIDIA GPU, of the machine that will run the engine; here is none")
+        raise PoseError(
+            f"{name}: TensorRT needs an NVIDIA GPU, of the machine that will run the engine; this one has none"
+        )
     return chosen

@@ -126,7 +126,7 @@ def _stop(process: Popen[bytes], errors: IO[bytes]) -> None:
     errors.close()
 
 
-def _tools(what: str) -> tuple[str, Path]:
+def _tools(purpose: str) -> tuple[str, Path]:
     """Return the path of Node and the folder with TensorFlow.js: our own, or one of NODE_PATH.
 
     Modules are programs, and those next to a model or in the current folder may be anyone's: they are never used, nor
@@ -139,12 +139,12 @@ def _tools(what: str) -> tuple[str, Path]:
     install = f"npm install --prefix {own} @tensorflow/tfjs@4.22.0 @tensorflow/tfjs-backend-wasm@4.22.0"
     node = tool("node")
     if node is None:
-        raise PoseError(f"{what}: TF.js files run in Node: install Node.js (https://nodejs.org), then {install}")
+        raise PoseError(f"{purpose}: TF.js files run in Node: install Node.js (https://nodejs.org), then {install}")
     named = [Path(text) for text in os.environ.get("NODE_PATH", "").split(os.pathsep) if text]
     for folder in (own / "node_modules", *(path for path in named if path.is_absolute())):
         if all((folder / module).is_dir() for module in MODULES):
             return node, folder
-    raise PoseError(f"{what}: TensorFlow.js is neither in {own} nor in a folder of NODE_PATH: {install}")
+    raise PoseError(f"{purpose}: TensorFlow.js is neither in {own} nor in a folder of NODE_PATH: {install}")
 
 
 def check_tfjs(options: ExportOptions, target: Path) -> None:
