@@ -1,4 +1,4 @@
-"""CoreML: the program of a saved package, interpreted, finds what the network finds in torch; macOS' part is faked."""
+"""CoreML: the interpreted program of a package gives the results of torch; CoreML on macOS is a stand-in."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_float32_at_640(network: Any, against_torch: Compare, tmp_path: Path) ->
     assert result.worst < format_of(path).tolerance == 0.01
 
 
-def test_a_package_says_what_it_is(network: Any, package: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_metadata(network: Any, package: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert {path.name for path in package.iterdir()} == {"Manifest.json", "Data"}
     backend = open_backend(package)
     assert "interpreted" in caplog.text

@@ -1,4 +1,4 @@
-"""The Edge TPU's 8-bit file, run on the CPU, finds what the network finds; compiling is tried with a stand-in."""
+"""Edge TPU: the 8-bit file on the CPU gives the results of torch; the compiler is a stand-in."""
 
 import sys
 import zipfile
@@ -29,7 +29,7 @@ def make(network: Any, path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that is not compiled, which needs no compiler."""
+    """The 8-bit file, not compiled."""
     folder = tmp_path_factory.mktemp("edgetpu")
     path = make(network, folder / "m_full_integer.tflite")
     assert [f.name for f in folder.iterdir()] == [path.name]
@@ -37,7 +37,7 @@ def whole(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def flatbuffer(path: Path) -> bytes:
-    """A file without the archive behind it, which has one entry."""
+    """A file without the archive at its end, which has one entry."""
     content = path.read_bytes()
     return content[: content.rindex(b"PK\x03\x04")]
 
@@ -98,7 +98,7 @@ def stand_in(folder: Path, lines: str) -> None:
 def test_with_a_compiler(
     whole: Path, network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A stand-in that marks a file as compiled: without the chip, what it was compiled from runs in its place."""
+    """A stand-in that marks a file as compiled: without the chip, the 8-bit file inside runs in its place."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(edgetpu, "full_integer", lambda *_: flatbuffer(whole))
     stand_in(
@@ -128,7 +128,7 @@ def test_a_compiler_that_fails(network: Any, tmp_path: Path, monkeypatch: pytest
 
 
 def test_compiled_by_hand(whole: Path, tmp_path: Path) -> None:
-    """Such a file has lost its metadata and holds nothing that a CPU could run."""
+    """Such a file has no metadata and no 8-bit model that a CPU could run."""
     path = tmp_path / "m_full_integer_edgetpu.tflite"
     path.write_bytes(b"a compiled model " + edgetpu.CUSTOM)
     with pytest.raises(PoseError, match=r"no Edge TPU here.*runs on CPUs") as error:

@@ -1,4 +1,4 @@
-"""ncnn: a folder made by pnnx finds in ncnn what the network finds in torch."""
+"""ncnn: folders of pnnx give the results of torch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_float32_at_640(network: Any, against_torch: Compare, tmp_path: Path) ->
     assert result.worst < format_of(path).tolerance == 0.05
 
 
-def test_a_folder_says_what_it_is(network: Any, folder: Path, against_torch: Compare) -> None:
+def test_metadata(network: Any, folder: Path, against_torch: Compare) -> None:
     assert {path.name for path in folder.iterdir()} == {"model.ncnn.param", "model.ncnn.bin", "metadata.yaml"}
     backend = open_backend(folder)
     assert (backend.precision, backend.device, backend.fixed_shape) == ("float32", "cpu", (1, *HW))

@@ -1,4 +1,4 @@
-"""PaddlePaddle: a folder translated from torch finds in Paddle Inference what the network finds in torch."""
+"""PaddlePaddle: folders converted from torch give the results of torch."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, format_of, open_backend
 from yolopose.metadata import load_metadata
 
-# not imported here: see what _paddle says on TensorFlow, which other tests import
+# not imported here: see `_paddle` on TensorFlow, which other tests import
 pytestmark = [pytest.mark.exports, pytest.mark.skipif(find_spec("paddle") is None, reason="needs Paddle")]
 
 HW = (256, 320)
@@ -42,7 +42,7 @@ def test_float32_at_640(network: Any, against_torch: Compare, tmp_path: Path) ->
     assert result.worst < format_of(path).tolerance == 0.01
 
 
-def test_a_folder_says_what_it_is(network: Any, folder: Path, against_torch: Compare) -> None:
+def test_metadata(network: Any, folder: Path, against_torch: Compare) -> None:
     assert {path.name for path in folder.iterdir()} == {"model.json", "model.pdiparams", "metadata.yaml"}
     assert load_metadata(folder / "metadata.yaml")["imgsz"] == list(HW)
     backend = open_backend(folder)

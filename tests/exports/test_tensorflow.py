@@ -1,4 +1,4 @@
-"""TensorFlow's files give what torch gives, on photographs; the translation from ONNX what ONNX Runtime gives."""
+"""TensorFlow's files give the results of torch; converted ONNX operators those of ONNX Runtime."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +62,7 @@ def test_float32_is_torch(name: str, network: Any, against_torch: Compare, reque
     assert backend.info.extra["license"] == network.info.extra["license"]
 
 
-def test_the_folder_and_the_file_hold_what_they_should(saved_model: Path, graphdef: Path) -> None:
+def test_files_of_an_export(saved_model: Path, graphdef: Path) -> None:
     names = {f.name for f in saved_model.iterdir()}
     assert {"saved_model.pb", "variables", "metadata.yaml", "model.keras"} <= names
     assert [f.name for f in saved_model.parent.iterdir()] == [saved_model.name]
@@ -145,7 +145,7 @@ def test_damaged_files(saved_model: Path, graphdef: Path, tmp_path: Path) -> Non
 
 
 def test_others_saved_model_of_open_shape(tmp_path: Path) -> None:
-    """Named otherwise, of any batch and size, described by Ultralytics' kind of metadata."""
+    """Other names, any batch and size, Ultralytics' kind of metadata."""
     import tensorflow as tf
 
     module = tf.Module()
@@ -165,7 +165,7 @@ def test_others_saved_model_of_open_shape(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found[1, :3, 0], [1, 0, 0])
 
 
-def test_every_block_there_is(tmp_path: Path) -> None:
+def test_every_block(tmp_path: Path) -> None:
     """A specification with all blocks, several classes, an input that is not square."""
     import torch
 

@@ -1,4 +1,4 @@
-"""TensorFlow.js: a folder made by tensorflowjs finds in Node what the network finds in torch."""
+"""TensorFlow.js: folders of tensorflowjs give the results of torch in Node."""
 
 import gc
 import json
@@ -79,7 +79,7 @@ def test_smaller_weights(
     assert 1e-4 < result.box_median < 0.2
 
 
-def test_the_converter_leaves_no_stand_ins_behind(folder: Path) -> None:
+def test_the_converter_leaves_no_stubs(folder: Path) -> None:
     assert not {name for name in sys.modules if name in tfjs.STUBS or name.startswith("tensorflowjs.converters")}
 
 
@@ -102,7 +102,7 @@ def test_the_process_ends_with_the_backend(folder: Path) -> None:
     assert process.poll() == 0
 
 
-def test_a_process_that_was_killed_is_told(folder: Path) -> None:
+def test_a_process_that_was_killed(folder: Path) -> None:
     backend = open_backend(folder)
     backend._node._process.kill()
     with pytest.raises(PoseError, match="the Node process ended"):

@@ -1,4 +1,4 @@
-"""TF Lite: files of LiteRT's converter find in LiteRT what the network finds in torch."""
+"""TF Lite: files of LiteRT's converter give the results of torch."""
 
 import json
 import zipfile
@@ -59,7 +59,7 @@ def expected(network: Any, images: np.ndarray) -> np.ndarray:
 
 
 def with_metadata(path: Path, target: Path, name: str, text: str) -> Path:
-    """A copy with another archive behind it, or none."""
+    """A copy with another archive at its end, or none."""
     with zipfile.ZipFile(path) as archive:
         start = archive.infolist()[0].header_offset
     target.write_bytes(path.read_bytes()[:start])
@@ -166,7 +166,7 @@ def test_other_sizes_and_devices_are_refused(tiny: Path, caplog: pytest.LogCaptu
 
 
 def test_ultralytics_files(small: Any, tiny: Path, images: np.ndarray, tmp_path: Path) -> None:
-    """Theirs give coordinates as shares of the sides; so scaled back, ours come out too large by just that."""
+    """Theirs give coordinates as fractions of the sides; ours, with their metadata, are scaled up by the sides."""
     theirs = {
         "author": "Ultralytics", "task": "pose", "stride": 32, "batch": 1, "imgsz": list(HW),
         "names": {0: "a", 1: "b"}, "args": {"quantize": None}, "kpt_shape": [5, 3],
@@ -184,7 +184,7 @@ def test_ultralytics_files(small: Any, tiny: Path, images: np.ndarray, tmp_path:
 
 
 def test_planes_first(small: Any, images: np.ndarray, tmp_path: Path) -> None:
-    """A file with NCHW input, as Ultralytics' newer ones have, and without a word on itself."""
+    """A file with NCHW input, as Ultralytics' newer ones have, and without metadata."""
     import litert_torch
     import torch
 
@@ -212,7 +212,7 @@ def test_a_file_that_is_no_network_of_ours(tiny: Path, tmp_path: Path) -> None:
         convert(nn.Flatten().eval(), (zeros(1, 3, 8, 8),)).export(str(path))
     with pytest.raises(PoseError, match=r"m\.tflite: expected one image input") as error:
         open_backend(path)
-    assert "[[1, 3, 8, 8]] → [[1, 192]] of float32" in str(error.value)
+    assert "[[1, 3, 8, 8]] → [[1, 192]]" in str(error.value)
     other = json.dumps({"kpt_shape": [17, 3], "names": {"0": "person"}})
     with pytest.raises(PoseError, match="56"):
         open_backend(with_metadata(tiny, tmp_path / "n.tflite", METADATA, other))

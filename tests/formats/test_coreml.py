@@ -1,4 +1,4 @@
-"""CoreML packages, as far as coremltools is not needed: options, missing packages."""
+"""CoreML without coremltools: options, missing packages."""
 
 import sys
 from pathlib import Path

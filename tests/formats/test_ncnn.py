@@ -1,4 +1,4 @@
-"""ncnn folders, as far as ncnn is not needed: options, metadata, devices."""
+"""ncnn without its runtime: options, metadata, devices."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from yolopose.metadata import save_metadata
 
 
 class Nothing:
-    """Stands for the package `ncnn`, of which none of this gets to use anything."""
+    """Stands for the package `ncnn`; these tests fail before they use it."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""PaddlePaddle folders, as far as Paddle is not needed: options, missing packages."""
+"""PaddlePaddle without Paddle: options, missing packages."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What can be told of TensorFlow's formats without TensorFlow."""
+"""TensorFlow's formats without TensorFlow: missing packages, decoding of raw maps."""
 
 import sys
 from pathlib import Path

@@ -46,7 +46,7 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def quick_onnx(network: Any, config: ExportConfig, info: Any, target: Path) -> None:
-    """By torch's older exporter, which is quicker."""
+    """With torch's older exporter, which is faster."""
     export_onnx(network, replace(config, opset=17), info, target)
 
 
@@ -155,7 +155,9 @@ def test_int8_is_what_tensorrt_takes(trt: Any, network: Any, images: np.ndarray,
 @pytest.mark.parametrize(
     ("fault", "told"), [("unreadable", "no importer for operator X$"), ("unbuildable", "cannot build this network")]
 )
-def test_what_tensorrt_refuses_is_told(trt: Any, network: Any, tmp_path: Path, fault: str, told: str) -> None:
+def test_tensorrt_cannot_read_or_build_the_network(
+    trt: Any, network: Any, tmp_path: Path, fault: str, told: str
+) -> None:
     setattr(trt, fault, True)
     with pytest.raises(PoseError, match=told):
         make(network, tmp_path)
@@ -163,7 +165,7 @@ def test_what_tensorrt_refuses_is_told(trt: Any, network: Any, tmp_path: Path, f
 
 
 def engine(path: Path, shapes: list[list[Any]], metadata: Any, kind: int = TensorProto.FLOAT) -> Path:
-    """A file as others write it, whose engine gives zeros: header or none, one input, one output."""
+    """A file of other software, with a header or without, whose engine gives zeros."""
     values = [
         onnx.helper.make_tensor_value_info(n, kind, s) for n, s in zip(("images", "output0"), shapes, strict=True)
     ]
@@ -191,7 +193,7 @@ def test_files_of_others(trt: Any, images: np.ndarray, tmp_path: Path, half: boo
     assert open_backend(bare).infer(images).shape == (3, 20, 300)  # suppression lies within
 
 
-def test_an_engine_and_no_more(trt: Any, tmp_path: Path) -> None:
+def test_a_bare_engine(trt: Any, tmp_path: Path) -> None:
     path = engine(tmp_path / "m.engine", [[1, 3, *HW], [1, 20, 126]], None)
     assert read_engine(path) == ({}, path.read_bytes())
     assert open_backend(path).info.kpt_shape == (5, 3)
@@ -231,7 +233,7 @@ def test_failures_of_a_run(trt: Any, images: np.ndarray, tmp_path: Path, monkeyp
         backend.infer(images)
 
 
-def test_options_a_file_cannot_follow_are_told(trt: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_options_that_change_nothing_are_logged(trt: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     open_backend(engine(tmp_path / "m.engine", [[1, 3, *HW], [1, 20, 126]], THEIRS), OpenOptions(half=True))
     assert "computes in float32" in caplog.text
 

@@ -1,4 +1,4 @@
-"""TF.js models are data: what lies beside one, or in the current folder, is never run."""
+"""TF.js models are data: code next to one, or in the current folder, is never run."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def test_modules_near_a_model_are_not_run(
 def test_modules_that_the_user_installed_are_run(
     place: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The control: the same code in the places that are looked into."""
+    """The control: the same code in the places that are searched."""
     if place == "ours":
         modules(tmp_path / "cache" / "yolopose" / "tfjs", EVIL)
     else:

@@ -1,4 +1,4 @@
-"""TF Lite without its runtime: what is missing is told, metadata and 8-bit numbers are read right."""
+"""TF Lite without its runtime: missing packages, metadata, 8-bit numbers."""
 
 import json
 import sys
@@ -12,8 +12,9 @@ from helpers.builders import make_network
 
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
+from yolopose.formats.base import OpenOptions
 from yolopose.formats.table import export, open_backend
-from yolopose.formats.tflite import METADATA, quantised, read_metadata, write_metadata
+from yolopose.formats.tflite import METADATA, TfliteBackend, dequantised, quantised, read_metadata, write_metadata
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def append(path: Path, **entries: str) -> Path:
     return path
 
 
-def test_metadata_lie_behind_the_model(path: Path) -> None:
+def test_metadata_are_at_the_end_of_the_file(path: Path) -> None:
     before = path.read_bytes()
     info = make_network().info
     write_metadata(path, info)
@@ -71,7 +72,7 @@ def test_metadata_that_are_too_much(path: Path, data: bytes, told: str | None) -
         read_metadata(path)
 
 
-def test_what_is_missing_is_told(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     with pytest.raises(PoseError, match="pip install 'ai-edge-litert'"):
         open_backend(path)
@@ -95,3 +96,22 @@ def test_levels_of_pixels(kind: Any, zero: int, ends: list[int]) -> None:
     bright = quantised(values, {"dtype": kind, "quantization": (0.9 / 255, zero)})
     assert bright[-20:].tolist() == ends[2:] * 20  # the range ends before the pixels do
     assert quantised(values, {"dtype": np.float32, "quantization": (0.0, 0)}) is values
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_integers_of_a_tensor(kind: Any) -> None:
+    tensor = {"dtype": kind, "quantization": (0.5, 3)}
+    found = dequantised(np.array([3, 4, 103], kind), tensor)
+    assert (found.dtype, found.tolist()) == (np.float32, [0.0, 0.5, 50.0])
+
+
+def test_other_types_than_floats_and_8_bits_are_refused(path: Path) -> None:
+    class Interpreter:
+        def get_input_details(self) -> list[dict[str, Any]]:
+            return [{"shape": np.array([1, 64, 64, 3]), "dtype": np.float32}]
+
+        def get_output_details(self) -> list[dict[str, Any]]:
+            return [{"shape": np.array([1, 20, 84]), "dtype": np.int32}]
+
+    with pytest.raises(PoseError, match=r"m\.tflite: expected float32, int8 or uint8 in and out, got float32, int32"):
+        TfliteBackend(path, OpenOptions(), Interpreter())
