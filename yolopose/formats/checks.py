@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 
 from yolopose.errors import PoseError, one_line, shown
 from yolopose.formats.base import ExportOptions
@@ -57,6 +57,6 @@ def tool(name: str) -> str | None:
 
 def run_tool(command: list[str], folder: str) -> tuple[int, str]:
     """Run a program in `folder` and return its exit status and the last line that it printed."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder, check=False)
-    lines = done.stdout.decode(errors="replace").strip().splitlines()
-    return done.returncode, one_line(lines[-1]) if lines else "it printed nothing"
+    with Popen(command, stdout=PIPE, stderr=STDOUT, cwd=folder) as process:
+        lines = process.communicate()[0].decode(errors="replace").strip().splitlines()
+    return process.returncode, one_line(lines[-1]) if lines else "it printed nothing"
