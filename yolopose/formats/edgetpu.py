@@ -71,7 +71,7 @@ class EdgeTpuBackend(FileBackend):
         outputs = sorted(interpreter.get_output_details(), key=lambda o: int("0" + re.findall(r"\d*$", o["name"])[0]))
         n = len(outputs) // 3
         self._levels = list(zip(outputs[:n], outputs[n : 2 * n], outputs[2 * n :], strict=False))  # one per stride
-        shapes = [output["shape"].tolist() for output in outputs]
+        shapes = [tuple(output["shape"].tolist()) for output in outputs]
         by_level = list(zip(shapes[:n], shapes[n : 2 * n], shapes[2 * n :], strict=False))
         channels = {tuple(shape[3:] for shape in level) for level in by_level}
         fits = {len(shape) for shape in shapes} == {4} and len(shapes) % 3 == 0 and len(channels) == 1
