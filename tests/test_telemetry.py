@@ -60,12 +60,12 @@ def test_nothing_is_told_where_yolopose_came_first(tmp_path: Path, capfd: pytest
 
 
 def test_openvino_sends_only_with_its_package_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(telemetry, "_early", set())
+    monkeypatch.setattr(telemetry, "loaded_before", set())
     monkeypatch.setitem(sys.modules, "openvino", ModuleType("openvino"))
     monkeypatch.setitem(sys.modules, "openvino_telemetry", None)
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
     telemetry.switch_off()
-    assert telemetry._early == set()
+    assert telemetry.loaded_before == set()
     monkeypatch.setitem(sys.modules, "openvino_telemetry", ModuleType("openvino_telemetry"))
     telemetry.switch_off()
-    assert telemetry._early == {"openvino"}
+    assert telemetry.loaded_before == {"openvino"}

@@ -170,7 +170,7 @@ class TrainArguments(TypedDict, total=False):
     half: bool
     """no effect: amp switches 16-bit floats in training; default False"""
     data: str | PathLike[str] | None
-    """data set YAML; default None"""
+    """data set YAML, such as coco8-pose.yaml; default None"""
     data_dir: str | PathLike[str] | None
     """folder to look for the data set in, and to download it to, if its own path does not exist; default None"""
     epochs: int

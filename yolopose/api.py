@@ -18,6 +18,7 @@ from yolopose.config import (
     parse,
     pick,
     replace,
+    required,
 )
 from yolopose.config import arguments as known_arguments
 from yolopose.config.foreign import ABSENT
@@ -156,9 +157,8 @@ class YOLO(Model):
 
     def predict_with(self, config: PredictConfig) -> Run:
         """`predict` with arguments that are parsed already; always an iterator."""
-        if config.source is None:
-            raise UsageError("source is missing: an image, video, folder, list, URL, stream, camera number or array")
-        run = predict(self._backend(pick(OpenOptions, config)), config.source, config, Hooks(self.callbacks))
+        source, hooks = required(config, "source"), Hooks(self.callbacks) if self.callbacks else None
+        run = predict(self._backend(pick(OpenOptions, config)), source, config, hooks)
         self.predictor = run
         return run
 
@@ -307,8 +307,6 @@ def train_model(
 
     if config.resume:
         return train(config, callbacks=callbacks)
-    if config.data is None:
-        raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
     if base is None:
         raise PoseError(f"{config.model}: an exported file cannot be trained; start from its .pt or a model YAML")
     return train(config, base, pretrained=pretrained, callbacks=callbacks)

@@ -24,6 +24,7 @@ from yolopose.config import (
     VerifyConfig,
     parse,
     replace,
+    required,
 )
 from yolopose.config.foreign import ABSENT
 from yolopose.console import log
@@ -112,10 +113,8 @@ def train(values: dict[str, Any]) -> int:
     config = parse(TrainConfig, values)
     if config.resume:
         train_model(config)
-    elif config.model is None:
-        raise UsageError("model is missing: name weights or an architecture, as in model=yolov8n-pose.yaml")
     else:
-        YOLO(config.model).train_with(config)
+        YOLO(required(config, "model")).train_with(config)
     return 0
 
 
@@ -159,11 +158,8 @@ def doctor(values: dict[str, Any]) -> int:
     from yolopose.doctor import examine
 
     config = parse(DoctorConfig, values)
-    if config.data is None:
-        raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
-    report = examine(
-        config.data, data_dir=config.data_dir, out=config.out, exist_ok=config.exist_ok, previews=config.previews
-    )
+    data = required(config, "data")
+    report = examine(data, data_dir=config.data_dir, out=config.out, exist_ok=config.exist_ok, previews=config.previews)
     log.info(report.text())
     return int(config.strict and bool(report.findings))
 
@@ -177,16 +173,15 @@ def convert(values: dict[str, Any]) -> int:
         raise UsageError(
             "name what to convert: coco=FILE.json or widerface=FOLDER with out=FOLDER, or data=DATA.yaml out=FILE.json"
         )
-    if config.out is None:
-        raise UsageError("out is missing: " + ("a .json file" if config.data else "a folder"))
+    out = required(config, "out")
     if config.coco is not None:
-        from_coco(config.coco, config.out, images=config.images, split=config.split, exist_ok=config.exist_ok)
+        from_coco(config.coco, out, images=config.images, split=config.split, exist_ok=config.exist_ok)
     elif config.data is not None:
-        to_coco(config.data, config.out, split=config.split, exist_ok=config.exist_ok)
+        to_coco(config.data, out, split=config.split, exist_ok=config.exist_ok)
     elif config.widerface is not None:
         from_widerface(
             config.widerface,
-            config.out,
+            out,
             landmarks=config.landmarks,
             seed=config.seed,
             stratify=config.stratify,
@@ -201,10 +196,8 @@ def eval_widerface(values: dict[str, Any]) -> int:
     from yolopose.evaluate.widerface import evaluate_files
 
     config = parse(EvalWiderfaceConfig, values)
-    if config.pred is None or config.gt is None:
-        missing = "pred" if config.pred is None else "gt"
-        raise UsageError(f"{missing} is missing: pred=FOLDER of EVENT/NAME.txt files, gt=FOLDER of wider_*_val.mat")
-    evaluate_files(config.pred, config.gt, images=config.images, normalize=config.normalize)
+    pred, gt = required(config, "pred"), required(config, "gt")
+    evaluate_files(pred, gt, images=config.images, normalize=config.normalize)
     return 0
 
 

@@ -63,7 +63,7 @@ class Run(Iterator[Results]):
         self.device = backend.device
         self.results: Iterable[Any] = []
         self.batch: tuple[list[str], list[Image], None, list[str]] = ([], [], None, [])
-        self._hooks = hooks or Hooks()
+        self._hooks = hooks
         self._backend = backend
         self._config = config
         self._options = pick(DetectOptions, config, rect=True, rules=rules_of(config.compat))
@@ -102,7 +102,7 @@ class Run(Iterator[Results]):
     def _run(self) -> Generator[Results, None, None]:
         """All batches, then the summary."""
         with self._source as source, self._saver, progress(self._config.verbose, lines=False) as bar:
-            self._hooks("on_predict_start", self)
+            self._event("on_predict_start")
             for frames in self._batches(source):
                 readable = [frame for frame in frames if frame.error is None]
                 self.results = []
@@ -113,7 +113,12 @@ class Run(Iterator[Results]):
         self.batch = ([], [], None, [])
         if self._config.verbose:
             self._summarise()
-        self._hooks("on_predict_end", self)
+        self._event("on_predict_end")
+
+    def _event(self, name: str) -> None:
+        """Call the user's functions for an event."""
+        if self._hooks:
+            self._hooks(name, self)
 
     def _batches(self, source: Source) -> Iterator[list[Frame]]:
         """Frames in batches: `batch` of them, or one of each live stream.
@@ -149,7 +154,7 @@ class Run(Iterator[Results]):
         images = [frame.image for frame in frames if frame.image is not None]
         self._saver.begin()
         self.batch = ([frame.path for frame in frames], images, None, [_title(frame) for frame in frames])
-        self._hooks("on_predict_batch_start", self)
+        self._event("on_predict_batch_start")
         found = detect(self._backend, images, self._options, letterboxes=self._letterboxes(frames, images))
         info = self._backend.info
         results = [
@@ -160,11 +165,11 @@ class Run(Iterator[Results]):
             for frame, image, one in zip(frames, images, found, strict=True)
         ]  # fmt: skip
         self.results = results
-        self._hooks("on_predict_postprocess_end", self)
+        self._event("on_predict_postprocess_end")
         self.results = results = list(self.results)
         for result, frame, one in zip(results, frames, found, strict=False):
             self._keep(result, frame, one)
-        self._hooks("on_predict_batch_end", self)
+        self._event("on_predict_batch_end")
         if not self._config.keep_image:
             for result, frame in zip(results, frames, strict=False):
                 result.orig_img = frame.image = None

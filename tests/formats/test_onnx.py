@@ -185,7 +185,7 @@ def test_a_gpu_that_is_not_there(static: Path, monkeypatch: pytest.MonkeyPatch) 
     import onnxruntime as ort
 
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(PoseError, match="device=0"):
+    with pytest.raises(UsageError, match="device=0"):
         open_backend(static, OpenOptions(device="0"))
     assert open_backend(static).device == "cpu"
 
@@ -214,7 +214,7 @@ def test_a_gpu_that_onnx_runtime_cannot_load(
     whole = ort.InferenceSession
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
     monkeypatch.setattr(ort, "InferenceSession", lambda *a, **_: whole(*a, providers=["CPUExecutionProvider"]))
-    with pytest.raises(PoseError, match=r"device=0: this ONNX Runtime cannot load CUDA .*device=cpu runs on the CPU"):
+    with pytest.raises(UsageError, match=r"device=0: this ONNX Runtime cannot load CUDA .*device=cpu runs on the CPU"):
         open_backend(static, OpenOptions(device="0"))
     assert not caplog.records
     assert open_backend(static).device == "cpu"

@@ -13,7 +13,7 @@ from yolopose.config.args import (
     VerifyConfig,
 )
 from yolopose.config.parse import parse
-from yolopose.config.schema import Argument, arguments, pick, replace, to_dict
+from yolopose.config.schema import Argument, arguments, pick, replace, required, to_dict
 
 __all__ = [
     "MODES",
@@ -31,5 +31,6 @@ __all__ = [
     "parse",
     "pick",
     "replace",
+    "required",
     "to_dict",
 ]

@@ -15,6 +15,7 @@ SPLITS = ("train", "val", "test")
 
 # Texts of arguments that several modes have
 BF16 = "compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit"
+DATA = "data set YAML, such as coco8-pose.yaml"
 DATA_DIR = "folder to look for the data set in, and to download it to, if its own path does not exist"
 DEVICE = "cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one"
 IMGSZ = "input size in pixels: the long side, or height,width; None is the size stored in the model"
@@ -130,8 +131,10 @@ class ValConfig(RunArgs, DetectArgs):
 class TrainConfig(RunArgs):
     """Train a model on a labelled data set, or resume a run."""
 
-    model: str | None = arg(None, "weights to start from (.pt or known name), or an architecture (.yaml)")
-    data: str | None = arg(None, "data set YAML")
+    model: str | None = arg(
+        None, "weights to start from (.pt or a published name), or an architecture (yolov8n-pose.yaml)"
+    )
+    data: str | None = arg(None, DATA)
     data_dir: str | None = arg(None, DATA_DIR)
     epochs: int = arg(100, "passes over the training images", low=1)
     time: float | None = arg(None, "hours to train; overrides epochs", low=0.0)
@@ -274,7 +277,7 @@ class BenchmarkConfig(Given):
 class DoctorConfig(Given):
     """Check a data set: invalid rows, leakage, statistics, flips; changes nothing in it."""
 
-    data: str | None = arg(None, "data set YAML")
+    data: str | None = arg(None, DATA)
     data_dir: str | None = arg(None, DATA_DIR)
     out: str | None = arg(None, "folder for the report; None is the next free runs/pose/doctor")
     exist_ok: bool = arg(False, "overwrite an existing report")
@@ -295,7 +298,7 @@ class ConvertConfig(Given):
     seed: int = arg(0, "with widerface: seed of the 80/20 split of the training images", low=0)
     stratify: bool = arg(False, "with widerface: take 20 % of every event instead of 20 % of all images")
     copy: bool = arg(False, "with widerface: copy the images instead of linking them")
-    out: str | None = arg(None, "with coco or widerface: folder of the new data set; with data: the .json file")
+    out: str | None = arg(None, "a folder for the new data set (coco, widerface), or the .json file to write (data)")
     exist_ok: bool = arg(False, "overwrite existing files")
 
 

@@ -69,6 +69,14 @@ def to_dict(config: Any) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
+def required(config: Any, name: str) -> Any:
+    """The value of an argument that has no default. Raises UsageError when it is None."""
+    value = getattr(config, name)
+    if value is None:
+        raise UsageError(f"{name} is missing: {arguments(type(config))[name].doc}")
+    return value
+
+
 def pick(options: type[Config], config: Any, **more: Any) -> Config:
     """An `options` filled from the values of the same names in `config`, and from `more`, which wins."""
     names = {f.name for f in dataclasses.fields(options) if f.init} - more.keys()  # type: ignore[arg-type]

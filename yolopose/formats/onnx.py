@@ -15,7 +15,7 @@ from yolopose.formats.calibration import calibration_batches
 from yolopose.formats.quantize import quantised_onnx
 from yolopose.formats.quiet import quiet
 from yolopose.metadata import ModelInfo
-from yolopose.telemetry import tell_if_early
+from yolopose.telemetry import loaded_before, warn_loaded_before
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -59,7 +59,8 @@ def _session(path: Path, options: OpenOptions) -> Any:
     """Load a file with ONNX Runtime on the device that the options name."""
     import onnxruntime as ort
 
-    tell_if_early("onnxruntime")
+    if "onnxruntime" in loaded_before:
+        warn_loaded_before("onnxruntime")
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = 4  # errors are raised as well
@@ -71,7 +72,7 @@ def _session(path: Path, options: OpenOptions) -> Any:
     if len(providers) > 1 and session.get_providers()[0] != "CUDAExecutionProvider":
         problem = "this ONNX Runtime cannot load CUDA (is the CUDA and cuDNN that it was built for installed?)"
         if str(options.device or "auto").lower() not in ("auto", "none", "-1"):
-            raise PoseError(f"device={options.device}: {problem}; device=cpu runs on the CPU")
+            raise UsageError(f"device={options.device}: {problem}; device=cpu runs on the CPU")
         log.warning(f"{problem}; running on the CPU")
     return session
 
@@ -88,7 +89,7 @@ def _providers(device: str | None, available: list[str]) -> list[Any]:
     if name == "cpu" or (name in ("auto", "none", "-1") and not gpu):
         return ["CPUExecutionProvider"]
     if not gpu:
-        raise PoseError(f"device={device}: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or device=cpu")
+        raise UsageError(f"device={device}: this ONNX Runtime has no CUDA; pip install onnxruntime-gpu, or device=cpu")
     index = int(name) if name.isdecimal() else 0
     return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
 

@@ -19,7 +19,7 @@ from yolopose.formats.quantize import quantised_openvino
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Branch, Layer, Level, SparseHead, layer
 from yolopose.metadata import METADATA, ModelInfo, load_metadata, save_metadata
-from yolopose.telemetry import tell_if_early
+from yolopose.telemetry import loaded_before, warn_loaded_before
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -120,7 +120,8 @@ def _core() -> Any:
     """OpenVINO's `Core`, which lists devices and compiles models."""
     with quiet():
         import openvino as ov
-    tell_if_early("openvino")
+    if "openvino" in loaded_before:
+        warn_loaded_before("openvino")
     return ov.Core()
 
 
