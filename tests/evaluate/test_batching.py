@@ -1,19 +1,21 @@
 """Letterboxes and batches of validation: Ultralytics 8.3's against recorded ones, truths there and back."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from helpers.builders import FakeBackend
 
-from yolopose.config import ValConfig, parse
 from yolopose.data.rows import Labels
-from yolopose.evaluate.batching import Group, batch_of, groups, truth_of
+from yolopose.evaluate.batching import BatchOptions, Group, batch_of, groups, truth_of
+from yolopose.rules import rules_of
 
 # (H, W) of golden/pose8, in the order of their names
 POSE8 = [(536, 640), (640, 427), (375, 500), (429, 640), (640, 427), (640, 480), (413, 640), (640, 480)]
 
 
-def plan(**values: object) -> list[Group]:
-    return groups(FakeBackend(), POSE8, parse(ValConfig, values))
+def plan(compat: bool = False, **values: Any) -> list[Group]:
+    return groups(FakeBackend(), POSE8, BatchOptions(rules=rules_of(compat), **values))
 
 
 def places(group: Group) -> list[tuple[int, int]]:

@@ -16,9 +16,9 @@ from helpers.wider import ground_truth
 from yolopose.cli import main
 from yolopose.config import ValConfig, parse
 from yolopose.data.spec import load_data
-from yolopose.detect import Detections
+from yolopose.detect import Detections, NmsOptions
 from yolopose.errors import PoseError, UsageError
-from yolopose.evaluate import scales
+from yolopose.evaluate.batching import merge_scales
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validate import validate
 
@@ -135,14 +135,13 @@ def test_merging_keeps_classes_apart_and_the_best() -> None:
         return Detections(boxes, np.repeat(boxes[:, None, 4:], 5, 1), {"inference": 1.0}, (1, 3, 64, 64))
 
     parts = [found([0, 0, 10, 10, 0.5, 0], [0, 0, 10, 10, 0.4, 1]), found(), found([1, 0, 11, 10, 0.8, 0])]
-    config = parse(ValConfig, {"iou": 0.6})
-    merged = scales.merge(parts, config)
+    merged = merge_scales(parts, NmsOptions(iou=0.6))
     assert merged.boxes[:, 4:].tolist() == pytest.approx(np.array([[0.8, 0], [0.4, 1]]))
     assert merged.keypoints[:, 0, 0].tolist() == pytest.approx([0.8, 0.4])
     assert merged.speed == {"inference": 3.0}
-    assert len(scales.merge(parts, parse(ValConfig, {"iou": 0.6, "agnostic_nms": True})).boxes) == 1
-    assert len(scales.merge(parts, parse(ValConfig, {"iou": 0.6, "max_det": 1})).boxes) == 1
-    assert len(scales.merge([found(), found()], config).boxes) == 0
+    assert len(merge_scales(parts, NmsOptions(iou=0.6, agnostic_nms=True)).boxes) == 1
+    assert len(merge_scales(parts, NmsOptions(iou=0.6, max_det=1)).boxes) == 1
+    assert len(merge_scales([found(), found()], NmsOptions(iou=0.6)).boxes) == 0
 
 
 def test_images_that_are_not_of_their_official_size_are_warned_of(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from yolopose.evaluate.keypoint_errors import KeypointErrors
-from yolopose.evaluate.precision import Truth, judge
+from yolopose.evaluate.precision import Truth, match_image
 
 
 def test_errors_count_found_and_labelled_keypoints_only() -> None:
@@ -14,8 +14,8 @@ def test_errors_count_found_and_labelled_keypoints_only() -> None:
     truth = Truth(np.zeros(3), boxes, keypoints)
     found = np.concatenate([boxes[:2], [[0.9, 0], [0.8, 0]]], 1)
     points = np.array([[[13, 14], [20, 28]], [[322, 10], [0, 0]]], float)  # off by 5, 8; 12
-    judged = judge(found, points, truth, (0.1, 0.1), ignore_unlabelled=False)
-    errors.add(points, truth, judged)
+    matches = match_image(found, points, truth, (0.1, 0.1), ignore_unlabelled=False)
+    errors.add(points, truth, matches)
     whole, nose, tail = errors.table()
     assert [row["keypoint"] for row in (whole, nose, tail)] == ["all", "nose", "tail"]
     assert [(row["labelled"], row["found"]) for row in (whole, nose, tail)] == [(5, 3), (3, 2), (2, 1)]

@@ -1,10 +1,13 @@
 """Landmark errors against a plain loop, and what counts as found."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.evaluate.landmarks import EDGES, LandmarkErrors, eyes, lines, summarise
+from yolopose.evaluate.keypoint_errors import EDGES, LandmarkErrors
 from yolopose.evaluate.precision import Truth
 from yolopose.geometry.keypoints import COCO_17, FACE_5, default_layout
 from yolopose.plots.curves import plot_cumulative
@@ -21,10 +24,19 @@ NONE = [[0, 0, 0]] * 5
 BOX = [0, 0, 80, 80]
 
 
-def measured(image: Truth, boxes: list[list[float]], points: list[list[list[float]]]) -> dict:
+def sample(image: Truth, boxes: object, points: object) -> Any:
+    found = SimpleNamespace(boxes=np.array(boxes, float).reshape(-1, 6), keypoints=np.array(points).reshape(-1, 5, 3))
+    return SimpleNamespace(truth=image, found=found)
+
+
+def errors_of(image: Truth, boxes: list[list[float]], points: list[list[list[float]]]) -> LandmarkErrors:
     errors = LandmarkErrors(FACE_5)
-    errors.add(image, np.array(boxes, float).reshape(-1, 6), np.array(points, float).reshape(-1, 5, 3))
-    return summarise(errors.faces(), FACE_5.names)
+    errors.add(sample(image, boxes, points))
+    return errors
+
+
+def measured(image: Truth, boxes: list[list[float]], points: list[list[list[float]]]) -> dict:
+    return errors_of(image, boxes, points).figures()
 
 
 def shifted(by: float) -> list[list[float]]:
@@ -63,12 +75,13 @@ def test_a_face_that_is_not_found_is_a_failure_and_its_landmarks_are_wrong() -> 
 def test_only_labelled_landmarks_count_and_eyes_must_be_labelled_for_their_distance() -> None:
     part = [[20, 20, 2], [0, 0, 0], [40, 40, 1], [0, 0, 0], [0, 0, 0]]
     boxes = [[*BOX, 0.9, 0]]
-    got = measured(truth((BOX, part), (BOX, NONE)), boxes, [shifted(4)])
+    errors = errors_of(truth((BOX, part), (BOX, NONE)), boxes, [shifted(4)])
+    got = errors.figures()
     assert (got["faces"], got["interocular"]["faces"], got["size"]["faces"]) == (1, 0, 1)
     assert got["size"]["nme"] == 0.05
     assert got["interocular"]["nme"] is None
     assert [row["labelled"] for row in got["landmarks"]] == [1, 0, 1, 0, 0]
-    assert any("left_eye" in line and "-" in line for line in lines(got))
+    assert any("left_eye" in line and "-" in line for line in errors.lines())
 
 
 def test_random_faces_equal_a_loop() -> None:
@@ -83,7 +96,7 @@ def test_random_faces_equal_a_loop() -> None:
         pick = rng.integers(0, max(n, 1), m if n else 0)
         found = np.column_stack([boxes[pick] + rng.normal(0, 15, (len(pick), 4)), rng.uniform(0, 1, (len(pick), 2))])
         dots = points[pick] + rng.normal(0, 5, (len(pick), 5, 3))
-        errors.add(Truth(np.zeros(n, int), boxes, points), found, dots)
+        errors.add(sample(Truth(np.zeros(n, int), boxes, points), found, dots))
         for box, face in zip(boxes, points, strict=True):
             best, chosen = 0.0, -1
             for j, other in enumerate(found):
@@ -101,7 +114,7 @@ def test_random_faces_equal_a_loop() -> None:
             if face[0, 2] > 0 and face[1, 2] > 0:
                 nme["interocular"].append(error / np.hypot(*(face[0, :2] - face[1, :2])))
     faces = errors.faces()
-    got = summarise(faces, FACE_5.names)
+    got = errors.figures()
     for norm, limit in (("interocular", 0.1), ("size", 0.05)):
         want = np.array(nme[norm])
         assert faces.nme(norm) == pytest.approx(want)
@@ -120,7 +133,7 @@ def test_sizes_leave_no_face_out() -> None:
 
 
 def test_layouts_without_eyes_are_refused() -> None:
-    assert eyes(COCO_17) == [1, 2]
+    assert LandmarkErrors(COCO_17).eyes == [1, 2]
     with pytest.raises(PoseError, match="needs kpt_names with left_eye and right_eye in the data YAML, it has kpt_0"):
         LandmarkErrors(default_layout((4, 3)))
 

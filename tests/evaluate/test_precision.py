@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from yolopose.evaluate.metrics import KEYS, KindMetrics, Metrics
-from yolopose.evaluate.precision import CONFIDENCES, THRESHOLDS, Judged, Truth, judge, match, score, smooth
+from yolopose.evaluate.precision import (
+    CONFIDENCES,
+    THRESHOLDS,
+    Matches,
+    Truth,
+    compute_scores,
+    match_image,
+    match_overlaps,
+    smooth,
+)
 from yolopose.geometry.boxes import iou_matrix
 from yolopose.geometry.keypoints import fixed_sigmas
 
@@ -74,7 +83,7 @@ def slow_ap(right: list[bool], total: int) -> float:
 def test_equals_brute_force(seed: int, ignore: bool) -> None:
     rng = np.random.default_rng(seed)
     images = [random_image(rng, classes=2) for _ in range(12)]
-    judged = [judge(*image, SIGMAS, ignore_unlabelled=ignore) for image in images]
+    matches = [match_image(*image, SIGMAS, ignore_unlabelled=ignore) for image in images]
     for kind in ("box", "pose"):
         rows: list[tuple[float, int, list[bool], list[bool]]] = []
         total = {0: 0, 1: 0}
@@ -96,7 +105,7 @@ def test_equals_brute_force(seed: int, ignore: bool) -> None:
             for c in truth.classes[labelled] if ignore and kind == "pose" else truth.classes:
                 total[int(c)] += 1
         rows.sort(key=lambda row: -row[0])
-        got = score(judged, kind)
+        got = compute_scores(matches, kind)
         for c, ap in zip(got.classes, got.ap, strict=True):
             mine = [(hit, skip) for _, cls, hit, skip in rows if cls == c]
             want = [slow_ap([h[t] for h, s in mine if not s[t]], total[int(c)]) for t in range(10)]
@@ -110,9 +119,9 @@ def test_perfect_detections_score_0995_and_their_curves_say_so() -> None:
     conf = np.linspace(0.9, 0.5, len(truth.classes))
     boxes = np.concatenate([truth.boxes, conf[:, None], truth.classes[:, None]], 1)
     truth.keypoints[..., 2] = 2
-    judged = [judge(boxes, truth.keypoints[..., :2], truth, SIGMAS, ignore_unlabelled=False)]
+    matches = [match_image(boxes, truth.keypoints[..., :2], truth, SIGMAS, ignore_unlabelled=False)]
     for kind in ("box", "pose"):
-        got = KindMetrics.of(score(judged, kind), class_count=1)
+        got = KindMetrics.of(compute_scores(matches, kind), class_count=1)
         assert got.map == pytest.approx(0.995)
         assert (got.mp, got.mr) == (1, 1)
         assert got.best_conf <= 0.5
@@ -121,8 +130,8 @@ def test_perfect_detections_score_0995_and_their_curves_say_so() -> None:
 def test_p_and_r_are_read_at_the_best_smoothed_mean_f1() -> None:
     """Two classes whose own best confidences differ are read at one confidence."""
     rng = np.random.default_rng(5)
-    judged = [judge(*random_image(rng, 2), SIGMAS, ignore_unlabelled=False) for _ in range(20)]
-    got = score(judged, "box")
+    matches = [match_image(*random_image(rng, 2), SIGMAS, ignore_unlabelled=False) for _ in range(20)]
+    got = compute_scores(matches, "box")
     f1 = 2 * got.precision * got.recall / (got.precision + got.recall + 1e-16)
     mean = f1.mean(0)
     window = [np.mean([mean[min(max(j, 0), 999)] for j in range(i - 50, i + 51)]) for i in range(1000)]
@@ -134,8 +143,8 @@ def test_p_and_r_are_read_at_the_best_smoothed_mean_f1() -> None:
 def test_curves_step_at_the_confidences() -> None:
     hits = np.array([[True] * 10, [False] * 10, [True] * 10])
     conf, zeros, never = np.array([0.8, 0.6, 0.4]), np.zeros(3), np.zeros((3, 10), bool)
-    judged = Judged(conf, zeros, hits, hits, never, zeros, np.zeros(4), np.ones(4, bool))
-    got = score([judged], "box")
+    matches = Matches(conf, zeros, hits, hits, never, zeros, np.zeros(4), np.ones(4, bool))
+    got = compute_scores([matches], "box")
     at = {c: int(np.abs(CONFIDENCES - c).argmin()) for c in (0.3, 0.4, 0.6, 0.8, 0.9)}
     recalls = got.recall[0, [at[0.9], at[0.8], at[0.6], at[0.4], at[0.3]]]
     assert recalls == pytest.approx([0, 0.25, 0.25, 0.5, 0.5], abs=0.01)
@@ -144,8 +153,8 @@ def test_curves_step_at_the_confidences() -> None:
 
 def test_each_truth_takes_its_most_confident_chooser_and_there_is_no_second_choice() -> None:
     overlap = np.array([[0.6, 0.9, 0.8], [0.0, 0.0, 0.7]])  # the third detection also reaches the second truth
-    assert match(overlap)[:, 0].tolist() == [0, -1, -1]
-    assert match(overlap)[:, 5].tolist() == [-1, 0, -1]
+    assert match_overlaps(overlap)[:, 0].tolist() == [0, -1, -1]
+    assert match_overlaps(overlap)[:, 5].tolist() == [-1, 0, -1]
 
 
 def test_an_unlabelled_truth_is_ignored_for_pose_or_a_miss() -> None:
@@ -153,14 +162,14 @@ def test_an_unlabelled_truth_is_ignored_for_pose_or_a_miss() -> None:
     points = boxes[:, None, :2] + np.linspace(1, 9, K)[None, :, None]
     keypoints = np.concatenate([points[:2], np.array([2, 0])[:, None, None].repeat(K, 1)], 2)
     truth = Truth(np.zeros(2, int), boxes[:2, :4], keypoints)
-    ignored = judge(boxes, points, truth, SIGMAS, ignore_unlabelled=True)
+    ignored = match_image(boxes, points, truth, SIGMAS, ignore_unlabelled=True)
     assert ignored.pose_ignored[:, 0].tolist() == [False, True, False]  # the duplicate stays a false positive
-    assert score([ignored], "pose").truths.tolist() == [1]
-    assert score([ignored], "box").truths.tolist() == [2]
-    missed = judge(boxes, points, truth, SIGMAS, ignore_unlabelled=False)
+    assert compute_scores([ignored], "pose").truths.tolist() == [1]
+    assert compute_scores([ignored], "box").truths.tolist() == [2]
+    missed = match_image(boxes, points, truth, SIGMAS, ignore_unlabelled=False)
     assert not missed.pose_ignored.any()
-    assert score([missed], "pose").truths.tolist() == [2]
-    assert score([ignored], "pose").ap.mean() > score([missed], "pose").ap.mean()
+    assert compute_scores([missed], "pose").truths.tolist() == [2]
+    assert compute_scores([ignored], "pose").ap.mean() > compute_scores([missed], "pose").ap.mean()
 
 
 def test_nothing_found_and_nothing_to_find() -> None:
@@ -169,17 +178,19 @@ def test_nothing_found_and_nothing_to_find() -> None:
     assert len(truth.classes)
     empty = np.zeros((0, 6)), np.zeros((0, K, 3))
     for images in ([], [(*empty, nothing)], [(boxes, points, nothing)]):
-        got = KindMetrics.of(score([judge(*i, SIGMAS, ignore_unlabelled=True) for i in images], "pose"), 3)
+        got = KindMetrics.of(
+            compute_scores([match_image(*i, SIGMAS, ignore_unlabelled=True) for i in images], "pose"), 3
+        )
         assert got.mean_results() == [0, 0, 0, 0]
         assert got.maps.tolist() == [0, 0, 0]
-    got = KindMetrics.of(score([judge(*empty, truth, SIGMAS, ignore_unlabelled=False)], "box"), 1)
+    got = KindMetrics.of(compute_scores([match_image(*empty, truth, SIGMAS, ignore_unlabelled=False)], "box"), 1)
     assert got.mean_results() == [0, 0, 0, 0]
 
 
 def test_metrics_carry_the_names_scripts_use() -> None:
     rng = np.random.default_rng(8)
-    judged = [judge(*random_image(rng, 2), SIGMAS, ignore_unlabelled=False) for _ in range(20)]
-    kinds = [KindMetrics.of(score(judged, kind), class_count=3) for kind in ("box", "pose")]
+    matches = [match_image(*random_image(rng, 2), SIGMAS, ignore_unlabelled=False) for _ in range(20)]
+    kinds = [KindMetrics.of(compute_scores(matches, kind), class_count=3) for kind in ("box", "pose")]
     names = {0: "a", 1: "b", 2: "c"}
     metrics = Metrics(*kinds, names=names, images=20, class_images=np.zeros(3), class_instances=np.zeros(3))
     assert list(metrics.results_dict) == [*KEYS, "fitness"]

@@ -12,7 +12,7 @@ from helpers.builders import FakeBackend, make_network
 from helpers.coco_reference import pycocotools
 
 from yolopose.callbacks import Hooks
-from yolopose.config import ValConfig, parse
+from yolopose.config import ValConfig, parse, pick
 from yolopose.data.labels import scan
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
@@ -123,7 +123,7 @@ def test_nothing_depends_on_batch_size_workers_or_neighbours(tmp_path: Path) -> 
 
 def test_the_loss_is_that_of_the_whole_set_as_one_batch(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from yolopose.evaluate.batching import batch_of, groups
+    from yolopose.evaluate.batching import BatchOptions, batch_of, groups
     from yolopose.formats.pytorch import TorchBackend
     from yolopose.images import read_image
     from yolopose.loss.pose import PARTS, Gains, PoseLoss
@@ -133,7 +133,7 @@ def test_the_loss_is_that_of_the_whole_set_as_one_batch(tmp_path: Path) -> None:
     loss = PoseLoss(backend.info, (8, 16, 32), Gains(), fixed_sigmas((K, 3)))
     square = config(rect=False, batch=2)
     got = validate(backend, data, square, criterion=loss).losses
-    parts = groups(backend, [item.hw for item in data.items], square)
+    parts = groups(backend, [item.hw for item in data.items], pick(BatchOptions, square))
     items, boxes = [data.items[i] for part in parts for i in part.positions], [b for p in parts for b in p.letterboxes]
     canvases = [box.image(read_image(item.path)) for item, box in zip(items, boxes, strict=True)]
     maps = backend.infer_maps(np.stack(canvases))[1]

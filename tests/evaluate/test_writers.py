@@ -12,7 +12,7 @@ import pytest
 from yolopose.evaluate.writers import PredictionsFile
 
 
-def seen(name: str) -> Any:
+def sample(name: str) -> Any:
     found = SimpleNamespace(boxes=np.array([[1, 2, 5, 8, 0.5, 0]]), keypoints=np.ones((1, 2, 2)))
     return SimpleNamespace(item=SimpleNamespace(path=Path(name)), found=found)
 
@@ -23,7 +23,7 @@ def seen(name: str) -> Any:
 def test_an_image_is_known_by_its_number_or_its_name(tmp_path: Path, name: str, image_id: object) -> None:
     with ExitStack() as stack:
         file = PredictionsFile(tmp_path / "predictions.json", stack)
-        file.add(seen(name))
+        file.add(sample(name))
         file.finish()
     (row,) = json.loads((tmp_path / "predictions.json").read_text())
     assert row == {
@@ -34,7 +34,7 @@ def test_an_image_is_known_by_its_number_or_its_name(tmp_path: Path, name: str, 
 def test_nothing_is_left_of_a_validation_that_fails(tmp_path: Path) -> None:
     (tmp_path / "predictions.json").write_text("older")
     stack = ExitStack()
-    PredictionsFile(tmp_path / "predictions.json", stack).add(seen("1.jpg"))
+    PredictionsFile(tmp_path / "predictions.json", stack).add(sample("1.jpg"))
     with pytest.raises(KeyboardInterrupt), stack:
         raise KeyboardInterrupt
     assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]

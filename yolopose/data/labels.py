@@ -90,8 +90,9 @@ def scan(
     cache: bool = True,
     threads: int = 8,
     max_pixels: int = MAX_PIXELS,
+    verbose: bool = True,
 ) -> Scan:
-    """Check every image and label of a split and say what was found.
+    """Check every image and label of a split; print the counts if `verbose`, and warn of what is wrong.
 
     An image is left out when it is damaged, too small or of more than `max_pixels` pixels, when none of its rows can be
     read, and with the rule `whole_rows` when any row is bad. An image without a label file, or with an
@@ -111,7 +112,7 @@ def scan(
     pool = ThreadPoolExecutor(threads)
     try:
         fresh = pool.map(lambda i: examine(images[i], labels[i], stats[i], spec, rules, max_pixels), todo)
-        with progress(log.isEnabledFor(logging.INFO), f"{split}: scanning") as bar:
+        with progress(verbose and log.isEnabledFor(logging.INFO), f"{split}: scanning") as bar:
             for done, (i, entry) in enumerate(zip(todo, fresh, strict=True), start=1):
                 entries[str(images[i])] = entry
                 bar(done, len(todo))
@@ -123,7 +124,7 @@ def scan(
     result = _collect(spec, split, entries)
     if strict and result.bad:
         raise PoseError(f"{result.bad[0]} (strict=True)")
-    _report(result, cached=not todo)
+    _report(result, cached=not todo, verbose=verbose)
     return result
 
 
@@ -175,14 +176,16 @@ def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
     return Scan(spec, split, items, bad, counts)
 
 
-def _report(scan: Scan, cached: bool) -> None:
-    """Say the counts, and the first few things that are wrong."""
+def _report(scan: Scan, cached: bool, verbose: bool) -> None:
+    """Print the counts if `verbose`, and the first few things that are wrong."""
     n = scan.counts
     folder = printable(str(label_path(scan.items[0].path).parent))
     source = " (label cache)" if cached else ""
-    log.info(
-        f"{scan.split}: Scanning {folder}{source}… {n.images} images, {n.backgrounds} backgrounds, {n.corrupt} corrupt"
-    )
+    if verbose:
+        log.info(
+            f"{scan.split}: Scanning {folder}{source}… {n.images} images, {n.backgrounds} backgrounds, "
+            f"{n.corrupt} corrupt"
+        )
     for row in scan.bad[:SHOWN]:
         log.warning(f"{scan.split}: {row}")
     if len(scan.bad) > SHOWN:
@@ -192,5 +195,5 @@ def _report(scan: Scan, cached: bool) -> None:
             f"{scan.split}: no labels found for {n.images} images; they are looked for in {folder}, "
             "a .txt file of the image's name each"
         )
-    if n.duplicates:
+    if n.duplicates and verbose:
         log.info(f"{scan.split}: {n.duplicates} duplicate rows left out")

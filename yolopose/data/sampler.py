@@ -61,11 +61,14 @@ def global_batches(count: int, batch: int, world: int) -> list[NDArray[np.int64]
     return [positions[i : i + batch * world] for i in range(0, len(positions), batch * world)]
 
 
-def rect_canvas(sizes: Sequence[tuple[int, int]], imgsz: int, stride: int, rules: Rules = DEFAULT) -> tuple[int, int]:
+def rect_canvas(
+    sizes: Sequence[tuple[int, int]], imgsz: int, stride: int, rules: Rules = DEFAULT, *, pad: float = 0.0
+) -> tuple[int, int]:
     """The canvas (H, W) of a rectangular batch of images with the given (H, W).
 
     By default the smallest that holds each image at the long side `imgsz`. With the rule `extreme_canvas` one side
-    `imgsz`, the other by the most extreme aspect ratio when all images are wider, or all higher, than a square.
+    `imgsz`, the other by the most extreme aspect ratio when all images are wider, or all higher, than a square; `pad`
+    strides are added to each side before it is rounded up.
     """
     hw = np.array(sizes, np.float64)
     if rules.extreme_canvas:
@@ -73,7 +76,7 @@ def rect_canvas(sizes: Sequence[tuple[int, int]], imgsz: int, stride: int, rules
         shape = np.array(
             [ratio.max(), 1.0] if ratio.max() < 1 else [1.0, 1 / ratio.min()] if ratio.min() > 1 else [1, 1]
         )
-        high, wide = np.ceil(shape * imgsz / stride) * stride
+        high, wide = np.ceil(shape * imgsz / stride + pad) * stride
     else:
         scaled = np.round(hw * (imgsz / hw.max(1, keepdims=True))).max(0)
         high, wide = np.ceil(scaled / stride) * stride

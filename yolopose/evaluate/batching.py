@@ -1,4 +1,4 @@
-"""Batching and letterboxing for validation, and the labels in the same pixels."""
+"""Which images validation runs together and at which sizes, and the labels in the same pixels."""
 
 from __future__ import annotations
 
@@ -9,103 +9,163 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from yolopose.config import ValConfig
 from yolopose.data.rows import Labels
-from yolopose.data.sampler import by_aspect
-from yolopose.errors import UsageError
-from yolopose.evaluate import scales
+from yolopose.data.sampler import by_aspect, rect_canvas
+from yolopose.detect import Detections, DetectOptions, NmsOptions, letterboxes_for
+from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.precision import Truth
 from yolopose.formats.base import Backend
-from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
-from yolopose.geometry.letterbox import Letterbox
-from yolopose.metadata import ModelInfo
-from yolopose.rules import rules_of
+from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, nms, xyxy_to_cxcywh
+from yolopose.geometry.letterbox import Letterbox, fit
+from yolopose.rules import DEFAULT, Rules
 
 if TYPE_CHECKING:
     from yolopose.data.batch import Batch
 
 HW = tuple[int, int]
 CPU_BATCH = 4  # images at once on a CPU: with 16 the maps leave its caches, a quarter more time (n at 640)
+FACTORS = (1.0, 1.5, 2.0)  # of imgsz with resize=multi
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How images are resized, and how many run together.
+
+    Attributes:
+        imgsz: long side of the network's input, or (H, W); None is the model's own size.
+        rect: pad each image to multiples of the stride only, not to `imgsz`.
+        resize: "imgsz"; "original", each image at its own size; or "multi", at `FACTORS` times `imgsz`.
+        batch: the most images of a group.
+        rules: asked for `val_batches` and `one_size`.
+    """
+
+    imgsz: int | tuple[int, int] | None = None
+    rect: bool = True
+    resize: str = "imgsz"
+    batch: int = 16
+    rules: Rules = DEFAULT
+
+    def check(self, backend: Backend) -> None:
+        """Raise PoseError or UsageError when the model or the rules do not go with `resize`."""
+        if self.resize == "imgsz":
+            return
+        if backend.fixed_shape is not None:
+            h, w = backend.fixed_shape[1:]
+            raise PoseError(
+                f"resize={self.resize}: this file takes {h}x{w} only; export it with dynamic=True, or use its .pt"
+            )
+        if self.rules.one_size:
+            raise UsageError(f"resize={self.resize} does not go with compat=True: Ultralytics 8.3 has one size only")
+
+    def describe(self, backend: Backend) -> str:
+        """How an image becomes the network's input, in words."""
+        fixed, stride = backend.fixed_shape, backend.info.stride
+        if fixed is not None:
+            return f"letterbox to {fixed[1]}x{fixed[2]} (height x width), the size of the exported file"
+        if self.rules.val_batches and self.rect:
+            return f"batches of {self.batch} by aspect ratio, letterboxed to one multiple of {stride} and half more"
+        if self.resize == "original":
+            return f"each image at its own size, padded to a multiple of {stride}"
+        if self.resize == "multi":
+            factors = ", ".join(f"{f:g}" for f in FACTORS)
+            return f"letterbox, long side to {factors} times imgsz, detections merged by non-maximum suppression"
+        if self.rect:
+            return f"letterbox, long side to imgsz, each image to its own multiple of {stride}"
+        return "letterbox to a square of imgsz"
 
 
 @dataclass(frozen=True)
 class Group:
-    """Images that go through the network together: their positions in the data set, and their letterboxes."""
+    """Images that go through the network together: their positions in the data set and their letterboxes.
+
+    `larger` has the letterboxes at each further scale of resize=multi.
+    """
 
     positions: tuple[int, ...]
     letterboxes: tuple[Letterbox, ...]
+    larger: tuple[tuple[Letterbox, ...], ...] = ()
 
 
 @dataclass(frozen=True)
-class CompatLetterbox(Letterbox):
+class HeightRatioLetterbox(Letterbox):
     """Ultralytics 8.3's letterbox in validation: the inverse divides both axes by the ratio of the heights."""
 
     @property
     def scale(self) -> tuple[float, float]:
-        """(x, y) canvas pixels per source pixel, the same twice."""
+        """(x, y) canvas pixels per source pixel, the same for both."""
         gain = self.size[0] / self.source[0]
         return gain, gain
 
-    @property
-    def offset(self) -> tuple[float, float]:
-        """(x, y) of the image's corner in the canvas."""
-        return self.left, self.top
 
-    @property
-    def point_offset(self) -> tuple[float, float]:
-        """The same for points."""
-        return self.left, self.top
+def groups(backend: Backend, sizes: Sequence[HW], options: BatchOptions) -> list[Group]:
+    """Every image (H, W) once, at most `options.batch` together.
 
-
-def groups(backend: Backend, sizes: Sequence[HW], config: ValConfig) -> list[Group]:
-    """Every image once, at most `config.batch` together.
-
-    Each has a letterbox of its own that does not depend on the others; images of equal canvas share a group because
-    that is fast, up to CPU_BATCH on a CPU. With the rule `val_batches` they are those of `compat_groups`.
+    The letterbox of an image does not depend on the others; images of equal canvas share a group because that is fast,
+    up to CPU_BATCH on a CPU. With the rule `val_batches` the groups are those of `reference_groups`.
     """
-    if rules_of(config.compat).val_batches and backend.fixed_shape is None:
-        return list(compat_groups(sizes, config, backend.info))
-    boxes = scales.letterboxes(backend, sizes, config)
-    order = sorted(range(len(boxes)), key=lambda i: boxes[i].canvas)
-    size = min(config.batch, CPU_BATCH) if backend.device == "cpu" else config.batch
-    out: list[list[int]] = []
-    for i in order:
-        if not out or len(out[-1]) == size or boxes[out[-1][0]].canvas != boxes[i].canvas:
-            out.append([])
-        out[-1].append(i)
-    return [Group(tuple(part), tuple(boxes[i] for i in part)) for part in out]
+    info = backend.info
+    if options.rules.val_batches and backend.fixed_shape is None:
+        h, w = info.input_size(options.imgsz)
+        if h != w:
+            raise UsageError(f"imgsz={h},{w}: compat=True takes one number, as Ultralytics 8.3 does in val")
+        return list(reference_groups(sizes, h, info.stride, options))
+    if options.resize == "original":
+        scales = [[fit(hw, info.input_size(hw), stride=info.stride, scaleup=False) for hw in sizes]]
+    else:
+        h, w = info.input_size(options.imgsz)
+        factors = FACTORS if options.resize == "multi" else (1.0,)
+        scales = [
+            letterboxes_for(
+                backend,
+                sizes,
+                DetectOptions(imgsz=(round(h * f), round(w * f)), rect=options.rect, rules=options.rules),
+            )
+            for f in factors
+        ]
+    first = scales[0]
+    most = min(options.batch, CPU_BATCH) if backend.device == "cpu" else options.batch
+    parts: list[list[int]] = []
+    for i in sorted(range(len(first)), key=lambda i: first[i].canvas):
+        if not parts or len(parts[-1]) == most or first[parts[-1][0]].canvas != first[i].canvas:
+            parts.append([])
+        parts[-1].append(i)
+    out = []
+    for part in parts:
+        boxes, *larger = (tuple(scale[i] for i in part) for scale in scales)
+        out.append(Group(tuple(part), boxes, tuple(larger)))
+    return out
 
 
-def compat_groups(sizes: Sequence[HW], config: ValConfig, info: ModelInfo) -> Iterator[Group]:
+def reference_groups(sizes: Sequence[HW], imgsz: int, stride: int, options: BatchOptions) -> Iterator[Group]:
     """Ultralytics 8.3's batches.
 
-    An image's long side becomes `imgsz`, the other is rounded up. With `rect` images go by aspect ratio, and a batch's
-    canvas has one side `imgsz`, the other by the most extreme ratio where all are wider or all higher than a square;
-    each side is then rounded up to the stride, after half a stride is added. Without `rect` the canvas is a square.
-
-    Raises:
-        UsageError: `imgsz` is not one number.
+    An image's long side becomes `imgsz`, the other is rounded up. With `rect` images go by aspect ratio, and a batch
+    has the canvas of `rect_canvas` with half a stride more; otherwise it is a square. The image lies in the middle of
+    its canvas, an odd pixel of padding below or to the right.
     """
-    (imgsz, w), stride = info.input_size(config.imgsz), info.stride
-    if imgsz != w:
-        raise UsageError(f"imgsz={imgsz},{w}: compat=True takes one number, as Ultralytics 8.3 does in val")
-    ratios = np.array([h / w for h, w in sizes])
-    order = by_aspect(sizes, rules_of(config.compat)) if config.rect else np.arange(len(sizes))
-    for start in range(0, len(order), config.batch):
-        positions = order[start : start + config.batch].tolist()
-        low, high = ratios[positions].min(), ratios[positions].max()
-        shape = (high, 1.0) if high < 1 else (1.0, 1 / low) if low > 1 else (1.0, 1.0)
-        padded = tuple(math.ceil(side * imgsz / stride + 0.5) * stride for side in shape)
-        canvas = (padded[0], padded[1]) if config.rect else (imgsz, imgsz)
-        yield Group(tuple(positions), tuple(compat_letterbox(sizes[i], imgsz, canvas) for i in positions))
+    order = by_aspect(sizes, options.rules) if options.rect else np.arange(len(sizes))
+    for start in range(0, len(order), options.batch):
+        positions = order[start : start + options.batch].tolist()
+        canvas = (imgsz, imgsz)
+        if options.rect:
+            canvas = rect_canvas([sizes[i] for i in positions], imgsz, stride, options.rules, pad=0.5)
+        boxes = []
+        for source in (sizes[i] for i in positions):
+            gain = imgsz / max(source)
+            h, w = (min(math.ceil(side * gain), imgsz) for side in source)
+            top, left = (round((outer - inner) / 2 - 0.1) for outer, inner in zip(canvas, (h, w), strict=True))
+            boxes.append(HeightRatioLetterbox(source, (h, w), canvas, top, left))
+        yield Group(tuple(positions), tuple(boxes))
 
 
-def compat_letterbox(source: HW, imgsz: int, canvas: HW) -> CompatLetterbox:
-    """The image with its long side at `imgsz` in the middle of a canvas, the odd pixel below or to the right."""
-    gain = imgsz / max(source)
-    h, w = (min(math.ceil(side * gain), imgsz) for side in source)
-    top, left = (round((outer - inner) / 2 - 0.1) for outer, inner in zip(canvas, (h, w), strict=True))
-    return CompatLetterbox(source, (h, w), canvas, top, left)
+def merge_scales(parts: Sequence[Detections], options: NmsOptions) -> Detections:
+    """The detections of one image at several scales as one, by the suppression of each; times add up."""
+    boxes = np.concatenate([part.boxes for part in parts])
+    classes = None if options.agnostic_nms else boxes[:, 5]
+    kept = nms(boxes[:, :4].astype(np.float64), boxes[:, 4], options.iou, options.max_det, classes)
+    keypoints = np.concatenate([part.keypoints for part in parts])[kept]
+    speed = {step: sum(part.speed[step] for part in parts) for step in parts[0].speed}
+    return Detections(boxes[kept], keypoints, speed, parts[-1].shape)
 
 
 def truth_of(labels: Labels, box: Letterbox) -> Truth:
@@ -116,7 +176,7 @@ def truth_of(labels: Labels, box: Letterbox) -> Truth:
 
 
 def batch_of(labels: Sequence[Labels], boxes: Sequence[Letterbox]) -> Batch:
-    """The truths of a group as the loss wants them: normalised by the canvas that the images share; no images."""
+    """The truths of a group as the loss takes them, normalised by the canvas that the images share; without images."""
     import torch
 
     from yolopose.data.batch import Batch

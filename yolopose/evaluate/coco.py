@@ -1,7 +1,7 @@
 """Average precision and recall by COCO's rule, equal to pycocotools, for boxes and keypoints; in NumPy.
 
 Source: the COCO detection and keypoint evaluation (cocodataset.org), as pycocotools 2.0 (BSD licence) computes it.
-Other than in `evaluate.precision` a detection may fall back to its second-best truth, crowds and instances without
+Unlike in `evaluate.precision` a detection may take its second-best truth, crowds and instances without
 labelled keypoints are ignored, and there are figures by instance size.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +20,18 @@ from yolopose.geometry.keypoints import COCO_SIGMAS, oks
 Array = NDArray[Any]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
-REACHED = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # so that rounding cannot deny a perfect match
+REACHED = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # rounding must not deny a perfect match
 SIZES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}  # square pixels
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """What a kind of evaluation reports: instance sizes (keys of SIZES) and numbers of detections per image."""
+class Kind(NamedTuple):
+    """What is reported of boxes or keypoints: for which sizes (keys of SIZES) and numbers of detections per image."""
 
     sizes: tuple[str, ...]
-    most: tuple[int, ...]
+    max_dets: tuple[int, ...]
 
 
-PROTOCOLS = {"keypoints": Protocol(("", "m", "l"), (20,)), "bbox": Protocol(("", "s", "m", "l"), (1, 10, 100))}
+KINDS = {"keypoints": Kind(("", "m", "l"), (20,)), "bbox": Kind(("", "s", "m", "l"), (1, 10, 100))}
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Instances:
     labelled: Array  # (N,) how many keypoints of a truth are labelled
     score: Array  # (N,) detections
     crowd: Array  # (N,) bool, truths
-    unseen: Array  # (N,) bool, truths with the id 0: pycocotools takes a match with one for no match
+    zero_id: Array  # (N,) bool, truths with the id 0: pycocotools treats a match with one as no match
 
     def __len__(self) -> int:
         """N."""
@@ -59,8 +58,8 @@ class Instances:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Every detection's fate by size S and threshold T, and what there was to find."""
+class Outcomes:
+    """Whether each detection is right by size S and threshold T, and the truths there are to find."""
 
     category: Array  # (N,)
     score: Array  # (N,)
@@ -84,14 +83,13 @@ def evaluate(
             if k != len(sigmas):
                 raise PoseError(f"the {name} have {k} keypoints, but there are {len(sigmas)} sigmas")
     detections = detections[np.isin(detections.category, truths.category)]
-    return _figures(_judge(truths, detections, kind, sigmas), PROTOCOLS[kind])
+    return _figures(_outcomes(truths, detections, kind, sigmas), KINDS[kind])
 
 
-def _judge(truths: Instances, detections: Instances, kind: str, sigmas: Sequence[float]) -> Judged:
+def _outcomes(truths: Instances, detections: Instances, kind: str, sigmas: Sequence[float]) -> Outcomes:
     """Match the detections of every image and category."""
     truths, detections, cells = _by_cell(truths, detections)
-    protocol = PROTOCOLS[kind]
-    sizes = np.array([SIZES[name] for name in protocol.sizes])
+    sizes = np.array([SIZES[name] for name in KINDS[kind].sizes])
     uncounted = truths.crowd | ((truths.labelled == 0) if kind == "keypoints" else False)
     ignored = _outside(truths.area, sizes) | uncounted[:, None]
     skip = np.repeat(_outside(detections.area, sizes)[:, :, None], len(THRESHOLDS), axis=2)
@@ -100,14 +98,18 @@ def _judge(truths: Instances, detections: Instances, kind: str, sigmas: Sequence
         rank[found] = np.arange(found.stop - found.start)
         if true.start == true.stop:
             continue
-        found = slice(found.start, min(found.stop, found.start + protocol.most[-1]))
-        overlap = _overlap(detections[found], truths[true], kind, sigmas)
+        found = slice(found.start, min(found.stop, found.start + KINDS[kind].max_dets[-1]))
+        overlap = (
+            box_overlap(detections[found], truths[true])
+            if kind == "bbox"
+            else keypoint_overlap(detections[found], truths[true], sigmas)
+        )
         chosen = _match(overlap, ignored[true].T, truths.crowd[true])  # (D, S, T)
         matched, row = chosen >= 0, true.start + np.maximum(chosen, 0)
-        hit[found] = matched & ~truths.unseen[row]
-        beside = matched & ignored[row, np.arange(len(sizes))[:, None]]
-        skip[found] = beside | (skip[found] & ~hit[found])
-    return Judged(detections.category, detections.score, rank, hit, skip, truths.category, ignored)
+        hit[found] = matched & ~truths.zero_id[row]
+        on_ignored = matched & ignored[row, np.arange(len(sizes))[:, None]]
+        skip[found] = on_ignored | (skip[found] & ~hit[found])
+    return Outcomes(detections.category, detections.score, rank, hit, skip, truths.category, ignored)
 
 
 def _outside(area: Array, sizes: Array) -> Array:
@@ -130,11 +132,6 @@ def _by_cell(truths: Instances, detections: Instances) -> tuple[Instances, Insta
     ]
     cells = [(slice(a, b), slice(c, d)) for a, b, c, d in zip(*edges, strict=True)]
     return truths[by_true], detections[by_found], cells
-
-
-def _overlap(detections: Instances, truths: Instances, kind: str, sigmas: Sequence[float]) -> Array:
-    """(D, G) box IoU or keypoint similarity."""
-    return box_overlap(detections, truths) if kind == "bbox" else keypoint_overlap(detections, truths, sigmas)
 
 
 def box_overlap(detections: Instances, truths: Instances) -> Array:
@@ -182,31 +179,30 @@ def _match(overlap: Array, ignored: Array, crowd: Array) -> Array:
     return chosen
 
 
-def _figures(judged: Judged, protocol: Protocol) -> dict[str, float]:
+def _figures(outcomes: Outcomes, kind: Kind) -> dict[str, float]:
     """The averages over categories, thresholds and recalls, by name."""
-    most = protocol.most
     ap, ar = {}, {}
-    for s, name in enumerate(protocol.sizes):
-        ap[name], ar[name] = _curves(judged, s, most[-1])
+    for s, name in enumerate(kind.sizes):
+        ap[name], ar[name] = _curves(outcomes, s, kind.max_dets[-1])
     out = {"AP": _mean(ap[""]), "AP50": _mean(ap[""][:, 0]), "AP75": _mean(ap[""][:, 5])}
     out |= {f"AP{name}": _mean(values) for name, values in ap.items() if name}
-    if len(most) == 1:
+    if len(kind.max_dets) == 1:
         out |= {"AR": _mean(ar[""]), "AR50": _mean(ar[""][:, 0]), "AR75": _mean(ar[""][:, 5])}
     else:
-        out |= {f"AR{m}": _mean(_curves(judged, 0, m)[1]) for m in most}
+        out |= {f"AR{most}": _mean(_curves(outcomes, 0, most)[1]) for most in kind.max_dets}
     return out | {f"AR{name}": _mean(values) for name, values in ar.items() if name}
 
 
-def _curves(judged: Judged, size: int, most: int) -> tuple[Array, Array]:
+def _curves(outcomes: Outcomes, size: int, most: int) -> tuple[Array, Array]:
     """(C', T, 101) precision at RECALLS and (C', T) final recall of the categories that have truths of that size."""
     precision, recall = [np.zeros((0, len(THRESHOLDS), len(RECALLS)))], [np.zeros((0, len(THRESHOLDS)))]
-    for category in np.unique(judged.truth_category):
-        total = np.count_nonzero(~judged.ignored[judged.truth_category == category, size])
+    for category in np.unique(outcomes.truth_category):
+        total = np.count_nonzero(~outcomes.ignored[outcomes.truth_category == category, size])
         if not total:
             continue
-        rows = np.flatnonzero((judged.category == category) & (judged.rank < most))
-        rows = rows[np.argsort(-judged.score[rows], kind="stable")]
-        hit, skip = judged.hit[rows, size].T, judged.skip[rows, size].T  # (T, N)
+        rows = np.flatnonzero((outcomes.category == category) & (outcomes.rank < most))
+        rows = rows[np.argsort(-outcomes.score[rows], kind="stable")]
+        hit, skip = outcomes.hit[rows, size].T, outcomes.skip[rows, size].T  # (T, N)
         right, wrong = np.cumsum(hit & ~skip, 1), np.cumsum(~hit & ~skip, 1)
         p = right / (right + wrong + np.spacing(1.0))
         p = np.maximum.accumulate(p[:, ::-1], 1)[:, ::-1]

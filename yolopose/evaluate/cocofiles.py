@@ -1,4 +1,4 @@
-"""COCO's JSON: annotations and results to arrays, detections to results."""
+"""COCO's figures in validation, and its JSON: annotations and results as arrays."""
 
 from __future__ import annotations
 
@@ -11,15 +11,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.config import ValConfig
 from yolopose.console import log
 from yolopose.data.labels import ImageItem
 from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, shown
-from yolopose.evaluate.coco import Instances
+from yolopose.evaluate.coco import KINDS, Instances, evaluate
+from yolopose.evaluate.sample import Measure, Sample
 from yolopose.geometry.keypoints import BODY_AREA
 
 Array = NDArray[Any]
+
+
+class CocoMeasure(Measure):
+    """COCO's figures for boxes and keypoints, from the best detections of each image that its rule looks at.
+
+    Truths come from COCO annotations where these are given, otherwise from the labels: an instance's area is then
+    BODY_AREA times its box's, and there are no crowds.
+    """
+
+    name = "coco"
+
+    def __init__(self, annotated: Instances | None, sigmas: Sequence[float]) -> None:
+        self.annotated, self.sigmas = annotated, sigmas
+        self._truths: list[Instances] = []
+        self._found: list[Instances] = []
+
+    def add(self, sample: Sample) -> None:
+        """Keep the arrays of one image."""
+        truth, boxes = sample.truth, sample.found.boxes
+        self._truths.append(_of_image(sample.position, truth.classes, truth.boxes, truth.keypoints, BODY_AREA))
+        rank = np.zeros(len(boxes), int)
+        for cls in np.unique(boxes[:, 5]):
+            mine = boxes[:, 5] == cls
+            rank[mine] = np.arange(mine.sum())
+        keep = rank < KINDS["bbox"].max_dets[-1]
+        found = _of_image(sample.position, boxes[keep, 5], boxes[keep, :4], sample.found.keypoints[keep], 1.0)
+        self._found.append(replace(found, score=boxes[keep, 4]))
+
+    def figures(self) -> dict[str, Any]:
+        """AP, AR and so on, see `coco.evaluate`, of "bbox" and "keypoints"."""
+        truths = _joined(self._truths) if self.annotated is None else self.annotated
+        found = _joined(self._found)
+        return {kind: evaluate(truths, found, kind, self.sigmas) for kind in ("bbox", "keypoints")}
 
 
 def truths_of(annotations: Mapping[str, Any]) -> Instances:
@@ -32,29 +65,37 @@ def truths_of(annotations: Mapping[str, Any]) -> Instances:
     return _instances(rows, boxes, np.array(area, np.float64))
 
 
-def annotated(
-    spec: DataSpec, config: ValConfig, items: Sequence[ImageItem], names: Mapping[int, str]
+def annotated_truths(
+    spec: DataSpec,
+    split: str,
+    items: Sequence[ImageItem],
+    names: Mapping[int, str],
+    *,
+    classes: Sequence[int] | None = None,
+    single_cls: bool = False,
 ) -> Instances | None:
-    """The truths of the validated images in the COCO file that the data YAML names for their split, if it names one.
+    """The truths of these images in the COCO file that the data YAML names for their split; None when it names none.
+
+    Only those of `classes`, if given; with `single_cls` all are of class 0.
 
     Raises:
         PoseError: the file does not fit the data set.
     """
-    file = spec.annotations.get(config.split)
+    file = spec.annotations.get(split)
     if file is None or not file.is_file():
         if file is not None:
             log.warning(f"{spec.yaml}: annotations: {file} does not exist; areas are taken from the labels' boxes")
         return None
     truths = truths_for(file, [item.path for item in items], names)
-    if config.classes is not None:
-        truths = truths[np.isin(truths.category, config.classes)]
-    return replace(truths, category=np.zeros_like(truths.category)) if config.single_cls else truths
+    if classes is not None:
+        truths = truths[np.isin(truths.category, classes)]
+    return replace(truths, category=np.zeros_like(truths.category)) if single_cls else truths
 
 
 def truths_for(file: Path, images: Sequence[Path], names: Mapping[int, str]) -> Instances:
-    """The annotations in a COCO file of these images and classes; ids become places in `images` and class numbers.
+    """The annotations in a COCO file of these images and classes; ids become positions in `images` and class numbers.
 
-    Images are known by their file names without suffix.
+    Images are identified by their file names without suffix.
 
     Raises:
         PoseError: no such annotations, or an image or all classes are missing in them.
@@ -80,7 +121,7 @@ def truths_for(file: Path, images: Sequence[Path], names: Mapping[int, str]) -> 
 
 
 def results_of(results: Sequence[Mapping[str, Any]], annotations: Mapping[str, Any]) -> Instances:
-    """Results in COCO's format; without boxes the keypoints' bounding boxes serve.
+    """Results in COCO's format; without boxes the keypoints' bounding boxes are taken.
 
     Raises:
         PoseError: a result belongs to an image that the annotations do not list.
@@ -110,7 +151,7 @@ def _instances(rows: Sequence[Mapping[str, Any]], boxes: Array, area: Array) -> 
         labelled=np.array(labelled, int),
         score=np.array([row.get("score", 1.0) for row in rows], np.float64),
         crowd=np.array([bool(row.get("iscrowd", 0)) for row in rows], bool),
-        unseen=np.array([row.get("id") == 0 for row in rows], bool),
+        zero_id=np.array([row.get("id") == 0 for row in rows], bool),
     )
 
 
@@ -123,3 +164,25 @@ def _keypoints(rows: Sequence[Mapping[str, Any]]) -> Array:
     """(N, K, 3); K = 0 where the rows have none."""
     points = [row.get("keypoints", ()) for row in rows]
     return np.array(points, np.float64).reshape(len(rows), len(points[0]) // 3 if rows else 0, 3)
+
+
+def _of_image(position: int, classes: Array, corners: Array, keypoints: Array, area: float) -> Instances:
+    """Rows of one image in COCO's form from (N,), (N, 4) xyxy and (N, K, D); `area` is a share of the box's."""
+    n, boxes = len(classes), corners.astype(np.float64)
+    boxes[:, 2:] -= boxes[:, :2]
+    return Instances(
+        image=np.full(n, position),
+        category=classes.astype(int),
+        boxes=boxes,
+        area=area * boxes[:, 2] * boxes[:, 3],
+        keypoints=keypoints if keypoints.shape[2] == 3 else np.pad(keypoints, ((0, 0), (0, 0), (0, 1))),
+        labelled=(keypoints[..., 2:] > 0).any(-1).sum(1),
+        score=np.ones(n),
+        crowd=np.zeros(n, bool),
+        zero_id=np.zeros(n, bool),
+    )
+
+
+def _joined(parts: list[Instances]) -> Instances:
+    """One after the other."""
+    return Instances(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])})

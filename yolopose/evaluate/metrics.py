@@ -1,7 +1,8 @@
-"""What a validation found, under the names that scripts use: `metrics.box.map`, `metrics.pose.map50` and so on."""
+"""The metrics of a validation under the names that scripts use: `metrics.box.map`, `metrics.pose.map50` and so on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.evaluate.confusion import ConfusionMatrix
-from yolopose.evaluate.precision import CONFIDENCES, RECALLS, Scores
+from yolopose.evaluate.keypoint_errors import KeypointErrors
+from yolopose.evaluate.precision import CONFIDENCES, RECALLS, Matches, Scores, compute_scores, match_image
+from yolopose.evaluate.sample import Output, Sample
+from yolopose.metadata import ModelInfo
+from yolopose.rules import Rules
 from yolopose.tables import Rows
 
 Array = NDArray[Any]
 CURVES = ("Precision-Recall", "F1-Confidence", "Precision-Confidence", "Recall-Confidence")
+STEPS = ("preprocess", "inference", "loss", "postprocess")
 KEYS = tuple(f"metrics/{column}({kind})" for kind in "BP" for column in ("precision", "recall", "mAP50", "mAP50-95"))
 
 
@@ -22,8 +28,8 @@ KEYS = tuple(f"metrics/{column}({kind})" for kind in "BP" for column in ("precis
 class KindMetrics:
     """Precision, recall and average precision of boxes or of poses.
 
-    Arrays of length C' have an entry per class that has truths; `ap_class_index` says which class each one is. P, R and
-    F1 are read at `best_conf`, the confidence of the best mean F1.
+    Arrays of length C' have an entry per class that has truths; `ap_class_index` has the class of each. P, R and F1 are
+    read at `best_conf`, the confidence of the best mean F1.
     """
 
     scores: Scores = field(repr=False)
@@ -116,8 +122,9 @@ class KindMetrics:
 class Metrics(Rows):
     """The result of a validation; `summary`, `to_df`, `to_csv` and `to_json` have a row per class.
 
-    `speed` is in milliseconds per image; `losses` are filled in when a criterion was given, `coco` with `metric=coco`,
-    `keypoints` is the table of errors per keypoint, `report` everything with the protocol it was measured by.
+    `speed` is in milliseconds per image; `losses` are filled in when a criterion was given; `coco`, `widerface` and
+    `landmarks` with the `metric` of that name; `keypoints` is the table of errors per keypoint, `report` all figures
+    with the protocol of their measurement.
     """
 
     box: KindMetrics
@@ -186,8 +193,9 @@ class Metrics(Rows):
         return self.box.mean_results() + self.pose.mean_results()
 
     def class_result(self, i: int) -> tuple[float, ...]:
-        """The same for the i-th class in `ap_class_index`."""
-        return self.box.class_result(i) + _class_result(self.pose, self.ap_class_index[i])
+        """The same for the i-th class in `ap_class_index`; zeros for poses where no truth of the class counts."""
+        where = np.flatnonzero(self.pose.ap_class_index == self.ap_class_index[i])
+        return self.box.class_result(i) + (self.pose.class_result(int(where[0])) if len(where) else (0.0,) * 4)
 
     @property
     def ap_class_index(self) -> Array:
@@ -210,12 +218,52 @@ class Metrics(Rows):
         return dict(zip((*KEYS, "fitness"), (*self.mean_results(), self.fitness), strict=True))
 
 
-def _class_result(kind: KindMetrics, name: int) -> tuple[float, ...]:
-    """The results of the class called `name`, zeros where this kind has no truth of it."""
-    where = np.flatnonzero(kind.ap_class_index == name)
-    return kind.class_result(int(where[0])) if len(where) else (0.0,) * 4
-
-
 def mean(values: Array) -> float:
     """The mean, 0 for no values."""
     return float(values.mean()) if values.size else 0.0
+
+
+class Evaluator(Output):
+    """Makes `Metrics` from all images; their order does not matter.
+
+    Args:
+        info: classes and keypoints of the model.
+        sigmas: those of OKS.
+        conf: the lowest confidence of the detections.
+        rules: asked for `unlabelled_count`.
+    """
+
+    def __init__(self, info: ModelInfo, sigmas: Sequence[float], conf: float, rules: Rules) -> None:
+        self.info, self.sigmas, self.rules = info, sigmas, rules
+        self.unlabelled = 0  # instances without labelled keypoints
+        self._matches: dict[int, Matches] = {}
+        self._confusion = ConfusionMatrix(info.names, conf)
+        self._errors = KeypointErrors(info.layout.names)
+        self._speed = dict.fromkeys(STEPS, 0.0)
+
+    def add(self, sample: Sample) -> None:
+        """Match the detections of one image with its truths."""
+        found, truth = sample.found, sample.truth
+        matches = match_image(
+            found.boxes, found.keypoints, truth, self.sigmas, ignore_unlabelled=not self.rules.unlabelled_count
+        )
+        self._matches[sample.position] = matches
+        self._confusion.add(found.boxes, truth.boxes, truth.classes)
+        self._errors.add(found.keypoints, truth, matches)
+        for step, ms in found.speed.items():
+            self._speed[step] += ms
+        self.unlabelled += int((~truth.posed).sum())
+
+    def metrics(self, losses: dict[str, float], loss_seconds: float) -> Metrics:
+        """The metrics of all images; the time of the losses was measured within that of the inference."""
+        matches = [self._matches[i] for i in sorted(self._matches)]  # equal scores rank by image: a fixed order
+        count = len(self.info.names)
+        box, pose = (KindMetrics.of(compute_scores(matches, kind), count) for kind in ("box", "pose"))
+        per_image = np.array([np.bincount(m.truth_classes, minlength=count) for m in matches]).reshape(-1, count)
+        speed = self._speed | {"loss": loss_seconds * 1e3, "inference": self._speed["inference"] - loss_seconds * 1e3}
+        return Metrics(
+            box, pose, self.info.names, len(matches), (per_image > 0).sum(0), per_image.sum(0), self._confusion,
+            speed={step: ms / max(len(matches), 1) for step, ms in speed.items()},
+            losses=losses,
+            keypoints=self._errors.table(),
+        )  # fmt: skip

@@ -9,7 +9,7 @@ smoothed F1, averaged over the classes, is largest. `evaluate.coco` has COCO's o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Matches:
     """One image's N detections against its G truths; the axis of 10 is THRESHOLDS."""
 
     confidence: Array  # (N,)
@@ -48,7 +48,7 @@ class Judged:
     box_right: Array  # (N, 10) bool
     pose_right: Array  # (N, 10) bool
     pose_ignored: Array  # (N, 10) bool: neither right nor wrong for pose
-    found: Array  # (N,) row of the truth found by box at IoU 0.5, -1 for none
+    found: Array  # (N,) row of the truth that the detection finds by box at IoU 0.5, -1 for none
     truth_classes: Array  # (G,)
     truth_posed: Array  # (G,) bool: counts for pose
 
@@ -72,25 +72,27 @@ class Scores:
         return np.asarray(2 * self.precision * self.recall / np.maximum(total, 1e-16))
 
 
-def judge(boxes: Array, keypoints: Array, truth: Truth, sigmas: Sequence[float], *, ignore_unlabelled: bool) -> Judged:
+def match_image(
+    boxes: Array, keypoints: Array, truth: Truth, sigmas: Sequence[float], *, ignore_unlabelled: bool
+) -> Matches:
     """(N, 6) xyxy conf cls and (N, K, D) in image pixels, most confident first, against one image's truth.
 
     With `ignore_unlabelled` a truth without a labelled keypoint does not count for pose, and neither does the detection
-    that finds it (by box, at IoU 0.5), as COCO has it; otherwise such a truth is a miss, Ultralytics 8.3's rule.
+    that finds it (by box, at IoU 0.5), as in COCO; otherwise such a truth is a miss, Ultralytics 8.3's rule.
     """
     same_class = truth.classes[:, None] == boxes[None, :, 5]
-    by_box = match(iou_matrix(truth.boxes.astype(np.float64), boxes[:, :4].astype(np.float64)) * same_class)
+    by_box = match_overlaps(iou_matrix(truth.boxes.astype(np.float64), boxes[:, :4].astype(np.float64)) * same_class)
     w, h = (truth.boxes[:, 2:4] - truth.boxes[:, :2]).astype(np.float64).T
-    pose_right = match(oks(truth.keypoints, keypoints, BODY_AREA * w * h, sigmas) * same_class) >= 0
+    pose_right = match_overlaps(oks(truth.keypoints, keypoints, BODY_AREA * w * h, sigmas) * same_class) >= 0
     found, counted, ignored = by_box[:, 0], np.ones(len(truth.classes), bool), np.zeros_like(pose_right)
     if ignore_unlabelled:
         counted = truth.posed
         found_unlabelled = (found >= 0) & ~np.append(counted, True)[found]
         ignored = found_unlabelled[:, None] & ~pose_right
-    return Judged(boxes[:, 4], boxes[:, 5], by_box >= 0, pose_right, ignored, found, truth.classes, counted)
+    return Matches(boxes[:, 4], boxes[:, 5], by_box >= 0, pose_right, ignored, found, truth.classes, counted)
 
 
-def match(overlap: Array) -> NDArray[np.int64]:
+def match_overlaps(overlap: Array) -> NDArray[np.int64]:
     """(G, N) overlaps, most confident detection first → (N, 10) row of the truth found, or -1, by threshold."""
     g, n = overlap.shape
     hits = np.full((n, len(THRESHOLDS)), -1, np.int64)
@@ -105,22 +107,19 @@ def match(overlap: Array) -> NDArray[np.int64]:
     return hits
 
 
-def score(images: Sequence[Judged], kind: str) -> Scores:
-    """The scores of a set of judged images for `kind` "box" or "pose"."""
-    conf, cls = (_join([getattr(j, name) for j in images]) for name in ("confidence", "classes"))
-    right = _join([j.box_right if kind == "box" else j.pose_right for j in images], (0, len(THRESHOLDS)))
-    skip = np.zeros_like(right) if kind == "box" else _join([j.pose_ignored for j in images], right.shape)
-    counted = [j.truth_classes if kind == "box" else j.truth_classes[j.truth_posed] for j in images]
+def compute_scores(images: Sequence[Matches], kind: str) -> Scores:
+    """The scores of all images for `kind` "box" or "pose"."""
+    none, no_rows = np.zeros(0), np.zeros((0, len(THRESHOLDS)), bool)
+    conf = np.concatenate([none, *(m.confidence for m in images)])
+    cls = np.concatenate([none, *(m.classes for m in images)])
+    right = np.concatenate([no_rows, *(m.box_right if kind == "box" else m.pose_right for m in images)])
+    skip = np.zeros_like(right) if kind == "box" else np.concatenate([no_rows, *(m.pose_ignored for m in images)])
+    truths = [m.truth_classes if kind == "box" else m.truth_classes[m.truth_posed] for m in images]
     order = np.argsort(-conf, kind="stable")
-    return _score(right[order], skip[order], conf[order], cls[order], _join(counted))
+    return _scores(right[order], skip[order], conf[order], cls[order], np.concatenate([none, *truths]))
 
 
-def _join(parts: list[Array], empty: tuple[int, ...] = (0,)) -> Array:
-    """The parts one after the other."""
-    return np.concatenate(parts) if parts else np.zeros(empty)
-
-
-def _score(right: Array, skip: Array, conf: Array, cls: Array, truth_classes: Array) -> Scores:
+def _scores(right: Array, skip: Array, conf: Array, cls: Array, truth_classes: Array) -> Scores:
     """(N, 10) right, (N, 10) left out, (N,) confidence in falling order, (N,) class, (G,) class of each truth."""
     classes, truths = np.unique(truth_classes, return_counts=True)
     ap = np.zeros((len(classes), len(THRESHOLDS)))
@@ -135,25 +134,17 @@ def _score(right: Array, skip: Array, conf: Array, cls: Array, truth_classes: Ar
                 continue
             p, r = hits / np.arange(1, len(hits) + 1), hits / total
             read = _envelope(p, r)
-            ap[c, t] = _area(read)
+            ap[c, t] = (np.diff(RECALLS) * (read[1:] + read[:-1]) / 2).sum()  # np.trapezoid needs NumPy 2
             if t == 0:
                 envelope[c] = read
                 precision[c] = np.interp(-CONFIDENCES, -conf[rows], p, left=1)
                 recall[c] = np.interp(-CONFIDENCES, -conf[rows], r, left=0)
     scores = Scores(classes.astype(np.int64), truths, ap, precision, recall, envelope, 0)
-    if not len(classes):
-        return scores
-    best = int(smooth(scores.f1.mean(0)).argmax())
-    return Scores(scores.classes, truths, ap, precision, recall, envelope, best)
-
-
-def _area(read: NDArray[np.float64]) -> float:
-    """The area below precisions at RECALLS, by trapezoids; NumPy's own function has another name before 2.0."""
-    return float((np.diff(RECALLS) * (read[1:] + read[:-1]) / 2).sum())
+    return replace(scores, best=int(smooth(scores.f1.mean(0)).argmax())) if len(classes) else scores
 
 
 def _envelope(precision: Array, recall: Array) -> Array:
-    """(N,), (N,) → (101,) precision at RECALLS once it never rises with recall, from (0, 1) down to (1, 0).
+    """(N,), (N,) → (101,) the monotone envelope of precision at RECALLS, from (0, 1) down to (1, 0).
 
     The closing point (1, 0) belongs to Ultralytics 8.3's rule: perfect detections score 0.995, not 1.
     """
@@ -163,7 +154,7 @@ def _envelope(precision: Array, recall: Array) -> Array:
 
 
 def smooth(values: Array) -> Array:
-    """(1000,) → (1000,) running mean over SMOOTHING points; beyond its ends the curve goes on level."""
+    """(1000,) → (1000,) running mean over SMOOTHING points; the curve is extended by its end values."""
     half = SMOOTHING // 2
     padded = np.pad(values, half, mode="edge")
     return np.convolve(padded, np.full(SMOOTHING, 1 / SMOOTHING), mode="valid")

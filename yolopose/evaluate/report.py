@@ -1,19 +1,15 @@
-"""A validation in words: the lines that are printed, and the JSON in which every number carries its protocol."""
+"""The report of a validation: the lines that are printed, and report.json, where numbers stand with their protocol."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from yolopose import __version__
-from yolopose.config import ValConfig
-from yolopose.evaluate import keypoint_errors, landmarks, scales, widerface
+from yolopose.evaluate import keypoint_errors, widerface
+from yolopose.evaluate.confusion import IOU as CONFUSION_IOU
+from yolopose.evaluate.keypoint_errors import keypoint_lines
 from yolopose.evaluate.metrics import Metrics
-from yolopose.files import write_text
-from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import COCO_SIGMAS
 
 HEADER = f"{'Class':>22}{'Images':>11}{'Instances':>11}" + "".join(
@@ -27,81 +23,33 @@ RULES = {
     "coco": "pycocotools' (COCO keypoint and detection evaluation), at most 20 (keypoints) and 100 (boxes) detections "
     "per image and class; crowds and areas as in the annotations that the data YAML names, else area = 0.53 x box area",
     "widerface": widerface.RULE,
-    "landmarks": landmarks.RULE,
-    "keypoints": keypoint_errors.RULE,
+    "landmarks": keypoint_errors.LANDMARK_RULE,
+    "keypoints": keypoint_errors.KEYPOINT_RULE,
     "losses": "the training loss of the network's raw maps against the truths",
 }
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How a validation was made; see `facts`."""
-
-    backend: Backend
-    config: ValConfig
-    data: str
-    metrics: Metrics
-    unlabelled: int  # instances without labelled keypoints
-    sigmas: tuple[float, ...]
-
-    def facts(self) -> dict[str, Any]:
-        """Everything that the numbers depend on, in JSON types."""
-        config = self.config
-        facts = {
-            name: getattr(config, name) for name in ("conf", "iou", "max_det", "imgsz", "agnostic_nms", "single_cls")
-        }
-        return facts | {
-            "classes": list(config.classes) if config.classes is not None else None,
-            "resize": self.resize(),
-            "images": self.metrics.images,
-            "instances": int(self.metrics.class_instances.sum()),
-            "instances_without_keypoints": self.unlabelled,
-            "unlabelled_instances": "missed poses" if config.compat else "ignored for pose",
-            "sigmas": list(self.sigmas),
-            "precision": self.backend.precision,
-            "compat": config.compat,
-            "data": self.data,
-            "split": config.split,
-            "prefix": list(config.prefix) if config.prefix is not None else None,
-            "model": config.model,
-        }
-
-    def resize(self) -> str:
-        """How an image becomes the network's input, in words."""
-        config, fixed, stride = self.config, self.backend.fixed_shape, self.backend.info.stride
-        if fixed is not None:
-            return f"letterbox to {fixed[1]}x{fixed[2]} (height x width), the size of the exported file"
-        if config.compat and config.rect:
-            return f"batches of {config.batch} by aspect ratio, letterboxed to one multiple of {stride} and half more"
-        if config.resize == "original":
-            return f"each image at its own size, padded to a multiple of {stride}"
-        if config.resize == "multi":
-            factors = ", ".join(f"{f:g}" for f in scales.FACTORS)
-            return f"letterbox, long side to {factors} times imgsz, detections merged by non-maximum suppression"
-        if config.rect:
-            return f"letterbox, long side to imgsz, each image to its own multiple of {stride}"
-        return "letterbox to a square of imgsz"
-
-
-def report(metrics: Metrics, protocol: Protocol) -> dict[str, Any]:
-    """Every block of numbers with its rule and protocol, in JSON types."""
-    facts = protocol.facts()
+def report(metrics: Metrics, protocol: dict[str, Any]) -> dict[str, Any]:
+    """Every block of numbers with its rule and with `protocol`, all that the numbers depend on; in JSON types."""
+    lists = {name: list(protocol[name]) for name in ("classes", "prefix", "sigmas") if protocol[name] is not None}
+    protocol = protocol | lists
     blocks: dict[str, dict[str, Any]] = {kind: _kind(metrics, kind) for kind in ("box", "pose")}
     blocks |= {"coco": metrics.coco, "widerface": metrics.widerface, "landmarks": metrics.landmarks}
     blocks |= {"losses": metrics.losses, "keypoints": {"table": metrics.keypoints}}
-    told = {
-        name: {"rule": RULES[name], "protocol": facts, "results": results}
+    out: dict[str, Any] = {"yolopose": __version__, "fitness": metrics.fitness, "speed_ms_per_image": metrics.speed}
+    out |= {
+        name: {"rule": RULES[name], "protocol": protocol, "results": results}
         for name, results in blocks.items()
         if results
     }
     confusion = metrics.confusion_matrix
     if confusion is not None:
-        told["confusion"] = {
-            "rule": f"rows predicted, columns true, last background; conf {confusion.conf}, IoU 0.45",
-            "protocol": facts | {"conf": confusion.conf},
+        out["confusion"] = {
+            "rule": f"rows predicted, columns true, last background; conf {confusion.conf}, IoU {CONFUSION_IOU}",
+            "protocol": protocol | {"conf": confusion.conf},
             "results": {"matrix": confusion.matrix.astype(int).tolist()},
         }
-    return {"yolopose": __version__, "fitness": metrics.fitness, "speed_ms_per_image": metrics.speed} | told
+    return out
 
 
 def _kind(metrics: Metrics, kind: str) -> dict[str, Any]:
@@ -116,13 +64,8 @@ def _kind(metrics: Metrics, kind: str) -> dict[str, Any]:
     return out | {"mAP75": values.map75, "confidence_of_best_f1": values.best_conf, "classes": classes}
 
 
-def write_report(metrics: Metrics, path: Path) -> None:
-    """The report as JSON."""
-    write_text(path, json.dumps(metrics.report, indent=1) + "\n")
-
-
-def lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> Iterator[str]:
-    """What is printed: the table that users know, and unless `brief` classes, COCO's figures, protocol and speed.
+def report_lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> Iterator[str]:
+    """The metrics as printed: the usual table, and unless `brief` classes, COCO's figures, protocol and speed.
 
     With `keypoints` also the table of errors per keypoint.
     """
@@ -137,7 +80,7 @@ def lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> Iterator
     for kind, figures in metrics.coco.items():
         yield f"COCO {kind}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
     if keypoints:
-        yield from _keypoint_lines(metrics)
+        yield from keypoint_lines(metrics.keypoints)
     if metrics.report:
         yield _protocol_line(metrics.report["pose"]["protocol"])
     speed = ", ".join(f"{ms:.1f}ms {step}" for step, ms in metrics.speed.items())
@@ -145,7 +88,7 @@ def lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> Iterator
 
 
 def _protocol_line(facts: dict[str, Any]) -> str:
-    """What the figures above depend on."""
+    """What the figures depend on, on one line."""
     arguments = ", ".join(f"{name} {facts[name]}" for name in ("conf", "iou", "max_det", "imgsz"))
     sigmas = tuple(facts["sigmas"])
     words = "COCO's" if sigmas == COCO_SIGMAS else f"{sigmas[0]:g}" if len(set(sigmas)) == 1 else "the data set's"
@@ -157,17 +100,3 @@ def _protocol_line(facts: dict[str, Any]) -> str:
 
 def _line(name: str, images: int, instances: int, values: Any) -> str:
     return f"{name:>22}{images:>11}{instances:>11}" + "".join(f"{value:>11.3g}" for value in values)
-
-
-def _keypoint_lines(metrics: Metrics) -> Iterator[str]:
-    """The table of keypoint errors."""
-    if not any(row["found"] for row in metrics.keypoints):
-        return
-    yield (
-        f"{'Keypoint':>22}{'Labelled':>11}{'Found':>11}{'median px':>11}{'90% px':>11}{'median rel':>11}{'90% rel':>11}"
-        f"{'PCK.05':>11}{'PCK.1':>11}"
-    )
-    columns = ("p50_px", "p90_px", "p50_relative", "p90_relative", "pck0.05", "pck0.1")
-    for row in metrics.keypoints:
-        values = "".join(f"{'-' if row[c] is None else format(row[c], '.3g'):>11}" for c in columns)
-        yield f"{row['keypoint']:>22}{row['labelled']:>11}{row['found']:>11}{values}"

@@ -1,4 +1,4 @@
-"""What the callbacks of a validation see."""
+"""The object that callbacks of a validation get."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yolopose.config import ValConfig
 from yolopose.data.labels import ImageItem
 from yolopose.data.spec import DataSpec
 from yolopose.evaluate.metrics import Metrics
@@ -16,14 +15,14 @@ from yolopose.formats.base import Backend
 
 @dataclass
 class Validator:
-    """A validation under way, as `on_val_*` callbacks get it.
+    """A running validation, as `on_val_*` callbacks get it.
 
-    `trainer` is the training run that it belongs to, or None. `batch` are the items of the images that are looked at
-    together, `batch_i` counts these from 0, `seen` the images so far. `metrics` is None until `on_val_end`; `speed` is
-    in milliseconds per image by step.
+    `args` are the arguments of val, `trainer` is the training run that the validation belongs to, or None. `batch` are
+    the items of the images that run together, `batch_i` counts these from 0, `seen` the images so far. `metrics` is
+    None until `on_val_end`; `speed` is in milliseconds per image by step.
     """
 
-    args: ValConfig
+    args: Any
     backend: Backend
     data: DataSpec
     save_dir: Path | None

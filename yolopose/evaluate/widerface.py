@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from yolopose.console import log
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
+from yolopose.evaluate.sample import Measure, Output, Sample
+from yolopose.files import write_text
 
 Array = NDArray[Any]
 SETTINGS = ("easy", "medium", "hard")
 IOU = 0.5
+DECIMALS, SCORE_DECIMALS = 2, 6  # of pixels and scores in prediction files; figures are of what the files hold
 THRESHOLDS = 1 - np.arange(1, 1001) / 1000  # 0.999 down to 0
 RULE = (
     "WIDER FACE: in order of falling score (file order among equal ones) each detection chooses the face it overlaps "
@@ -253,3 +256,72 @@ def describe(scores: Mapping[str, Score]) -> str:
     return "WIDER FACE AP: " + "  ".join(
         f"{name} {'-' if s.ap is None else format(s.ap, '.6f')} ({s.faces} faces)" for name, s in scores.items()
     )
+
+
+def official_rows(boxes: Array) -> Array:
+    """(N, 6) x1 y1 x2 y2 score class → (N, 5) x y w h score, rounded as in the files."""
+    rows = np.empty((len(boxes), 5))
+    corners = boxes[:, :4].astype(np.float64)
+    rows[:, :2], rows[:, 2:4] = corners[:, :2], corners[:, 2:] - corners[:, :2]
+    rows[:, :4], rows[:, 4] = rows[:, :4].round(DECIMALS), boxes[:, 4].astype(np.float64).round(SCORE_DECIMALS)
+    return rows
+
+
+class WiderFaces(Measure):
+    """Easy, medium and hard of the images of WIDER FACE, recognised by file name."""
+
+    name = "widerface"
+
+    def __init__(self, truth: list[Photo]) -> None:
+        self.events = {photo.name: photo.event for photo in truth}
+        self._truth = {photo.name: photo for photo in truth}
+        self._found: dict[str, Array] = {}
+        self._foreign = 0
+        self._resized: list[Path] = []
+        self._scores: dict[str, Score] = {}
+
+    def add(self, sample: Sample) -> None:
+        """Keep the detections of an official image; check that it has its official size."""
+        photo = self._truth.get(sample.item.path.stem)
+        if photo is None:
+            self._foreign += 1
+            return
+        self._found[photo.name] = official_rows(sample.found.boxes)
+        h, w = sample.item.hw
+        if (photo.faces[:, :2] + photo.faces[:, 2:] / 2 > (w, h)).any():  # a face's centre
+            self._resized.append(sample.item.path)
+
+    def finish(self) -> None:
+        """Evaluate. Raises PoseError when no image is an official one."""
+        if not self._found:
+            raise PoseError("metric=widerface: none of the images is one of WIDER FACE's validation set, by file name")
+        if self._resized:
+            log.warning(
+                f"{self._resized[0]}: a face of the ground truth lies outside it, as in {len(self._resized)} of "
+                f"{len(self._found)} images: WIDER FACE's images must have their official size"
+            )
+        self._scores = evaluate([self._truth[name] for name in self._found], self._found)
+
+    def figures(self) -> dict[str, Any]:
+        """AP and faces by setting, images evaluated and left out."""
+        settings = {name: {"ap": score.ap, "faces": score.faces} for name, score in self._scores.items()}
+        return settings | {"images": len(self._found), "images_left_out": self._foreign}
+
+    def lines(self) -> list[str]:
+        """One line."""
+        rest = f", {self._foreign} others left out" if self._foreign else ""
+        return [f"{describe(self._scores)}; {len(self._found)} official images{rest}"]
+
+
+class WiderFiles(Output):
+    """A prediction file per image in WIDER FACE's form, `EVENT/NAME.txt`; the event is the image's folder."""
+
+    def __init__(self, folder: Path, events: dict[str, str]) -> None:
+        self.folder, self.events = folder, events
+
+    def add(self, sample: Sample) -> None:
+        """Write one file."""
+        path, rows = sample.item.path, official_rows(sample.found.boxes)
+        file = self.folder / self.events.get(path.stem, path.parent.name) / f"{path.stem}.txt"
+        body = "".join(f"{x:.2f} {y:.2f} {w:.2f} {h:.2f} {score:.6f}\n" for x, y, w, h, score in rows.tolist())
+        write_text(file, f"{path.stem}\n{len(rows)}\n{body}")

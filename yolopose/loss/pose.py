@@ -77,19 +77,23 @@ class PoseLoss:
 
     def __call__(self, maps: Maps, batch: Batch) -> tuple[Tensor, Tensor]:
         """Maps of B images → total (), parts (5,) detached, after gains, in the order of PARTS."""
+        sums, counts = self.sums(maps, batch)
+        if self.reduce is not None:
+            counts = self.reduce(counts)
+        _, _, images, ranks = counts.unbind()
+        parts = sums / divisors(counts).clamp(min=1)
+        return parts.sum() * images * ranks, parts.detach()
+
+    def sums(self, maps: Maps, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The parts (5,) after gains, before division by `divisors`; and what `reduce` adds up: Σ t, |P|, B, 1 rank."""
         device = maps.keypoints.device
         self.gains, self.sigmas = self.gains.to(device), self.sigmas.to(device)
         with torch.autocast(device.type, enabled=False):
             sums, counts = self._sums(maps, batch)
-            if self.reduce is not None:
-                counts = self.reduce(counts)
-            targets, counted, images, ranks = counts.unbind()
-            targets, counted = targets.clamp(min=1), counted.clamp(min=1)
-            parts = self.gains * sums / torch.stack((targets, counted, counted, targets, targets))
-            return parts.sum() * images * ranks, parts.detach()
+            return self.gains * sums, counts
 
     def _sums(self, maps: Maps, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The parts (5,) before gains and normalisation; and what `reduce` adds up: Σ t, |P|, B and 1 rank."""
+        """`sums` before gains."""
         # Anchors before channels: nothing to shuffle in channels_last maps, the fast layout of a CPU.
         rows = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps.levels], 1)  # (B, A, 4R+C)
         bins, labels = torch.split(rows, [SIDES, rows.shape[2] - SIDES], 2)
@@ -126,6 +130,12 @@ class PoseLoss:
         sums = torch.cat((by_slot[:3], cls[None], by_slot[3:]))
         images = counted.new_full((), float(len(logits)))
         return sums, torch.stack((slots.target.sum(), counted.sum(), images, torch.ones_like(images)))
+
+
+def divisors(counts: Tensor) -> Tensor:
+    """Counts (4,) that begin with Σ t and |P| → (5,) what the parts are divided by, where it is above 1."""
+    targets, positives = counts[:2].unbind()
+    return torch.stack((targets, positives, positives, targets, targets))
 
 
 def exact(x: Tensor) -> Tensor:
