@@ -392,3 +392,8 @@ def test_the_table_of_keypoints_is_printed_on_request(tmp_path: Path, capsys: py
         metrics = validate(FakeBackend(K), data, config(verbose=True, per_keypoint=wanted))
         assert len(metrics.report["keypoints"]["results"]["table"]) == K + 1
         assert ("PCK.05" in capsys.readouterr().out) == wanted
+
+
+def test_nothing_is_printed_without_verbose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    validate(FakeBackend(K), load_data(str(rectangles(tmp_path))), config())
+    assert capsys.readouterr() == ("", "")
