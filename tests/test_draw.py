@@ -5,8 +5,21 @@ import numpy as np
 import pytest
 
 from yolopose.draw import DrawStyle, Tile, draw_instances, mosaic
-from yolopose.draw.instances import Obstacles, Skeleton, draw_label, label_spots
-from yolopose.draw.style import HEAD, LANDMARKS, LEFT, PALETTE, RIGHT, SHADE, TORSO, Font, Pen
+from yolopose.draw.instances import (
+    HEAD,
+    LANDMARKS,
+    LEFT,
+    PALETTE,
+    RIGHT,
+    SHADE,
+    TORSO,
+    Font,
+    Obstacles,
+    Pen,
+    Skeleton,
+    draw_label,
+    label_spots,
+)
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.boxes import iou_matrix
 from yolopose.geometry.keypoints import COCO_17, FACE_5, KeypointLayout, default_layout

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from yolopose import progress as module
-from yolopose.progress import progress
+from yolopose import console as module
+from yolopose.console import progress
 
 
 class Clock:

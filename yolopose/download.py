@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
+from yolopose.console import progress as show_progress
 from yolopose.errors import PoseError, one_line
 from yolopose.files import write_text
 from yolopose.limits import MAX_DOWNLOAD, MAX_UNANNOUNCED
 from yolopose.locks import file_lock
-from yolopose.progress import progress as show_progress
 from yolopose.web import Address, open_url, parse_address
 
 CHUNK = 1 << 18  # bytes read at once

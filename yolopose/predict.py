@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from yolopose.callbacks import Hooks
 from yolopose.config import PredictConfig, ValConfig, pick
-from yolopose.console import log
+from yolopose.console import log, progress
 from yolopose.detect import Detections, DetectOptions, detect, letterboxes_for, unscaled_letterbox
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
 from yolopose.geometry.letterbox import Letterbox
-from yolopose.progress import progress
 from yolopose.results import Results
 from yolopose.rules import rules_of
 from yolopose.saving import Saver

@@ -1,4 +1,4 @@
-"""The folder of a run, and what predict writes into it."""
+"""Run folders, and the pictures, videos, label files and crops that predict writes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from yolopose.config import PredictConfig
 from yolopose.errors import PoseError
 from yolopose.files import atomic_path
-from yolopose.results import Results
-from yolopose.results.pictures import picture_suffix, show_picture, write_picture
+from yolopose.images.files import write_image
+from yolopose.results.results import Results, picture_suffix, show_picture
 from yolopose.sources.frame import Frame
 
 Image = NDArray[np.uint8]
 
 RUNS = Path("runs") / "pose"
 MAX_STEM = 180  # bytes of a name: file systems take 255, and numbers and suffixes follow
-FRAME_RATE = 30.0  # of a video whose source does not tell its own
+FRAME_RATE = 30.0  # of a video whose source does not state one
 
 
 def run_folder(project: str | None, name: str | None, mode: str, *, exist_ok: bool = False) -> Path:
-    """Make and return `project/name`, or the first of name2, name3, … that is free, unless `exist_ok`.
+    """Make and return `project/name`; if that exists, and not `exist_ok`, the first free of name2, name3 and so on.
 
-    `project` None is runs/pose, `name` None the mode. Two processes never get the same new folder.
+    `project` None is runs/pose, `name` None is the mode. Two processes never get the same new folder.
 
     Raises:
         PoseError: the folder cannot be made.
@@ -48,9 +48,10 @@ def run_folder(project: str | None, name: str | None, mode: str, *, exist_ok: bo
 
 
 class Saver:
-    """Writes pictures, videos, label files and crops of results, as `config` asks; does nothing when it asks nothing.
+    """Writes the pictures, videos, label files and crops of results that `config` asks for.
 
-    Names follow the sources'; sources of one stem are told apart as `name`, `name-2`, … so that none is overwritten.
+    Files are named after their sources; sources with the same stem become `name`, `name-2`, … so that none is
+    overwritten.
     """
 
     def __init__(self, config: PredictConfig) -> None:
@@ -58,7 +59,7 @@ class Saver:
         self.folder: Path | None = None
         self.labels = 0  # label files written
         self._stems: set[str] = set()
-        self._current: dict[int, tuple[int, str]] = {}  # per stream: the video or stream under way and its stem
+        self._current: dict[int, tuple[int, str]] = {}  # per stream: the current video or stream and its stem
         self._videos: dict[int, VideoFile] = {}
 
     def __enter__(self) -> Saver:
@@ -71,7 +72,7 @@ class Saver:
             video.close()
 
     def begin(self) -> None:
-        """Make the folder, where something is to be written; with the first result, so that no failure leaves it empty.
+        """Make the folder if something is to be written; called with the first result, so that no empty one is left.
 
         Raises PoseError when it cannot be made.
         """
@@ -80,30 +81,24 @@ class Saver:
             self.folder = run_folder(config.project, config.name, "predict", exist_ok=config.exist_ok)
 
     def add(self, result: Results, frame: Frame) -> None:
-        """Write and show what is wanted of one result; its image must still be there.
+        """Write and show one result; its image must still be there.
 
         Raises:
             PoseError: something cannot be written, or shown.
         """
         config = self.config
-        self.begin()
-        if self.folder is None and not config.show:
-            return
-        drawn = self._draw(result) if config.save or config.save_frames or config.show else None
-        try:
-            if self.folder is not None:
+        drawn: Any = None
+        if config.save or config.save_frames or config.show:
+            drawn = result.plot(
+                conf=config.show_conf, labels=config.show_labels, boxes=config.show_boxes, line_width=config.line_width
+            )
+        if self.folder is not None:
+            try:
                 self._write(result, frame, drawn, self.folder)
-        except OSError as e:
-            raise PoseError(f"{self.folder}: cannot write: {e.strerror or e}") from None
-        if config.show and drawn is not None:
+            except OSError as e:
+                raise PoseError(f"{self.folder}: cannot write: {e.strerror or e}") from None
+        if config.show:
             show_picture(drawn, result.path)
-
-    def _draw(self, result: Results) -> Image:
-        config = self.config
-        drawn: Image = result.plot(
-            conf=config.show_conf, labels=config.show_labels, boxes=config.show_boxes, line_width=config.line_width
-        )
-        return drawn
 
     def _write(self, result: Results, frame: Frame, drawn: Image | None, folder: Path) -> None:
         """The files of one result."""
@@ -111,12 +106,12 @@ class Saver:
         stem = self._stem(frame)
         numbered = stem if frame.kind == "image" else f"{stem}_{frame.index + 1}"
         if drawn is not None and frame.kind == "image":
-            write_picture(drawn, folder / f"{stem}{picture_suffix(frame.path)}")
+            write_image(drawn, folder / f"{stem}{picture_suffix(frame.path)}")
         elif drawn is not None:
             if config.save:
                 self._video(frame, folder / f"{stem}.mp4").write(drawn)
             if config.save_frames:
-                write_picture(drawn, folder / f"{stem}_frames" / f"{frame.index + 1}.jpg")
+                write_image(drawn, folder / f"{stem}_frames" / f"{frame.index + 1}.jpg")
         if config.save_txt:
             self.labels += len(result) > 0
             result.save_txt(folder / "labels" / f"{numbered}.txt", save_conf=config.save_conf)
@@ -124,13 +119,13 @@ class Saver:
             result.save_crop(folder / "crops", f"{numbered}.jpg")
 
     def _stem(self, frame: Frame) -> str:
-        """The name of a frame's source without suffix; all frames of a video share it, no two sources do."""
+        """The name without suffix of a frame's source: one for all frames of a video, another for every source."""
         item, stem = self._current.get(frame.stream, (-1, ""))
         if frame.kind == "image" or item != frame.item or not stem:
             plain = "".join(c if c.isalnum() or c in " ._-()+@" else "_" for c in Path(frame.path).stem) or "image"
             plain = plain.encode()[:MAX_STEM].decode(errors="ignore")
             stem, number = plain, 1
-            while stem.lower() in self._stems:  # some file systems do not tell cases apart
+            while stem.lower() in self._stems:  # some file systems ignore upper and lower case
                 number += 1
                 stem = f"{plain}-{number}"
             self._stems.add(stem.lower())
@@ -138,7 +133,7 @@ class Saver:
         return stem
 
     def _video(self, frame: Frame, path: Path) -> VideoFile:
-        """The video file that a frame belongs to; a file that is complete is closed."""
+        """The video file that a frame belongs to; the one before it is closed."""
         video = self._videos.get(frame.stream)
         if video is None or video.path != path:
             if video is not None:
@@ -148,9 +143,9 @@ class Saver:
 
 
 class VideoFile:
-    """An .mp4 that frames are appended to; frames of another size are fitted to the first one's.
+    """An .mp4 file; frames of another size are resized to that of the first one.
 
-    It gets its name when it is closed.
+    It has a temporary name until it is closed.
     """
 
     def __init__(self, path: Path, fps: float) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolopose.console import log
+from yolopose.console import log, progress
 from yolopose.data import label_cache
 from yolopose.data.label_cache import Entry, Stat
 from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
@@ -26,7 +26,6 @@ from yolopose.data.spec import DataSpec, load_data  # noqa: F401
 from yolopose.errors import PoseError, printable
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
 from yolopose.limits import MAX_PIXELS
-from yolopose.progress import progress
 from yolopose.rules import DEFAULT, Rules
 
 LARGE = 1 << 25  # pixels

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from yolopose.draw.instances import draw_instances, draw_plate
-from yolopose.draw.style import SHADE, Array, DrawStyle, Font, Image
+from yolopose.draw.instances import SHADE, Array, DrawStyle, Font, Image, draw_instances, draw_plate
 from yolopose.errors import one_line
 from yolopose.geometry.keypoints import KeypointLayout
 

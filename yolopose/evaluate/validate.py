@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig, pick
 from yolopose.config import replace as change
-from yolopose.console import log
+from yolopose.console import log, progress
 from yolopose.data.image_loading import prefetch
 from yolopose.data.labels import ImageItem, Scan, scan, select
 from yolopose.data.spec import DataSpec
@@ -34,7 +34,6 @@ from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.plots.figure import can_plot
 from yolopose.predict import check_classes, check_size
-from yolopose.progress import progress
 from yolopose.rules import rules_of
 from yolopose.saving import run_folder
 

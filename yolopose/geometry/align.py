@@ -32,3 +32,16 @@ def similarity(source: NDArray[Any], target: NDArray[Any]) -> NDArray[np.float64
     sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])  # no mirror image
     linear = (u * sign) @ vt * float((values * sign).sum()) / spread
     return np.column_stack([linear, centre_b - linear @ centre_a])
+
+
+def align_face(image: NDArray[np.uint8], points: NDArray[Any], size: int) -> NDArray[np.uint8]:
+    """(H, W, 3) and the five landmarks (5, 2) of a face in continuous pixels → the upright face (size, size, 3).
+
+    Raises:
+        ValueError: the points are all the same.
+    """
+    import cv2
+
+    # the template and OpenCV count from the centre of a pixel, keypoints from its corner
+    matrix = similarity(np.asarray(points, np.float64) - 0.5, FACE_TEMPLATE * (size / FACE_TEMPLATE_SIDE))
+    return np.asarray(cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR), np.uint8)

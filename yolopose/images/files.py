@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import PoseError, one_line, printable
-from yolopose.files import open_regular, read_bounded
+from yolopose.files import atomic_path, open_regular, read_bounded
 from yolopose.images.headers import Header, plugin, read_header
 from yolopose.images.opencv import unlogged
 from yolopose.limits import MAX_IMAGE_BYTES, MAX_PIXELS
@@ -82,6 +83,25 @@ def encode_jpeg(image: Image, quality: int = 95) -> bytes:
     import cv2
 
     return bytes(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
+
+
+def write_image(image: Image, path: Path) -> None:
+    """Write (H, W, 3) BGR in the format of the suffix; missing folders are made.
+
+    Raises:
+        PoseError: OpenCV does not write that format, or the file cannot be written.
+    """
+    import cv2
+
+    try:
+        data = cv2.imencode(path.suffix, image)[1]
+    except cv2.error:
+        raise PoseError(f"{path}: no image format that OpenCV writes; use .jpg or .png") from None
+    try:
+        with atomic_path(path) as part:
+            part.write_bytes(data.tobytes())
+    except OSError as e:
+        raise PoseError(f"{path}: cannot be written: {e.strerror or e}") from None
 
 
 def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:

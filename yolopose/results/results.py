@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,11 +18,14 @@ from numpy.typing import NDArray
 from yolopose.errors import PoseError, printable
 from yolopose.files import write_text
 from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
+from yolopose.images.files import read_image, write_image
 from yolopose.results.arrays import Boxes, Keypoints
-from yolopose.results.pictures import aligned, as_pil, picture_path, reopen, show_picture, write_picture
 from yolopose.results.serialise import Exports, crops, label_lines, summary_rows, write_numbered
+from yolopose.sources.suffixes import is_image
 
 Image = NDArray[np.uint8]
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")  # formats that OpenCV writes
 
 
 class Results(Exports):
@@ -173,18 +179,36 @@ class Results(Exports):
             raise PoseError(f"align needs the five landmarks of faces, these results have {self.keypoints.shape[1]}")
         if size < 1:
             raise PoseError(f"align: size must be at least 1 pixel, got {size}")
+        from yolopose.geometry.align import align_face
+
         image, points = self.image(), self.keypoints.table[..., :2]
         crops = np.empty((len(points), size, size, 3), np.uint8)
         for i, (crop, face) in enumerate(zip(crops, points, strict=True)):
             try:
-                crop[:] = aligned(image, face, size)
+                crop[:] = align_face(image, face, size)
             except ValueError:
                 raise PoseError(f"align: the landmarks of face {i} coincide (compat=True zeroes unsure ones)") from None
         return crops
 
     def image(self) -> Image:
-        """The original image, read again from `path` when it was not kept; PoseError when that fails."""
-        return reopen(self.path, self.orig_shape) if self.orig_img is None else self.orig_img
+        """The original image (H, W, 3) BGR, read again from `path` when it was not kept.
+
+        Raises:
+            PoseError: `path` is not an image file, is gone, or has an image of another size.
+        """
+        if self.orig_img is not None:
+            return self.orig_img
+        remedy = "; predict with keep_image=True to keep the images"
+        if not is_image(self.path):
+            raise PoseError(f"{self.path}: the image was not kept, and this is no image file to read again{remedy}")
+        try:
+            image = read_image(self.path)
+        except PoseError as error:
+            raise PoseError(f"{error} (the image was not kept{remedy})") from None
+        if image.shape[:2] != self.orig_shape:
+            now, then = (f"{w}x{h}" for h, w in (image.shape[:2], self.orig_shape))
+            raise PoseError(f"{self.path}: has changed since it was predicted, from {then} to {now} pixels{remedy}")
+        return image
 
     def plot(
         self,
@@ -225,15 +249,23 @@ class Results(Exports):
         image = self.image() if img is None else to_bgr(img)[0]
         picture = draw_instances(image, self.boxes.table, self.keypoints.table, self.layout, self.names, style)
         if save:
-            write_picture(picture, picture_path(self.path, filename))
+            write_image(picture, self._picture_path(filename))
         if show:
             show_picture(picture, self.path)
-        return as_pil(picture) if pil else picture
+        if pil:
+            from PIL import Image as PilImage
+
+            return PilImage.fromarray(np.ascontiguousarray(picture[..., ::-1]))
+        return picture
 
     def save(self, filename: str | Path | None = None, **options: Any) -> str:
         """Write `plot(**options)` to `filename`, by default `results_<name>` in the working folder; return the path."""
         self.plot(**options, save=True, filename=filename)
-        return str(picture_path(self.path, filename))
+        return str(self._picture_path(filename))
+
+    def _picture_path(self, filename: str | Path | None) -> Path:
+        """`filename`, or for None `results_<name>` of the source, in the working folder."""
+        return Path(filename or f"results_{Path(self.path).stem or 'image'}{picture_suffix(self.path)}")
 
     def show(self, **options: Any) -> None:
         """Show `plot(**options)` in a window or notebook. Raises PoseError where there is no display."""
@@ -249,3 +281,31 @@ def check_pairs(boxes: Boxes, keypoints: Keypoints, layout: KeypointLayout) -> N
         )
     if keypoints.shape[1] != layout.shape[0]:
         raise PoseError(f"{keypoints.shape[1]} keypoints, but the layout has {layout.shape[0]}")
+
+
+def picture_suffix(source: str) -> str:
+    """The format in which the picture of a source is written: its own if OpenCV writes that, otherwise `.jpg`."""
+    suffix = Path(source).suffix.lower()
+    return suffix if suffix in PICTURES else ".jpg"
+
+
+def show_picture(image: Image, title: str) -> None:
+    """Show (H, W, 3) BGR in a notebook or a window; the window waits for a key when `title` is an image file.
+
+    Raises:
+        PoseError: there is no display, or OpenCV was built without windows.
+    """
+    import cv2
+
+    if "ipykernel" in sys.modules:
+        display = import_module("IPython.display")
+        display.display(display.Image(data=cv2.imencode(".png", image)[1].tobytes()))
+        return
+    remedy = "save the picture instead, with .save('picture.jpg') or save=True"
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        raise PoseError(f"cannot show: this machine has no display; {remedy}")
+    try:
+        cv2.imshow(title, image)
+        cv2.waitKey(0 if is_image(title) else 1)
+    except cv2.error:
+        raise PoseError(f"cannot show: opencv-python-headless has no windows; {remedy}") from None

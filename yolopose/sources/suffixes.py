@@ -9,6 +9,11 @@ VIDEO_SUFFIXES = frozenset({"asf", "avi", "gif", "m4v", "mkv", "mov", "mp4", "mp
 STREAM_SUFFIXES = frozenset({"m3u8", "mjpeg", "mjpg", "mpd", "sdp"})
 
 
+def is_image(path: str | PurePath) -> bool:
+    """Whether the suffix is that of an image file."""
+    return suffix_of(path) in IMAGE_SUFFIXES
+
+
 def suffix_of(path: str | PurePath) -> str:
     """The suffix in lower case and without its dot."""
     return PurePath(path).suffix[1:].lower()

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from yolopose.console import log
+from yolopose.console import progress as show_progress
 from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import KEYS
 from yolopose.files import read_bounded, write_text
 from yolopose.limits import MAX_CSV
 from yolopose.loss.pose import PARTS
-from yolopose.progress import progress as show_progress
 
 if TYPE_CHECKING:
     from yolopose.train.run import Run
@@ -103,7 +103,7 @@ def progress(run: Run, means: Tensor) -> str:
 
 @contextmanager
 def epoch_line(batches: int, wanted: bool = True) -> Iterator[Callable[[int, Callable[[], str]], None]]:
-    """A function (batches done, text) that shows how an epoch goes (`yolopose.progress`), then logs the last text.
+    """A function (batches done, text) that shows how an epoch goes (`console.progress`), then logs the last text.
 
     `text` is asked for only when it is shown, because reading losses makes a GPU wait.
     """
