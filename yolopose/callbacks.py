@@ -28,23 +28,23 @@ EVENTS = (*TRAIN_EVENTS, *VAL_EVENTS, *PREDICT_EVENTS, *EXPORT_EVENTS)
 
 
 class Hooks:
-    """The callbacks of one run; calling a hook passes them the object that the event is about."""
+    """The user's functions for the events of one run."""
 
     def __init__(self, callbacks: Callbacks | None = None) -> None:
-        """Raises UsageError for a name that is no event, with the nearest one."""
+        """Raises UsageError for a name that is not in `EVENTS`."""
         callbacks = callbacks or {}
         check_events(callbacks)
         self._functions = {name: tuple(functions) for name, functions in callbacks.items()}
 
     def __call__(self, event: str, subject: Any) -> None:
-        """Call the functions of `event` in their order."""
+        """Call the functions of `event` in order; `subject` is the run, validator or exporter."""
         for function in self._functions.get(event, ()):
             function(subject)
 
 
 @dataclass
 class Exporter:
-    """An export under way, as `on_export_*` callbacks get it; `file` is None until the end."""
+    """The running export that `on_export_*` callbacks get; `file` is None until the end."""
 
     args: Any
     model: Any
@@ -52,7 +52,7 @@ class Exporter:
 
 
 def check_events(names: Iterable[str]) -> None:
-    """Raise UsageError for the first name that is none of `EVENTS`, with the nearest one."""
+    """Raise UsageError for the first name that is not in `EVENTS`."""
     for name in names:
         if name not in EVENTS:
             hint = did_you_mean(name, EVENTS) or f"; known are {', '.join(EVENTS)}"

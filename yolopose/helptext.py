@@ -1,4 +1,4 @@
-"""What `yolo help`, `yolo MODE help`, `yolo cfg`, `yolo formats` and `yolo checks` print."""
+"""Texts of `yolo help`, `yolo MODE help`, `yolo cfg`, `yolo formats` and `yolo checks`."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def overview() -> str:
 
 
 def summary(mode: str) -> str:
-    """What a mode does, in one line."""
+    """The one-line description of a mode."""
     return (MODES[mode].__doc__ or "").splitlines()[0]
 
 
 def of_mode(mode: str) -> str:
-    """The page of one mode: what it does, examples, and the arguments by group."""
+    """The page of one mode: description, examples, arguments by group."""
     lines = [f"yolo {mode} name=value …", "", f"  {summary(mode)}", "", "examples"]
     lines += [f"  {example}" for example in EXAMPLES[mode]]
     lines += ["", f"  {'argument':<16} {'default':<9} meaning", *_groups(mode)]
@@ -87,20 +87,20 @@ def all_arguments() -> str:
 
 
 def _groups(mode: str) -> Iterator[str]:
-    """A mode's arguments, one line each under the titles of their groups."""
+    """Lines of a mode's arguments under the titles of their groups."""
     for title, group in grouped(arguments(MODES[mode])).items():
         yield title
         yield from (f"  {a.name:<16} {a.default!s:<9} {a.doc}{allowed(a)}" for a in group)
 
 
 def allowed(argument: Argument) -> str:
-    """The values of an argument that has few, in parentheses, unless its description names them all."""
+    """The choices of an argument in parentheses, or "" when its documentation names them all."""
     words = [str(choice) for choice in argument.choices]
     return f" ({', '.join(words)})" if any(word not in argument.doc for word in words) else ""
 
 
 def formats() -> str:
-    """What export writes: formats, their files and the arguments they take."""
+    """Table of export formats: their files and arguments."""
     from yolopose.formats.table import FORMATS
 
     lines = [f"  {'':<16} {'format=':<12} {'file':<24} arguments"]
@@ -127,7 +127,7 @@ def checks() -> str:
 
 
 def _devices() -> str:
-    """The processors that torch would use."""
+    """CPU cores and GPUs that torch can use."""
     import os
 
     cores = f"{os.cpu_count()} CPU cores"

@@ -154,7 +154,7 @@ def test_arguments_of_other_modes_take_one_warning(capsys: pytest.CaptureFixture
 
 def test_what_acts_nowhere_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     parse(PredictConfig, {"dnn": True, "retina_masks": True, "mask_ratio": 4})
-    assert capsys.readouterr().out == "without effect on YOLOv8-pose models, in Ultralytics too: dnn, retina_masks\n"
+    assert capsys.readouterr().out == "no effect on YOLOv8-pose models, in Ultralytics too: dnn, retina_masks\n"
 
 
 def test_every_foreign_argument_is_foreign_where_it_acts() -> None:

@@ -1,4 +1,4 @@
-"""Arguments: one documented, typed, checked field each; the source of the CLI, args.yaml, the help and the docs."""
+"""Arguments of all modes: typed and documented once, for the command line, Python, args.yaml, the help and the docs."""
 
 from yolopose.config.args import (
     MODES,

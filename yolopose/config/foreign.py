@@ -1,8 +1,8 @@
-"""The documented arguments of Ultralytics 8.3 and 8.4 that are not ours, and what becomes of each.
+"""The documented arguments of Ultralytics 8.3 and 8.4 that yolopose does not have, and how each is treated.
 
 A value that changes nothing is accepted silently. Otherwise an argument that acts on YOLOv8-pose models in this mode is
-refused as not implemented; one of another mode is left out with one warning for all of them; one that acts on no
-YOLOv8-pose model is accepted with one line.
+refused as not implemented, one of another mode is left out with a warning, and one that acts on no YOLOv8-pose model
+is accepted with one line of information.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from yolopose.config.schema import literal, plain
 
 @dataclass(frozen=True)
 class Foreign:
-    """An argument of Ultralytics: `modes` are those where it acts on YOLOv8-pose models, none when it never does.
+    """An argument of Ultralytics; `modes` are those in which it acts on YOLOv8-pose models.
 
-    `defaults` are its values there that change nothing, beside None, False, 0 and nothing; `instead` says what to use.
+    `defaults` are values that change nothing, in addition to None, False, 0 and empty ones; `instead` is what to use.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Foreign:
     modes: tuple[str, ...] = ()
     defaults: tuple[Any, ...] = ()
     instead: str = ""
-    flag: bool = False  # a boolean, so that its bare name means True
+    flag: bool = False  # a boolean: its name alone means True
 
     def changes_nothing(self, value: Any) -> bool:
         """Whether `value` is a default or switches the argument off."""
@@ -37,14 +37,14 @@ class Foreign:
 
 _ROWS = (
     Foreign("augment", "predict on flipped and scaled copies too", ("predict", "val"), flag=True),
-    Foreign("visualize", "pictures of what the network sees", ("predict", "val"), flag=True),
+    Foreign("visualize", "pictures of feature maps", ("predict", "val"), flag=True),
     Foreign("embed", "feature vectors instead of results", ("predict",)),
     Foreign("tracker", "identities over the frames of a video", ("predict",), ("botsort.yaml", "tracktrack.yaml")),
     Foreign("persist", "identities kept between calls", ("predict",), flag=True),
     Foreign("show_fps", "frames per second on the picture", ("predict",), flag=True),
-    Foreign("predictor", "a predictor class of your own", ("predict",)),
-    Foreign("validator", "a validator class of your own", ("val",)),
-    Foreign("trainer", "a trainer class of your own", ("train",)),
+    Foreign("predictor", "a custom predictor class", ("predict",)),
+    Foreign("validator", "a custom validator class", ("val",)),
+    Foreign("trainer", "a custom trainer class", ("train",)),
     Foreign("save_hybrid", "labels and predictions in one file", ("val",), flag=True),
     Foreign("save_dir", "the exact folder of the run", ("predict", "val", "train"), instead="project= and name="),
     Foreign("quantize", "bits of weights and activations", ("predict", "val", "train", "export"),
@@ -52,13 +52,13 @@ _ROWS = (
     Foreign("cutmix", "probability of pasting a part of another image", ("train",)),
     Foreign("augmentations", "augmentations of the package Albumentations", ("train",)),
     Foreign("cls_pw", "weights of rare classes", ("train",)),
-    Foreign("cls_remap", "class rows taken over by name", ("train",)),
-    Foreign("distill_model", "a teacher to learn from", ("train",)),
+    Foreign("cls_remap", "class weights copied by class name", ("train",)),
+    Foreign("distill_model", "a teacher model for distillation", ("train",)),
     Foreign("profile", "speeds of exported formats in training", ("train",), instead="yolo benchmark", flag=True),
     Foreign("fraction", "share of the images that calibrate int8", ("export",), (1.0,)),
-    Foreign("verbose", "lowest mAP that is no failure", ("benchmark",), (True,)),
+    Foreign("verbose", "lowest mAP that does not count as failure", ("benchmark",), (True,)),
     Foreign("channels_last", "memory layout; always channels last here", (), (True,), flag=True),
-    Foreign("dis", "gain of distillation, without effect unless distill_model is set"),
+    Foreign("dis", "weight of distillation, no effect unless distill_model is set"),
     Foreign("dnn", "OpenCV's network module for ONNX files", flag=True),
     Foreign("retina_masks", "masks in full resolution (segmentation)", flag=True),
     Foreign("overlap_mask", "masks in one plane (segmentation)", (), (True,), flag=True),
@@ -69,12 +69,12 @@ _ROWS = (
     Foreign("erasing", "erased share (classification)", (), (0.4,)),
     Foreign("crop_fraction", "share of the crop (classification)", (), (1.0,)),
     Foreign("label_smoothing", "removed from Ultralytics"),
-    Foreign("angle", "gain of the angle loss (oriented boxes)", (), (1.0,)),
-    Foreign("rle", "gain of a loss of YOLO26-pose", (), (1.0,)),
+    Foreign("angle", "weight of the angle loss (oriented boxes)", (), (1.0,)),
+    Foreign("rle", "weight of a loss of YOLO26-pose", (), (1.0,)),
     Foreign("end2end", "the head of YOLO26", flag=True),
-    Foreign("dlog", "gain of a depth loss", (), (1.0,)),
-    Foreign("dgrad", "gain of a depth loss", (), (1.0,)),
-    Foreign("dlam", "gain of a depth loss", (), (1.0,)),
+    Foreign("dlog", "weight of a depth loss", (), (1.0,)),
+    Foreign("dgrad", "weight of a depth loss", (), (1.0,)),
+    Foreign("dlam", "weight of a depth loss", (), (1.0,)),
 )  # fmt: skip
 FOREIGN = {row.name: row for row in _ROWS}
 ABSENT = {  # commands and methods of Ultralytics, and what to do instead
@@ -88,11 +88,11 @@ ABSENT = {  # commands and methods of Ultralytics, and what to do instead
     "login": "yolopose has no online service",
     "logout": "yolopose has no online service",
 }
-DEFAULTS = {"format": ("torchscript",), "workspace": (4,)}  # of Ultralytics where ours, of another mode, differ
+DEFAULTS = {"format": ("torchscript",), "workspace": (4,)}  # of Ultralytics, for arguments with another default here
 
 
 def equal(value: Any, defaults: tuple[Any, ...]) -> bool:
-    """Whether a value, or the value that a text spells, is one of `defaults`."""
+    """Whether a value, or the value that a text represents, is one of `defaults`."""
     value = _value(value)
     if isinstance(value, list):
         value = tuple(value)

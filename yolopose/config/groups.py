@@ -1,4 +1,4 @@
-"""The order in which the help and the docs list arguments: by what they are about, the most used first."""
+"""Groups of arguments by subject, in the order of the help and the docs, the most used first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GROUPS: dict[str, str] = {
 
 
 def grouped(known: Mapping[str, Argument]) -> dict[str, list[Argument]]:
-    """Arguments by group, in order; those that no group names come last."""
+    """Arguments by group, in order; those of no group come last."""
     named = {title: [known[name] for name in names.split() if name in known] for title, names in GROUPS.items()}
     placed = {argument.name for group in named.values() for argument in group}
     named["other"] += [argument for name, argument in known.items() if name not in placed]

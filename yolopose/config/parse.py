@@ -1,4 +1,4 @@
-"""Names and values, given in Python, typed or read from a file → a checked configuration of one mode."""
+"""Parse names and values (from Python, a command line or a file) into the checked configuration of a mode."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ NOT_ARGUMENTS = frozenset({"task", "mode", "cfg"})
 
 
 def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
-    """A checked `cls` from names and values (Python values, or text as typed on a command line).
+    """A checked `cls` from names and values (Python values, or text from a command line).
 
-    `cfg=FILE` reads further values from a YAML file; the ones given with it win. A value of the file that equals the
-    default does not count as given by the user, unless the file says so in `given`, as the args.yaml of a run does.
-    None stands for the default. Arguments of other modes and of Ultralytics alone are treated as `foreign.py` says.
+    `cfg=FILE` reads further values from a YAML file; those in `values` win. A value of the file that equals the default
+    does not count as given by the user, unless the file lists its name in `given`, as the args.yaml of a run does. None
+    means the default. For arguments of other modes and those that only Ultralytics has, see `foreign.py`.
 
     Raises:
         UsageError: unknown key (with the nearest known one), wrong type, value out of range, unreadable cfg file, or
@@ -52,30 +52,30 @@ def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
             given.add(key)
     others = {key: value for key, value in others.items() if key not in NOT_ARGUMENTS}
     if others:
-        _sort_out(cls, others, values)
+        _handle_foreign(cls, others, values)
     return cls(**taken, given=frozenset(given))  # type: ignore[call-arg]
 
 
 def _merged(values: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """(key, value, whether the user gave it for sure): the entries of `cfg` first, then those given directly."""
+    """Yield (key, value, whether the user certainly gave it): first the entries of `cfg`, then `values`."""
     if values.get("cfg") not in (None, "", "None"):
         entries = read_cfg(Path(str(values["cfg"])))
-        said = entries.pop("given", None)
-        explicit = set(map(str, said)) if isinstance(said, list) else set()
+        given = entries.pop("given", None)
+        explicit = set(map(str, given)) if isinstance(given, list) else set()
         yield from ((key, value, key in explicit) for key, value in entries.items() if key not in values)
     yield from ((key, value, True) for key, value in values.items())
 
 
 def _origin(key: str, values: Mapping[str, Any]) -> str:
-    """The start of an error about an argument: the file that it comes from, or nothing."""
+    """The start of an error about an argument: the file that it comes from, or ""."""
     return "" if key in values else f"cfg={values['cfg']}: "
 
 
-def _sort_out(cls: type[Any], others: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """Refuse, warn of or accept the arguments that this mode does not have; see `foreign.py`."""
+def _handle_foreign(cls: type[Any], others: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse, warn about or accept the arguments that this mode does not have; see `foreign.py`."""
     mode = next((name for name, known in MODES.items() if known is cls), cls.__name__)
-    left_out: list[str] = []
-    without_effect: list[str] = []
+    ignored: list[str] = []
+    no_effect: list[str] = []
     for key, value in others.items():
         row = FOREIGN.get(key)
         ours = tuple(arguments(known)[key].default for known in MODES.values() if key in arguments(known))
@@ -85,15 +85,15 @@ def _sort_out(cls: type[Any], others: Mapping[str, Any], values: Mapping[str, An
             continue
         if row is not None and mode in row.modes:
             instead = f"use {row.instead}" if row.instead else "leave it out"
-            said = f"{key}={shown(value)}: not implemented in yolopose ({row.meaning}); {instead}"
-            raise UsageError(f"{_origin(key, values)}{said}")
-        (left_out if ours or (row and row.modes) else without_effect).append(key)
+            problem = f"{key}={shown(value)}: not implemented in yolopose ({row.meaning}); {instead}"
+            raise UsageError(f"{_origin(key, values)}{problem}")
+        (ignored if ours or (row and row.modes) else no_effect).append(key)
     if values.get("verbose") in (False, "False", "false", 0):
         return
-    if left_out:
-        log.warning(f"{mode} does not take {', '.join(sorted(left_out))}: left out")
-    if without_effect:
-        log.info(f"without effect on YOLOv8-pose models, in Ultralytics too: {', '.join(sorted(without_effect))}")
+    if ignored:
+        log.warning(f"{mode} does not take {', '.join(sorted(ignored))}: left out")
+    if no_effect:
+        log.info(f"no effect on YOLOv8-pose models, in Ultralytics too: {', '.join(sorted(no_effect))}")
 
 
 def read_cfg(path: Path) -> dict[str, Any]:
