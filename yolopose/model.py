@@ -43,7 +43,8 @@ class Model:
         self._lock = threading.Lock()
         if Path(name).suffix in (".yaml", ".yml"):
             require_torch(name)
-            from yolopose.nn.network import PoseNet, check_maps, load_spec
+            from yolopose.nn.network import PoseNet, check_maps
+            from yolopose.nn.spec import load_spec
 
             self._hold(check_maps(PoseNet(load_spec(name))), random=True)
         else:
@@ -127,12 +128,12 @@ class Model:
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
         """Layers, parameters, gradients and GFLOPs at `imgsz`; `verbose` prints them, `detailed` every layer."""
-        from yolopose.nn.summary import count, summary
+        from yolopose.nn.summary import network_size, summary
 
         text = summary(self.model, imgsz)
         if verbose:
             log.info(text if detailed else text.splitlines()[-1])
-        return tuple(count(self.model, imgsz))  # type: ignore[return-value]
+        return tuple(network_size(self.model, imgsz))  # type: ignore[return-value]
 
     def fuse(self) -> Self:
         """Merge batch normalization into the convolutions, for inference only."""

@@ -13,7 +13,8 @@ from helpers.foreign_files import save_foreign, tiny
 from yolopose import checkpoint
 from yolopose.checkpoint import Checkpoint
 from yolopose.errors import PoseError
-from yolopose.nn.network import PoseNet, load_spec, transfer
+from yolopose.nn.network import PoseNet, transfer
+from yolopose.nn.spec import load_spec
 
 
 def of(network: PoseNet, **values) -> Checkpoint:

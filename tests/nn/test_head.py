@@ -8,7 +8,8 @@ import torch
 from yolopose.nn import sparse
 from yolopose.nn.head import REG_MAX, Maps, PoseHead, anchors
 from yolopose.nn.layers import Conv
-from yolopose.nn.network import PoseNet, load_spec
+from yolopose.nn.network import PoseNet
+from yolopose.nn.spec import load_spec
 
 
 def make_head(classes: int = 2, kpt_shape: tuple[int, int] = (4, 3), scale: float = 4.0) -> PoseHead:
@@ -70,10 +71,10 @@ def test_distance_is_the_mean_of_its_bins():
     torch.testing.assert_close(head.dfl.conv(logits.view(3, 4, 16, 7).transpose(1, 2).softmax(1)).squeeze(1), expected)
 
 
-@pytest.mark.parametrize("worth_it", [0, sparse.WORTH_IT, 10**9])
+@pytest.mark.parametrize("cells_per_hit", [0, sparse.MIN_CELLS_PER_HIT, 10**9])
 @pytest.mark.parametrize(("classes", "kpt_shape"), [(1, (4, 3)), (3, (2, 2))])
-def test_candidates_are_the_rows_of_decode(monkeypatch, worth_it, classes, kpt_shape):
-    monkeypatch.setattr(sparse, "WORTH_IT", worth_it)  # at cells only, as it decides, in whole maps only
+def test_candidates_are_the_rows_of_decode(monkeypatch, cells_per_hit, classes, kpt_shape):
+    monkeypatch.setattr(sparse, "MIN_CELLS_PER_HIT", cells_per_hit)  # at cells only, as it decides, in whole maps only
     head, features = make_head(classes, kpt_shape), make_features()
     decoded = head.decode(head(features))
     scores = decoded[:, 4 : 4 + classes].amax(1)
@@ -92,7 +93,7 @@ def test_neighbourhoods_end_with_the_map():
     squares, inside = sparse.neighbourhoods(x, cells)
     for branch in (head.cv2[0], head.cv4[0]):
         torch.testing.assert_close(
-            sparse.run_branch(branch, squares, inside), sparse.pick(branch(x), cells), rtol=1e-4, atol=1e-4
+            sparse.run_branch(branch, squares, inside), sparse.values_at(branch(x), cells), rtol=1e-4, atol=1e-4
         )
 
 

@@ -11,8 +11,9 @@ from torch import nn
 from yolopose import checkpoint
 from yolopose.errors import PoseError
 from yolopose.geometry.keypoints import FACE_5, default_layout
-from yolopose.nn.network import PoseNet, load_spec, transfer
-from yolopose.nn.summary import count, summary
+from yolopose.nn.network import PoseNet, transfer
+from yolopose.nn.spec import load_spec
+from yolopose.nn.summary import network_size, summary
 
 
 def meta_network(key: str) -> PoseNet:
@@ -31,7 +32,7 @@ SIZES = [f"{s}-{k}" for k in ("17x3", "5x3", "17x2") for s in "nsmlx" if not (k 
 def test_sizes_are_those_recorded(golden, key):
     expected = json.loads((golden / "models.json").read_text())[key]
     network = meta_network(key)
-    counts = count(network)
+    counts = network_size(network)
     assert counts.parameters == expected["params"]
     assert counts.gradients == expected["gradients"]
     assert counts.layers == expected["layers"]
@@ -40,7 +41,7 @@ def test_sizes_are_those_recorded(golden, key):
     assert len(network.state_dict()) == expected["state_keys"]
     assert sum(not list(m.children()) for m in network.modules()) == expected["modules_leaf"] - 1  # and one activation
     network.fuse()
-    fused = count(network)
+    fused = network_size(network)
     assert (fused.parameters, fused.layers) == (expected["fused"]["params"], expected["fused"]["layers"])
     assert fused.gflops == pytest.approx(expected["fused"]["gflops"], rel=1e-12)
 
@@ -157,11 +158,11 @@ def test_traced_forward_takes_other_shapes_and_baked_anchors_are_constants():
     other = torch.rand(2, 3, 128, 64)
     torch.testing.assert_close(traced(other), network(other))
     free = network(x)
-    baked = torch.jit.trace(network.bake((64, 96)), x)
-    assert "aten::arange" not in str(baked.inlined_graph)
+    fixed = torch.jit.trace(network.fix_anchors((64, 96)), x)
+    assert "aten::arange" not in str(fixed.inlined_graph)
     assert "aten::arange" in str(traced.inlined_graph)
-    torch.testing.assert_close(baked(x), free)
-    torch.testing.assert_close(network.bake(None)(other), traced(other))
+    torch.testing.assert_close(fixed(x), free)
+    torch.testing.assert_close(network.fix_anchors(None)(other), traced(other))
 
 
 @pytest.mark.slow
@@ -193,8 +194,8 @@ def test_counting_leaves_the_network_as_it_was():
     network = PoseNet(OWN_SPEC).train()
     network.model[0].eval()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    counts = count(network, (320, 640))
-    assert counts.gflops == pytest.approx(count(network, 640).gflops / 2)
+    counts = network_size(network, (320, 640))
+    assert counts.gflops == pytest.approx(network_size(network, 640).gflops / 2)
     assert not network.model[0].training
     assert network.model[1].training
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())

@@ -16,7 +16,8 @@ from torch import nn
 
 from yolopose.config import TrainConfig
 from yolopose.errors import PoseError, UsageError
-from yolopose.nn.network import PoseNet, load_spec
+from yolopose.nn.network import PoseNet
+from yolopose.nn.spec import load_spec
 from yolopose.train.optim import (
     OPTIMIZERS,
     Ema,

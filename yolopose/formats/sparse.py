@@ -1,7 +1,8 @@
-"""The pose head in NumPy at the few cells with a score above the threshold, for runtimes that output its inputs.
+"""The pose head in NumPy at a few cells of a map, for runtimes whose graph ends before the head's branches.
 
-As `nn.sparse` and `nn.head` in torch: two 3 x 3 convolutions and one 1 x 1 read 5 x 5 cells, so at few cells they are
-matrix products of those neighbourhoods.
+The same algorithm as `nn.sparse` and `nn.head` in torch, for use without torch: a change there belongs here, too.
+Two 3 x 3 convolutions and one 1 x 1 depend on 5 x 5 cells, so at few cells they are matrix products of those
+neighbourhoods.
 """
 
 from __future__ import annotations

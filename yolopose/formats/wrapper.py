@@ -36,7 +36,7 @@ class ExportNetwork(nn.Module):
     ) -> None:
         super().__init__()
         fused = copy.deepcopy(network).cpu().float().eval().requires_grad_(False).fuse()
-        self.network = (fused.half() if half else fused).bake(baked)
+        self.network = (fused.half() if half else fused).fix_anchors(baked)
         self.half_precision = half
         self.suppression = suppression
 

@@ -16,9 +16,7 @@ from yolopose.limits import MAX_CHANNELS, MAX_PARAMETERS, MAX_STRIDE, whole
 from yolopose.metadata import ModelInfo
 from yolopose.nn import layers
 from yolopose.nn.head import Maps, PoseHead, anchors
-from yolopose.nn.spec import Row, check_spec, load_spec, read_rows, scale_channels, scaling
-
-__all__ = ["Maps", "PoseNet", "check_maps", "checksum", "load_spec", "transfer"]
+from yolopose.nn.spec import LayerRow, check_spec, read_rows, scale_channels, scale_factors
 
 BLOCKS: dict[str, type[nn.Module]] = {
     "Conv": layers.Conv,
@@ -31,7 +29,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "SPP": layers.SPP,
     "SPPF": layers.SPPF,
 }
-MAX_BLANK = 1 << 24  # numbers in the maps of a blank image that is worth its time
+MAX_CHECKED = 1 << 24  # numbers in a network's maps above which they are not checked
 REPEATED_INSIDE = ("C2f", "C2", "C3")
 OTHERS = ("Concat", "nn.Upsample", "Pose")
 
@@ -39,7 +37,7 @@ OTHERS = ("Concat", "nn.Upsample", "Pose")
 class Part(NamedTuple):
     """A built row: `args` as its module got them, and the channels and stride (in pixels) of its output."""
 
-    row: Row
+    row: LayerRow
     args: tuple[Any, ...]
     channels: int
     stride: int
@@ -48,8 +46,7 @@ class Part(NamedTuple):
 class PoseNet(nn.Module):
     """The network of a specification; state-dict keys are `model.<row>.…`, as in existing checkpoints.
 
-    `spec` is the specification with `scale`, `nc` and `kpt_shape` as built, `info` what the model says of itself,
-    `parts` its rows.
+    `spec` is the specification with `scale`, `nc` and `kpt_shape` as built, `info` the metadata, `parts` the rows.
     """
 
     def __init__(
@@ -74,7 +71,7 @@ class PoseNet(nn.Module):
         self.spec = check_spec(given)
         channels = whole(channels, f"{self.spec['yaml_file']}: ch", 1, MAX_CHANNELS)
         _check_size(self.spec, channels)
-        modules, self.parts = build(self.spec, channels)
+        modules, self.parts = build_modules(self.spec, channels)
         self.model = nn.Sequential(*modules)
         self.channels = channels
         k, d = self.spec["kpt_shape"]
@@ -114,7 +111,7 @@ class PoseNet(nn.Module):
         return torch.tensor(self.head.strides, dtype=torch.float32)
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) RGB 0..1 → what the head reads, one (B, c, H, W) per level."""
+        """(B, 3, H, W) RGB 0..1 → the inputs of the head, one (B, c, H, W) per level."""
         kept: dict[int, Tensor] = {}
         for index, (part, module) in enumerate(zip(self.parts[:-1], self.model, strict=False)):
             inputs = [x if source == index - 1 else kept[source] for source in part.row.sources]
@@ -159,29 +156,29 @@ class PoseNet(nn.Module):
         first.conv.weight = nn.Parameter(folded, requires_grad=False)
         return True
 
-    def bake(self, imgsz: tuple[int, int] | None) -> PoseNet:
+    def fix_anchors(self, imgsz: tuple[int, int] | None) -> PoseNet:
         """Decode with the anchors of one input size (H, W) as constants; None computes them from the shapes again.
 
         For exporters that cannot compute shapes. Call it after the network is on its device.
         """
         head = self.head
-        head.baked = None
+        head.fixed_anchors = None
         if imgsz is not None:
             device = next(self.parameters()).device
             levels = [torch.empty(1, 0, imgsz[0] // s, imgsz[1] // s, device=device) for s in head.strides]
-            head.baked = anchors(levels, head.strides)
+            head.fixed_anchors = anchors(levels, head.strides)
         return self
 
 
 @torch.no_grad()
 def check_maps(network: PoseNet) -> PoseNet:
-    """`network`, in evaluation mode, once a blank image of one cell at its largest stride has gone through it.
+    """`network`, in evaluation mode, after a forward pass of a blank image of one cell at its largest stride.
 
     Raises:
         PoseError: maps that are joined do not fit one another; naming the file.
     """
     side = network.info.stride
-    if sum(part.channels * (side // part.stride) ** 2 for part in network.parts[:-1]) > MAX_BLANK:
+    if sum(part.channels * (side // part.stride) ** 2 for part in network.parts[:-1]) > MAX_CHECKED:
         return network.eval()  # the largest of YOLOv8-pose has a hundredth of it
     try:
         network.eval()(torch.zeros(1, network.channels, side, side))
@@ -195,14 +192,14 @@ def _check_size(spec: Mapping[str, Any], channels: int) -> None:
     if torch.get_default_device().type == "meta":
         return  # nothing is taken
     with torch.device("meta"):
-        modules, _ = build(spec, channels)
+        modules, _ = build_modules(spec, channels)
     count = sum(p.numel() for module in modules for p in module.parameters())
     if count > MAX_PARAMETERS:
         raise PoseError(f"{spec['yaml_file']}: the network has {count} parameters, more than {MAX_PARAMETERS}")
 
 
-def build(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Module], list[Part]]:
-    """The modules of a checked specification and what each became. Raises PoseError naming file and row."""
+def build_modules(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Module], list[Part]]:
+    """The modules of a checked specification and their rows as built. Raises PoseError naming file and row."""
     rows = read_rows(spec)
     image = Part(rows[0], (), channels, 1)
     modules: list[nn.Module] = []
@@ -228,7 +225,7 @@ def build(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Module], list
     return modules, parts
 
 
-def _build_row(row: Row, inputs: Sequence[Part], spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
+def _build_row(row: LayerRow, inputs: Sequence[Part], spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
     c1, stride = inputs[0].channels, inputs[0].stride
     if row.module in BLOCKS:
         return _build_block(row, c1, stride, spec)
@@ -253,8 +250,8 @@ def _build_row(row: Row, inputs: Sequence[Part], spec: Mapping[str, Any]) -> tup
     raise row.error(f"unknown module {shown(row.module)}; known are {', '.join((*BLOCKS, *OTHERS))}")
 
 
-def _build_block(row: Row, c1: int, stride: int, spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
-    _, width, limit = scaling(spec)
+def _build_block(row: LayerRow, c1: int, stride: int, spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
+    _, width, limit = scale_factors(spec)
     block = BLOCKS[row.module]
     given = whole(row.args[0], "channels", 1, MAX_CHANNELS)
     c2 = whole(scale_channels(given, width, limit), "channels times width", 1, MAX_CHANNELS)
@@ -275,7 +272,7 @@ def _reduction(module: nn.Module) -> int:
 
 
 def checksum(model: nn.Module) -> int:
-    """A number that changes with any weight or buffer of the model."""
+    """CRC-32 of all weights and buffers of the model."""
     total = 0
     for value in model.state_dict().values():
         total = crc32(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), total)

@@ -1,7 +1,8 @@
 """Run the head's branches at a few cells of a map instead of all: the same numbers for a fraction of the work.
 
-A branch is two 3 x 3 convolutions and one 1 x 1, so what it says of a cell depends on the 5 x 5 cells around it. At few
-cells, convolutions are matrix products of those neighbourhoods.
+A branch is two 3 x 3 convolutions and one 1 x 1, so its output at a cell depends on the 5 x 5 cells around it. At few
+cells, convolutions are matrix products of those neighbourhoods. `formats.sparse` is the same algorithm in NumPy, for
+runtimes without torch: a change here belongs there, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 from yolopose.nn.layers import Conv
 
-WORTH_IT = 20  # a cell costs 5 times as much here as in the whole map, and small matrix products are slower
+MIN_CELLS_PER_HIT = 20  # a cell costs 5 times as much here as in the whole map, and small matrix products are slower
 
 
 class Cells(NamedTuple):
@@ -31,7 +32,7 @@ def find_cells(mask: Tensor) -> Cells:
     return Cells(*mask.nonzero(as_tuple=True))
 
 
-def pick(values: Tensor, cells: Cells) -> Tensor:
+def values_at(values: Tensor, cells: Cells) -> Tensor:
     """(B, c, H, W) → (M, c), the values at the cells."""
     return values.permute(0, 2, 3, 1)[cells.image, cells.y, cells.x]
 
@@ -39,8 +40,8 @@ def pick(values: Tensor, cells: Cells) -> Tensor:
 def branches_at(branches: Sequence[nn.Module], x: Tensor, cells: Cells) -> list[Tensor]:
     """(B, c, H, W) → per branch its output (M, c_out) at the cells; whole maps are computed where cells are many."""
     b, _, h, w = x.shape
-    if len(cells.x) * WORTH_IT > b * h * w or not all(map(is_simple, branches)):
-        return [pick(branch(x), cells) for branch in branches]
+    if len(cells.x) * MIN_CELLS_PER_HIT > b * h * w or not all(map(is_simple, branches)):
+        return [values_at(branch(x), cells) for branch in branches]
     squares, inside = neighbourhoods(x, cells)
     return [run_branch(branch, squares, inside) for branch in branches]
 

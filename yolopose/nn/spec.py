@@ -21,7 +21,7 @@ SCALED_NAME = re.compile(r"(yolov?\d+)([nslmx])(?![a-z])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Row:
+class LayerRow:
     """One row of `backbone` or `head`, scaled: `args` are the module's constructor arguments after the input channels.
 
     `given` is the row's `from` as written; `sources` are the absolute indices of those rows, -1 for the image. `where`
@@ -45,7 +45,7 @@ def load_spec(name_or_path: str | Path) -> dict[str, Any]:
     """The model YAML as a dictionary, with `scale` taken from the name and `yaml_file`, the name itself.
 
     A file of exactly that name comes first; otherwise the scale letter is taken out and the file of that name is read,
-    beside it or among those of the package: `yolov8s-pose.yaml` is `yolov8-pose.yaml` at scale s.
+    in the same folder or among those of the package: `yolov8s-pose.yaml` is `yolov8-pose.yaml` at scale s.
 
     Raises:
         PoseError: no such file, not YAML, or a key missing or malformed.
@@ -67,7 +67,8 @@ def load_spec(name_or_path: str | Path) -> dict[str, Any]:
 def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     """A copy with `scale` resolved and the needed keys checked. Raises PoseError naming file and key."""
     spec = dict(spec)
-    file = spec["yaml_file"] = _file_name(spec.get("yaml_file"))
+    file = spec.get("yaml_file")  # for messages
+    file = spec["yaml_file"] = file if isinstance(file, str) and 0 < len(file) <= MAX_SHOWN else "model YAML"
     for key in ("nc", "kpt_shape", "backbone", "head"):
         if spec.get(key) is None:
             raise PoseError(f"{file}: key '{key}' is missing")
@@ -88,11 +89,6 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
     if scales:
         spec["scale"] = _choose_scale(spec.get("scale"), scales, file)
     return spec
-
-
-def _file_name(value: Any) -> str:
-    """The file that messages name: that of the YAML, where the specification tells it."""
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_SHOWN else "model YAML"
 
 
 def _check_multiple(value: Any, name: str) -> None:
@@ -120,7 +116,7 @@ def _choose_scale(scale: Any, scales: dict[Any, Any], file: str) -> Any:
     return scale
 
 
-def scaling(spec: Mapping[str, Any]) -> tuple[float, float, float]:
+def scale_factors(spec: Mapping[str, Any]) -> tuple[float, float, float]:
     """(depth, width, max_channels): the chosen scale's row, or the older keys `depth_multiple` and `width_multiple`."""
     if spec.get("scales"):
         depth, width, limit = spec["scales"][spec["scale"]]
@@ -133,14 +129,14 @@ def scale_channels(channels: float, width: float, limit: float) -> int:
     return math.ceil(min(channels, limit) * width / 8) * 8
 
 
-def read_rows(spec: Mapping[str, Any]) -> list[Row]:
+def read_rows(spec: Mapping[str, Any]) -> list[LayerRow]:
     """The rows of a checked specification, with sources made absolute, repeats scaled and names in arguments replaced.
 
     Raises:
         PoseError: a row that is not [from, repeats, module, arguments], or a `from` that is not an earlier row.
     """
-    depth = scaling(spec)[0]
-    rows: list[Row] = []
+    depth = scale_factors(spec)[0]
+    rows: list[LayerRow] = []
     for section in ("backbone", "head"):
         if not isinstance(spec[section], list):
             raise PoseError(f"{spec['yaml_file']}: {section} must be a list of rows")
@@ -154,7 +150,7 @@ def read_rows(spec: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def _read_row(row: Any, index: int, depth: float, where: str, words: Mapping[str, Any]) -> Row:
+def _read_row(row: Any, index: int, depth: float, where: str, words: Mapping[str, Any]) -> LayerRow:
     if not (isinstance(row, list | tuple) and len(row) == 4 and isinstance(row[3], list | tuple)):
         raise PoseError(f"{where}: a row is [from, repeats, module, [arguments]]")
     sources, repeats, module, args = row
@@ -173,7 +169,7 @@ def _read_row(row: Any, index: int, depth: float, where: str, words: Mapping[str
     if not all(map(_is_plain, args)) or len(args) > MAX_ARGUMENTS:
         raise PoseError(f"{where}: arguments must be at most {MAX_ARGUMENTS} numbers, words or short lists of numbers")
     values = {**words, "None": None}
-    return Row(
+    return LayerRow(
         index=index,
         given=tuple(sources),
         sources=absolute,

@@ -1,4 +1,4 @@
-"""Size and cost of a network, and the table that describes it."""
+"""Size and cost of a network, and the table of its layers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from yolopose.nn.head import Distances
 from yolopose.nn.network import PoseNet
 
 
-class Counts(NamedTuple):
-    """What a summary line tells; `gradients` are the parameters that training changes."""
+class NetworkSize(NamedTuple):
+    """The numbers of a summary line; `gradients` are the parameters that training changes."""
 
     layers: int
     parameters: int
@@ -21,13 +21,13 @@ class Counts(NamedTuple):
     gflops: float
 
 
-def count(model: PoseNet, imgsz: int | tuple[int, int] = 640) -> Counts:
+def network_size(model: PoseNet, imgsz: int | tuple[int, int] = 640) -> NetworkSize:
     """Modules, parameters and GFLOPs for one input of `imgsz`, a side or (H, W), in pixels.
 
     The activation counts as one layer, however often it is applied.
     """
     parameters = list(model.parameters())
-    return Counts(
+    return NetworkSize(
         layers=len(list(model.modules())) + 1,
         parameters=sum(p.numel() for p in parameters),
         gradients=sum(p.numel() for p in parameters if p.requires_grad),
@@ -71,20 +71,18 @@ def count_flops(model: PoseNet, imgsz: int | tuple[int, int] = 640) -> float:
 def summary(model: PoseNet, imgsz: int | tuple[int, int] = 640, *, table: bool = True) -> str:
     """The layer table (row, from, n, params, module, arguments), then the line of totals."""
     name = str(model.spec["yaml_file"]).rpartition("/")[2].rpartition(".")[0].replace("yolo", "YOLO")
-    counts = count(model, imgsz)
+    size = network_size(model, imgsz)
     fused = not any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
     totals = (
-        f"{printable(name)} summary{' (fused)' * fused}: {counts.layers} layers, {counts.parameters:,} parameters, "
-        f"{counts.gradients:,} gradients, {counts.gflops:.1f} GFLOPs"
+        f"{printable(name)} summary{' (fused)' * fused}: {size.layers} layers, {size.parameters:,} parameters, "
+        f"{size.gradients:,} gradients, {size.gflops:.1f} GFLOPs"
     )
-    return f"{_table(model)}\n{totals}" if table else totals
-
-
-def _table(model: PoseNet) -> str:
+    if not table:
+        return totals
     lines = [f"{'':>3}{'from':>20}{'n':>3}{'params':>10}  {'module':<12}arguments"]
     for part, module in zip(model.parts, model.model, strict=True):
         row = part.row
         source = row.given[0] if len(row.given) == 1 else list(row.given)
         params = sum(p.numel() for p in module.parameters())
         lines.append(f"{row.index:>3}{source!s:>20}{row.repeats:>3}{params:>10}  {row.module:<12}{list(part.args)}")
-    return "\n".join(lines)
+    return "\n".join([*lines, totals])
