@@ -42,10 +42,10 @@ PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Names, keypoints and input of a model; `extra` holds further JSON-like facts (version, licence, data card, …).
+    """Names, keypoints and input of a model; `extra` has further JSON values (version, licence, data card, …).
 
     `stride` is the largest stride in pixels: both sides of an input are multiples of it. `imgsz` is (H, W) in pixels,
-    `batch` the images per run; both bind only a model that is not `dynamic`.
+    `batch` the images per run; a `dynamic` model takes others too.
     """
 
     names: dict[int, str]
@@ -63,9 +63,9 @@ class ModelInfo:
         return self.layout.shape
 
     def size_for(self, imgsz: int | tuple[int, int] | None) -> int | tuple[int, int]:
-        """`imgsz` as it is, or for None the size the model was trained at or exported with: a square's side, or (H, W).
+        """`imgsz`, or for None the size the model was trained at or exported with: a square's side, or (H, W).
 
-        The one rule of predict, val, train, benchmark and export.
+        Predict, val, train, benchmark and export all use this rule.
         """
         if imgsz is None:
             return self.imgsz[0] if self.imgsz[0] == self.imgsz[1] else self.imgsz
@@ -89,11 +89,11 @@ class ModelInfo:
         return self.extra | out | self.layout.to_dict()
 
     def to_strings(self) -> dict[str, str]:
-        """The metadata of an exported file: every value as text, numbers and containers as literals."""
+        """The metadata of an exported file as text; numbers and containers are Python literals."""
         return {key: value if isinstance(value, str) else repr(value) for key, value in self.described().items()}
 
     def described(self) -> dict[str, Any]:
-        """`to_dict`, with pre-processing and decoding in words."""
+        """The metadata of an exported file: `to_dict`, with pre-processing and decoding in words."""
         return {"preprocessing": PREPROCESSING, "decoding": DECODING} | self.to_dict()
 
     @classmethod
@@ -106,6 +106,7 @@ class ModelInfo:
         check_task(values)
         try:
             layout = KeypointLayout.from_dict(values)
+            dynamic = values.get("dynamic", False)
             known = {f.name for f in fields(cls)} | {"preprocessing", "decoding", *layout.to_dict()}
             return cls(
                 names=class_names(values.get("names", {0: "object"})),
@@ -113,17 +114,11 @@ class ModelInfo:
                 stride=whole(values.get("stride", 32), "stride", 1, MAX_STRIDE),
                 imgsz=sides(values.get("imgsz", 640)),
                 batch=whole(values.get("batch", 1), "batch", 1, MAX_BATCH),
-                dynamic=_flag(values.get("dynamic", False), "dynamic"),
+                dynamic=bool(whole(int(dynamic) if isinstance(dynamic, bool) else dynamic, "dynamic", 0, 1)),
                 extra={key: value for key, value in values.items() if key not in known},
             )
         except PoseError as error:
             raise PoseError(f"the model's metadata are damaged: {error}") from None
-
-    @classmethod
-    def from_strings(cls, values: Mapping[str, str]) -> ModelInfo:
-        """From the metadata of an exported file; values are read as literals only, never evaluated."""
-        read = {key: literal(value) for key, value in values.items()}
-        return cls.from_dict(read)
 
 
 def check_task(values: Mapping[str, Any]) -> None:
@@ -167,13 +162,6 @@ def sides(value: Any) -> tuple[int, int]:
     return h, w
 
 
-def _flag(value: Any, name: str) -> bool:
-    """True or False, also as 1 or 0. Raises PoseError for anything else."""
-    if isinstance(value, bool):
-        return value
-    return bool(whole(value, name, 0, 1))
-
-
 def literal(text: Any) -> Any:
     """A Python literal, or the value itself when it is none, or larger than metadata are."""
     if not isinstance(text, str) or len(text) > MAX_METADATA:
@@ -201,10 +189,10 @@ def info_from_file(
     """
     try:
         check_task(metadata)
-        if kpt_shape is None and "kpt_shape" in metadata:
-            info = ModelInfo.from_strings(metadata)
-        else:
-            info = _from_output(metadata, output, kpt_shape)
+        values = {key: literal(value) for key, value in metadata.items()}  # literals only, nothing is evaluated
+        if kpt_shape is not None or "kpt_shape" not in values:
+            values |= _layout_and_names(values, output, kpt_shape)
+        info = ModelInfo.from_dict(values)
         batch, _, h, w = inputs
         if isinstance(h, int) and isinstance(w, int):
             info = replace(info, imgsz=sides((h, w)))
@@ -221,10 +209,12 @@ def info_from_file(
     return info
 
 
-def _from_output(metadata: Mapping[str, Any], output: Sequence[Any], kpt_shape: tuple[int, int] | None) -> ModelInfo:
-    """The ModelInfo of a file whose metadata have no kpt_shape."""
+def _layout_and_names(
+    values: Mapping[str, Any], output: Sequence[Any], kpt_shape: tuple[int, int] | None
+) -> dict[str, Any]:
+    """The keypoint layout and the class names, as in `ModelInfo.to_dict`, of a file without kpt_shape."""
     channels = output[1] if len(output) == 3 and isinstance(output[1], int) else None
-    names = literal(metadata.get("names"))
+    names = values.get("names")
     names = None if names in (None, "None", "") else class_names(names)
     if kpt_shape is None:
         k, rest = divmod((channels or 0) - 4 - len(names or [None]), 3)
@@ -237,16 +227,13 @@ def _from_output(metadata: Mapping[str, Any], output: Sequence[Any], kpt_shape: 
             raise PoseError(f"kpt_shape {list(kpt_shape)} does not fit its output {list(output)}")
         one = {17: "person", 5: "face"}.get(kpt_shape[0], "object")
         names = {0: one} if classes == 1 else {i: f"class{i}" for i in range(classes)}
-    values = {key: literal(value) for key, value in metadata.items()}
-    return ModelInfo.from_dict(values | default_layout(kpt_shape).to_dict() | {"names": names})
+    return default_layout(kpt_shape).to_dict() | {"names": names}
 
 
 def stated_precision(info: ModelInfo, default: str = "float32") -> str:
-    """The type that convolutions compute in: as our files and Ultralytics' state it, else the default."""
-    args = info.extra.get("args")
-    stated = args if isinstance(args, dict) else {}
-    half = stated.get("half") is True or stated.get("quantize") == 16
-    precision = info.extra.get("precision")
+    """The type that convolutions compute in by the metadata of our files and Ultralytics', else the default."""
+    args, precision = _arguments(info), info.extra.get("precision")
+    half = args.get("half") is True or args.get("quantize") == 16
     return precision if precision in PRECISIONS else "float16" if half else default
 
 
@@ -256,9 +243,14 @@ def is_end_to_end(output: Sequence[Any], info: ModelInfo) -> bool:
     By the shape alone, a file with as many rows as a plain output has channels would be mistaken for one.
     """
     k, d = info.kpt_shape
-    args = info.extra.get("args")
-    stated = info.extra.get("nms", args.get("nms") if isinstance(args, dict) else None)
+    stated = info.extra.get("nms", _arguments(info).get("nms"))
     return len(output) == 3 and output[2] == 6 + k * d and (stated is True or output[1] != info.channels)
+
+
+def _arguments(info: ModelInfo) -> dict[str, Any]:
+    """The export arguments in the metadata of Ultralytics' files."""
+    args = info.extra.get("args")
+    return args if isinstance(args, dict) else {}
 
 
 def channels_last(info: ModelInfo) -> ModelInfo:
