@@ -90,9 +90,9 @@ class ModelInfo:
 
     def to_strings(self) -> dict[str, str]:
         """The metadata of an exported file as text; numbers and containers are Python literals."""
-        return {key: value if isinstance(value, str) else repr(value) for key, value in self.described().items()}
+        return {key: value if isinstance(value, str) else repr(value) for key, value in self.file_metadata().items()}
 
-    def described(self) -> dict[str, Any]:
+    def file_metadata(self) -> dict[str, Any]:
         """The metadata of an exported file: `to_dict`, with pre-processing and decoding in words."""
         return {"preprocessing": PREPROCESSING, "decoding": DECODING} | self.to_dict()
 
@@ -230,7 +230,7 @@ def _layout_and_names(
     return default_layout(kpt_shape).to_dict() | {"names": names}
 
 
-def stated_precision(info: ModelInfo, default: str = "float32") -> str:
+def precision_in_file(info: ModelInfo, default: str = "float32") -> str:
     """The type that convolutions compute in by the metadata of our files and Ultralytics', else the default."""
     args, precision = _arguments(info), info.extra.get("precision")
     half = args.get("half") is True or args.get("quantize") == 16
@@ -286,7 +286,7 @@ def save_metadata(path: Path, info: ModelInfo) -> None:
     """Write the metadata as a YAML file, for formats that cannot store them inside the model file."""
     import yaml
 
-    path.write_text(yaml.safe_dump(info.described(), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    path.write_text(yaml.safe_dump(info.file_metadata(), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def load_metadata(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from yolopose.errors import UsageError
-from yolopose.formats.base import OpenOptions, as_exported, in_batches_of, select, to_nchw, to_nhwc
+from yolopose.formats.base import OpenOptions, in_batches_of, refuse_other_device, select, to_nchw, to_nhwc
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -58,7 +58,7 @@ def test_threads(monkeypatch: pytest.MonkeyPatch, text: str, asked: int | None, 
 
 
 def test_an_idle_gpu_is_the_cpu_for_runtimes_without_gpus(caplog: pytest.LogCaptureFixture) -> None:
-    as_exported("best.tflite", "float32", OpenOptions(device="-1"))
+    refuse_other_device("best.tflite", OpenOptions(device="-1"))
     assert "device=-1: best.tflite runs on the CPU only" in caplog.text
     with pytest.raises(UsageError, match=r"device=0: best\.tflite runs on the CPU only; leave it out"):
-        as_exported("best.tflite", "float32", OpenOptions(device="0"))
+        refuse_other_device("best.tflite", OpenOptions(device="0"))

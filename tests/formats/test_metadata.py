@@ -8,7 +8,7 @@ import pytest
 from yolopose.errors import PoseError
 from yolopose.formats.base import decoded
 from yolopose.geometry.keypoints import COCO_17, FACE_5, default_layout
-from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, stated_precision
+from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, precision_in_file
 
 # as written by Ultralytics: everything text, containers as Python literals
 ULTRALYTICS = {
@@ -152,5 +152,5 @@ def test_shapes_that_a_graph_declares_are_bounded(inputs: list[int], output: lis
 
 def test_a_precision_is_one_of_ours() -> None:
     info = info_from_file("f", ULTRALYTICS | {"precision": "x" * 1000}, STATIC, OUT, None)
-    assert stated_precision(info, "float16") == "float16"
-    assert stated_precision(info_from_file("f", ULTRALYTICS | {"precision": "int8"}, STATIC, OUT, None)) == "int8"
+    assert precision_in_file(info, "float16") == "float16"
+    assert precision_in_file(info_from_file("f", ULTRALYTICS | {"precision": "int8"}, STATIC, OUT, None)) == "int8"

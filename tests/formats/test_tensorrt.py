@@ -22,8 +22,8 @@ from onnx import TensorProto, numpy_helper
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats import tensorrt as ours
-from yolopose.formats.base import OpenOptions
-from yolopose.formats.onnx import export_onnx
+from yolopose.formats.base import ExportOptions, OpenOptions
+from yolopose.formats.onnx import onnx_model
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
 from yolopose.formats.tensorrt import read_engine
@@ -36,7 +36,7 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A machine with a GPU and TensorRT, both made up."""
     module = tensorrt()
     monkeypatch.setitem(sys.modules, "tensorrt", module)
-    monkeypatch.setattr(ours, "export_onnx", quick_onnx)
+    monkeypatch.setattr(ours, "onnx_model", quick_onnx)
     monkeypatch.setattr(ours, "_gpu", lambda what, device: torch.device("cpu"))
     stream = SimpleNamespace(cuda_stream=7, synchronize=lambda: None)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
@@ -45,9 +45,9 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def quick_onnx(network: Any, config: ExportConfig, info: Any, target: Path) -> None:
+def quick_onnx(network: Any, options: ExportOptions, info: Any, *, symmetric: bool) -> Any:
     """With torch's older exporter, which is faster."""
-    export_onnx(network, replace(config, opset=17), info, target)
+    return onnx_model(network, replace(options, opset=17), info, symmetric=symmetric)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_header(trt: Any, network: Any, tmp_path: Path) -> None:
 def test_the_newest_exporter(
     trt: Any, network: Any, images: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ours, "export_onnx", export_onnx)
+    monkeypatch.setattr(ours, "onnx_model", onnx_model)
     path = make(network, tmp_path)
     same(path, network, images)
     assert model_of(path).opset_import[0].version == 18

@@ -22,7 +22,7 @@ from yolopose.files import read_yaml
 from yolopose.formats.base import OpenOptions
 from yolopose.formats.onnx import OnnxBackend
 from yolopose.geometry.keypoints import FACE_5
-from yolopose.metadata import METADATA, ModelInfo, info_from_file, is_end_to_end, load_metadata, stated_precision
+from yolopose.metadata import METADATA, ModelInfo, info_from_file, is_end_to_end, load_metadata, precision_in_file
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import load_spec
 
@@ -101,7 +101,7 @@ def test_faults_in_metadata_as_text(tmp_path: Path, count: int) -> None:
         again = info_from_file("some.onnx", info.to_strings(), case[1], case[2], None)
         assert (again.names, again.layout) == (info.names, info.layout)
         is_end_to_end(case[2], info)
-        stated_precision(info)
+        precision_in_file(info)
 
     campaign(target, make, count, tmp_path)
 
@@ -133,7 +133,7 @@ def test_faults_in_a_metadata_file(tmp_path: Path, count: int) -> None:
         info = info_from_file("some_model", load_metadata(tmp_path / METADATA), [1, 3, 64, 96], [1, 21, 126], None)
         info.to_strings()
 
-    campaign(target, yaml_cases(INFO.described()), count, tmp_path)
+    campaign(target, yaml_cases(INFO.file_metadata()), count, tmp_path)
 
 
 @many

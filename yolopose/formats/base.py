@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, first_line, shown
-from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, stated_precision
+from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, precision_in_file
 
 Array = NDArray[Any]
 Float = NDArray[np.float32]
@@ -138,7 +138,7 @@ class FileBackend(Backend):
         self.fixed_shape = (batch or 1, h, w) if h and w else None
         self._batch = batch
         self._end_to_end = is_end_to_end(outputs[0], self.info)
-        self.precision = stated_precision(self.info, precision)
+        self.precision = precision_in_file(self.info, precision)
         self.device = device or "cpu"
         if device is None:
             refuse_other_device(self.path, options)
@@ -148,7 +148,7 @@ class FileBackend(Backend):
     def infer(self, images: Array) -> Float:
         """(B, H, W, 3) → (B, 4+C+K·D, A), see `Backend`."""
         self.check_size(images)
-        return in_batches_of(self._batch, images, self._run_decoded) if self._batch else self._run_decoded(images)
+        return in_batches_of(self._batch or len(images), images, self._run_decoded)
 
     def check_size(self, images: Array) -> None:
         """Raise PoseError, naming both sizes, when images (B, H, W, 3) are not of the one size that the file takes."""
@@ -200,34 +200,6 @@ def decoded(rows: Float, classes: int) -> Float:
         out[:, 4 + c] = np.where(rows[..., 5] == c, rows[..., 4], 0)
     out[:, 4 + classes :] = rows[..., 6:].transpose(0, 2, 1)
     return out
-
-
-def refuse_other_shape(name: str, images: Array, fixed: tuple[int, int, int] | None) -> None:
-    """Raise PoseError, naming both sizes, when images (B, H, W, 3) are not of the one size that a file takes."""
-    if fixed and images.shape[1:3] != fixed[1:]:
-        (h, w), (rows, columns) = fixed[1:], images.shape[1:3]
-        raise PoseError(
-            f"{name}: takes images of {h}x{w} only, got {rows}x{columns}; export it with imgsz={rows},{columns}"
-        )
-
-
-def as_exported(name: str, precision: str, options: OpenOptions) -> None:
-    """For runtimes that compute on the CPU only, and only in the `precision` of the file: is something else wanted?
-
-    Raises:
-        UsageError: another device; -1, an idle GPU, is answered with a line.
-    """
-    if options.device == "-1":
-        log.info(f"device=-1: {name} runs on the CPU only")
-    elif options.device not in (None, "", "auto", "cpu"):
-        raise UsageError(f"device={options.device}: {name} runs on the CPU only; leave it out")
-    keep_precision(name, precision, options)
-
-
-def keep_precision(name: str, precision: str, options: OpenOptions) -> None:
-    """For runtimes that compute in the `precision` of the file: warn when something else is wanted."""
-    if (options.half and precision != "float16") or options.bf16:
-        log.warning(f"{name}: computes in {precision}, as it was exported; half and bf16 change nothing")
 
 
 def in_batches_of(size: int, images: Array, run: Callable[[Array], Float]) -> Float:

@@ -95,7 +95,14 @@ def _providers(device: str | None, available: list[str]) -> list[Any]:
 
 
 def export_onnx(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
-    """Write `network` to `target` as a single ONNX file with the metadata of `info`.
+    """Write `network` to `target` as a single ONNX file. Raises PoseError as `onnx_model`."""
+    import onnx
+
+    onnx.save_model(onnx_model(network, options, info), str(target))
+
+
+def onnx_model(network: PoseNet, options: ExportOptions, info: ModelInfo, *, symmetric: bool = False) -> Any:
+    """Convert `network` to an ONNX model with the metadata of `info`; `symmetric` as for `quantised_onnx`.
 
     Raises:
         PoseError: an operator set that torch cannot write, or images for calibrating 8 bits that cannot be read.
@@ -109,11 +116,11 @@ def export_onnx(network: PoseNet, options: ExportOptions, info: ModelInfo, targe
         model = onnxslim.slim(model)
     _einsum_as_matmul(model)
     if options.int8:
-        model = quantised_onnx(model, calibration_batches(info, options.data))
+        model = quantised_onnx(model, calibration_batches(info, options.data), symmetric=symmetric)
     _name_axes(model, info, options)
     del model.metadata_props[:]
     onnx.helper.set_model_props(model, info.to_strings())
-    onnx.save_model(model, str(target))
+    return model
 
 
 def _graph(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, loading, to_nhwc
-from yolopose.formats.onnx import export_onnx
+from yolopose.formats.onnx import onnx_model
 from yolopose.formats.quiet import quiet
 from yolopose.metadata import METADATA, ModelInfo, channels_last, load_metadata, save_metadata
 
@@ -143,14 +142,8 @@ def keras_model(
     `rescaled` as for `to_keras`; `outputs` selects other values of the ONNX model than its output.
     """
     with quiet():
-        import onnx
-
         from yolopose.formats.onnx_to_keras import to_keras  # first: it fails before the work if Keras is missing
-    plain = replace(options, half=False, int8=False, simplify=True, opset=None)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        export_onnx(network, plain, info, path)
-        graph = onnx.load(path)
+    graph = onnx_model(network, replace(options, half=False, int8=False, simplify=True, opset=None), info)
     with quiet():
         return to_keras(graph, outputs=outputs(graph) if outputs else None, rescaled=rescaled)
 

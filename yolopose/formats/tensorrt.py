@@ -8,7 +8,6 @@ where the file has them.
 from __future__ import annotations
 
 import json
-import tempfile
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -20,10 +19,8 @@ import numpy as np
 from yolopose.console import log
 from yolopose.errors import PoseError, first_line
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, to_rgb
-from yolopose.formats.calibration import calibration_batches
-from yolopose.formats.onnx import export_onnx
+from yolopose.formats.onnx import onnx_model
 from yolopose.formats.pytorch import choose_device
-from yolopose.formats.quantize import quantised_onnx
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -140,27 +137,13 @@ def export_tensorrt(network: PoseNet, options: ExportOptions, info: ModelInfo, t
     device = _gpu("format=engine", options.device)
     import tensorrt as trt
 
-    model = _onnx_model(network, options, info)
+    model = onnx_model(network, options, info, symmetric=True)
     with torch.cuda.device(device):
         log.info("TensorRT times its kernels on this GPU, which takes minutes")
-        plan = _build_engine(trt, model, options, info)
+        plan = _build_engine(trt, model.SerializeToString(), options, info)
         made_by = {"tensorrt": str(trt.__version__), "gpu": torch.cuda.get_device_name(device)}
-    header = json.dumps(replace(info, extra=info.extra | made_by).described()).encode()
+    header = json.dumps(replace(info, extra=info.extra | made_by).file_metadata()).encode()
     target.write_bytes(len(header).to_bytes(4, "little") + header + plan)
-
-
-def _onnx_model(network: PoseNet, options: ExportOptions, info: ModelInfo) -> bytes:
-    """Return the network as an ONNX model with its convolutions in the requested type."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        floats = replace(options, half=options.half and not options.int8, int8=False)
-        export_onnx(network, floats, info, path)
-        if not options.int8:
-            return path.read_bytes()
-        import onnx
-
-        model = quantised_onnx(onnx.load(path), calibration_batches(info, options.data), symmetric=True)
-        return bytes(model.SerializeToString())
 
 
 def _build_engine(trt: Any, model: bytes, options: ExportOptions, info: ModelInfo) -> bytes:

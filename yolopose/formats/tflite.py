@@ -165,7 +165,7 @@ def _choose(names: list[str]) -> str | None:
 def write_metadata(path: Path, info: ModelInfo) -> None:
     """Append metadata to a TF Lite file, as `METADATA` in a zip archive."""
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA, json.dumps(channels_last(info).described(), ensure_ascii=False))
+        archive.writestr(METADATA, json.dumps(channels_last(info).file_metadata(), ensure_ascii=False))
 
 
 def export_tflite(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:

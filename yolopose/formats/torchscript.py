@@ -146,7 +146,9 @@ def export_torchscript(network: PoseNet, options: ExportOptions, info: ModelInfo
         traced = torch.jit.trace(wrapper, example, check_trace=False)  # type: ignore[no-untyped-call]
         frozen = torch.jit.freeze(traced)
         _follow_input(frozen.graph)
-        torch.jit.save(frozen, str(target), _extra_files={CONFIG: json.dumps(stated.described(), ensure_ascii=False)})
+        torch.jit.save(
+            frozen, str(target), _extra_files={CONFIG: json.dumps(stated.file_metadata(), ensure_ascii=False)}
+        )
 
 
 def _follow_input(graph: Any) -> None:
