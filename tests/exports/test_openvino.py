@@ -1,4 +1,4 @@
-"""OpenVINO: the folder finds what the network finds, in every precision and shape."""
+"""OpenVINO: the same detections as the network, in every precision and shape."""
 
 import shutil
 from collections.abc import Callable
@@ -220,7 +220,7 @@ def test_damaged_files(static: Path, tmp_path: Path, name: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_options_without_effect_are_told(int8: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_options_without_effect_are_warned_about(int8: Path, caplog: pytest.LogCaptureFixture) -> None:
     backend = open_backend(int8, OpenOptions(bf16=True, half=True))
     assert backend.precision == "int8"
     assert "half and bf16 change nothing" in caplog.text

@@ -1,4 +1,4 @@
-"""TorchScript: a traced and frozen file finds what the network finds."""
+"""TorchScript: a file gives the same detections as the network."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What all runtimes share: colours and layout of the input, fixed batches, the choice of candidates, threads."""
+"""Backends: input conversion, fixed batches, selection of candidates, threads, devices."""
 
 import numpy as np
 import pytest

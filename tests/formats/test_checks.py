@@ -1,4 +1,4 @@
-"""What stops an export does so before the work begins, and nothing of the user's is replaced."""
+"""Checks before an export begins; no file of the user is replaced."""
 
 import os
 import shutil

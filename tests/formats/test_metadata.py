@@ -1,4 +1,4 @@
-"""What a file says of itself: our metadata, Ultralytics', none at all."""
+"""Metadata of exported files: ours, Ultralytics', none."""
 
 import re
 
@@ -20,7 +20,7 @@ STATIC, OUT = [1, 3, 320, 320], [1, 56, 2100]
 OPEN = ["batch", 3, "height", "width"]
 
 
-def test_our_own_metadata_come_back() -> None:
+def test_our_metadata_round_trip() -> None:
     info = ModelInfo({0: "face"}, FACE_5, imgsz=(320, 320), extra={"data": "card"})
     assert info_from_file("f", info.to_strings(), STATIC, [1, 20, 2100], None) == info
 
@@ -32,23 +32,23 @@ def test_ultralytics_metadata() -> None:
     assert info_from_file("f", ULTRALYTICS, OPEN, ["batch", 56, "anchors"], None).dynamic
 
 
-def test_the_session_knows_the_input_better_than_the_metadata() -> None:
+def test_input_shape_overrides_metadata() -> None:
     info = info_from_file("f", ULTRALYTICS, [4, 3, 256, 320], [4, 56, 1680], None)
     assert (info.imgsz, info.batch) == ((256, 320), 4)
 
 
 @pytest.mark.parametrize(("channels", "layout"), [(56, COCO_17), (20, FACE_5)])
-def test_without_metadata_the_channels_tell(channels: int, layout: object) -> None:
+def test_layout_from_the_channels_without_metadata(channels: int, layout: object) -> None:
     assert info_from_file("f", {}, STATIC, [1, channels, 2100], None).layout == layout
 
 
-def test_without_metadata_kpt_shape_tells() -> None:
+def test_layout_from_kpt_shape_without_metadata() -> None:
     info = info_from_file("f", {}, STATIC, [1, 4 + 3 + 8, 2100], (4, 2))
     assert (info.kpt_shape, info.names) == ((4, 2), {0: "class0", 1: "class1", 2: "class2"})
     assert info_from_file("f", {}, OPEN, [None, None, None], (5, 3)).channels == 20
 
 
-def test_names_without_kpt_shape_count() -> None:
+def test_layout_from_the_channels_and_names() -> None:
     info = info_from_file("f", {"names": "['a', 'b']"}, STATIC, [1, 4 + 2 + 9, 2100], None)
     assert (info.kpt_shape, info.names) == ((3, 3), {0: "a", 1: "b"})
 
@@ -67,7 +67,7 @@ def test_names_without_kpt_shape_count() -> None:
         (ULTRALYTICS | {"skeleton": "5"}, OUT, None, "skeleton must be a list, got 5"),
     ],
 )
-def test_what_does_not_fit_is_told_in_one_line(
+def test_errors_are_one_line(
     metadata: dict[str, str], output: list[object], kpt_shape: tuple[int, int] | None, told: str
 ) -> None:
     with pytest.raises(PoseError, match=told) as error:
@@ -75,7 +75,7 @@ def test_what_does_not_fit_is_told_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_suppression_within_the_file_is_undone_in_form() -> None:
+def test_output_with_suppression_is_converted() -> None:
     info = info_from_file("f", ULTRALYTICS, STATIC, [1, 300, 57], None)
     assert is_end_to_end([1, 300, 57], info)
     assert not is_end_to_end(OUT, info)

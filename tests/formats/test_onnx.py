@@ -1,4 +1,4 @@
-"""ONNX: what we write, and what others wrote, runs as the network does."""
+"""ONNX: our files and others' give the same output as the network."""
 
 import shutil
 from pathlib import Path
@@ -199,7 +199,7 @@ def test_an_idle_gpu(static: Path, monkeypatch: pytest.MonkeyPatch, caplog: pyte
 
 
 @pytest.mark.parametrize("device", ["banana", "0,1", "cuda:x", "mps"])
-def test_what_is_no_device(static: Path, device: str) -> None:
+def test_unknown_devices(static: Path, device: str) -> None:
     with pytest.raises(UsageError, match=f"device={device}: ONNX Runtime runs on one device") as error:
         open_backend(static, OpenOptions(device=device))
     assert "\n" not in str(error.value)
@@ -221,7 +221,7 @@ def test_a_gpu_that_onnx_runtime_cannot_load(
     assert "cannot load CUDA" in caplog.text
 
 
-def test_options_a_file_cannot_follow_are_told(static: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_options_without_effect_are_warned_about(static: Path, caplog: pytest.LogCaptureFixture) -> None:
     open_backend(static, OpenOptions(half=True))
     assert "float32" in caplog.text
 

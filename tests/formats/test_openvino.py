@@ -1,4 +1,4 @@
-"""OpenVINO: what is refused before the runtime is needed."""
+"""OpenVINO: errors raised before the runtime is imported."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The torch backend: same numbers as the network, nothing of the caller's changed, devices and types by name."""
+"""The torch backend: same output as the network, which is not changed; devices and types by name."""
 
 import copy
 import logging
@@ -93,16 +93,14 @@ def test_gpu_equals_cpu(images: np.ndarray) -> None:
         np.testing.assert_allclose(cpu, gpu, atol=1e-2 * np.abs(cpu).max())
 
 
-def test_without_torch_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_without_torch_the_error_has_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PoseError, match=r"yolopose\[train\].*ONNX") as error:
         pytorch.load_network(tmp_path / "some.pt")
     assert "\n" not in str(error.value)
 
 
-def test_the_idlest_gpu_is_the_cpu_where_there_is_none(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_idle_gpu_is_the_cpu_without_gpus(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert choose_device("-1") == torch.device("cpu")
     assert "device=-1: this machine has no GPU" in caplog.text
@@ -112,7 +110,7 @@ def test_the_idlest_gpu_is_the_cpu_where_there_is_none(
 
 
 @pytest.mark.parametrize(("what", "remedy"), [("best.pt", "export it to ONNX"), ("train", None), ("format=onnx", None)])
-def test_what_needs_torch_says_what_helps(what: str, remedy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_without_torch(what: str, remedy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PoseError, match=r"needs torch: pip install 'yolopose\[train\]'") as error:
         pytorch.require_torch(what)
@@ -123,7 +121,7 @@ def test_what_needs_torch_says_what_helps(what: str, remedy: str | None, monkeyp
     ("device", "said"),
     [("0,1", "device=0,1 takes one device here; there is cpu"), ("7", "device=7 is not on this machine")],
 )
-def test_a_device_that_cannot_be_taken_is_told_why(device: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_devices(device: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(UsageError, match=f"^{said}"):
         choose_device(device)

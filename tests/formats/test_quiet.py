@@ -1,4 +1,4 @@
-"""What a process shares is changed by one thread at a time, and given back as it was."""
+"""Process-wide state is changed by one thread at a time and restored."""
 
 import logging
 import os
@@ -75,7 +75,7 @@ def test_everything_comes_back_after_an_error() -> None:
     assert state() == before
 
 
-def test_modules_are_planted_for_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_modules_are_replaced_in_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with quiet(), pytest.raises(ImportError):
         import openvino_telemetry  # noqa: F401
     assert "openvino_telemetry" not in sys.modules

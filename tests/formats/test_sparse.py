@@ -1,4 +1,4 @@
-"""The pose head in NumPy finds what the network's own head finds."""
+"""The pose head in NumPy gives the same candidates as torch."""
 
 from typing import Any
 

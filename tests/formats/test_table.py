@@ -1,4 +1,4 @@
-"""The table of formats: every row is whole, files are known by suffix, options are taken or refused by name."""
+"""The table of formats: complete rows, files recognised by suffix, options accepted or refused by name."""
 
 import sys
 from pathlib import Path

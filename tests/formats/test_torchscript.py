@@ -1,4 +1,4 @@
-"""TorchScript: what we write, and what others wrote, runs as the network does."""
+"""TorchScript: our files and others' give the same output as the network."""
 
 import json
 import zipfile
@@ -200,7 +200,7 @@ def test_an_archive_without_a_program(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_options_a_file_cannot_follow_are_told(
+def test_options_without_effect_are_warned_about(
     static: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_backend(static, OpenOptions(half=True))

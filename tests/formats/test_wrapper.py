@@ -1,4 +1,4 @@
-"""Suppression within a file decides as the package's own does."""
+"""Suppression in a file gives the same rows as the package's own."""
 
 from typing import Any
 
