@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from yolopose.formats.quiet import planted, quiet, unwarned
+from yolopose.formats.quiet import quiet, replaced_modules, without_warnings
 
 
 def state() -> tuple[object, ...]:
@@ -43,7 +43,7 @@ def test_many_threads_at_once() -> None:
 
     def work() -> None:
         for _ in range(40):
-            with quiet(), unwarned(), quiet():
+            with quiet(), without_warnings(), quiet():
                 print("nobody hears this")
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -83,7 +83,7 @@ def test_modules_are_replaced_in_the_block_only(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "openvino_telemetry", mine)
     with quiet():
         assert sys.modules["openvino_telemetry"] is None
-        with planted({"openvino_telemetry": stub}):
+        with replaced_modules({"openvino_telemetry": stub}):
             assert sys.modules["openvino_telemetry"] is stub
     assert sys.modules["openvino_telemetry"] is mine
 

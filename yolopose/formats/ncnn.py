@@ -13,7 +13,7 @@ import numpy as np
 from yolopose.errors import PoseError
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, to_nchw
 from yolopose.formats.checks import run_tool
-from yolopose.formats.quiet import unwarned
+from yolopose.formats.quiet import without_warnings
 from yolopose.metadata import METADATA, ModelInfo, load_metadata, save_metadata
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def export_ncnn(network: PoseNet, options: ExportOptions, info: ModelInfo, targe
     example = torch.zeros(1, 3, *info.imgsz)
     with tempfile.TemporaryDirectory() as folder:  # pnnx writes several files more
         traced = Path(folder) / "model.pt"
-        with unwarned():  # that TorchScript is no longer developed
+        with without_warnings():  # that TorchScript is no longer developed
             wrapper = ExportNetwork(network, baked=info.imgsz)
             torch.jit.trace(wrapper, example, check_trace=False).save(str(traced))  # type: ignore[no-untyped-call]
         shape = ",".join(str(size) for size in example.shape)

@@ -35,8 +35,8 @@ def quiet() -> Iterator[None]:
         if not _depth:
             stack.enter_context(redirect_stdout(io.StringIO()))
             stack.enter_context(redirect_stderr(io.StringIO()))
-            stack.enter_context(unwarned())
-            stack.enter_context(planted({"openvino_telemetry": None}))
+            stack.enter_context(without_warnings())
+            stack.enter_context(replaced_modules({"openvino_telemetry": None}))
             stack.enter_context(_keras_home())
             for stream, number in ((sys.__stdout__, 1), (sys.__stderr__, 2)):
                 stack.enter_context(_silent(stream, number))
@@ -48,7 +48,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def unwarned() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Ignore Python's warnings."""
     with _lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -56,7 +56,7 @@ def unwarned() -> Iterator[None]:
 
 
 @contextmanager
-def planted(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
+def replaced_modules(modules: Mapping[str, ModuleType | None]) -> Iterator[None]:
     """Put modules into `sys.modules` for the block; None makes an import fail."""
     with _lock:
         before = {name: sys.modules[name] for name in modules if name in sys.modules}

@@ -24,7 +24,7 @@ from yolopose.errors import PoseError, first_line, one_line
 from yolopose.files import cache_dir
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, to_nhwc
 from yolopose.formats.checks import tool
-from yolopose.formats.quiet import planted, quiet
+from yolopose.formats.quiet import quiet, replaced_modules
 from yolopose.formats.tensorflow import keras_model, write_saved_model
 from yolopose.metadata import METADATA, ModelInfo, channels_last, load_metadata, save_metadata
 
@@ -178,7 +178,7 @@ def _converter() -> Iterator[Any]:
     for name, stub in stubs.items():
         stub.__spec__ = ModuleSpec(name, None)
         stub.convert_jax = None
-    with planted(stubs):
+    with replaced_modules(stubs):
         before = {name: sys.modules.pop(name) for name in _converter_modules()}
         try:
             from tensorflowjs.converters.tf_saved_model_conversion_v2 import convert_tf_saved_model

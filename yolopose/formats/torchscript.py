@@ -14,7 +14,7 @@ import numpy as np
 from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions
 from yolopose.formats.pytorch import as_tensor, choose_device
-from yolopose.formats.quiet import quiet, unwarned
+from yolopose.formats.quiet import quiet, without_warnings
 from yolopose.limits import MAX_BATCH, MAX_PIXELS, whole
 from yolopose.metadata import ModelInfo, check_task, read_archived, sides
 
@@ -49,7 +49,7 @@ class TorchScriptBackend(FileBackend):
             torch.set_num_threads(options.threads)  # the process's setting: torch knows no other
         sizes = _sizes(path, metadata)
         try:
-            with unwarned():  # that TorchScript is no longer developed
+            with without_warnings():  # that TorchScript is no longer developed
                 self._module = torch.jit.load(str(path), map_location=device).eval()  # type: ignore[no-untyped-call]
             probe, self._type = _probe(self._module, sizes, device)
         except (RuntimeError, ValueError) as e:  # what torch throws for a broken archive and a broken program
