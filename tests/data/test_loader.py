@@ -38,7 +38,7 @@ def test_an_epoch_shows_every_image_once_in_the_order_of_the_epoch(found: Scan) 
     batches = epoch(Loader(data, 4), 5)
     assert [len(b) for b in batches] == [4] * 5 + [1]
     paths = [path for b in batches for path in b.paths]
-    assert paths == [str(data.items[i].path) for i in data.sampler]
+    assert paths == [str(data.items[i].path) for i in data.order]
     assert len(Loader(data, 4)) == len(batches)
 
 
@@ -118,7 +118,7 @@ def test_little_memory_changes_no_batch(found: Scan, monkeypatch: pytest.MonkeyP
 
 def test_slots_stay_within_their_share_of_the_free_memory(found: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader_module, "processors", lambda: 16)
-    monkeypatch.setattr(Loader, "_start", lambda *_: None)
+    monkeypatch.setattr(Loader, "_start_workers", lambda *_: None)
     data = dataset(found)
     data.items = data.items * 200
     data.epoch = -1
@@ -127,8 +127,8 @@ def test_slots_stay_within_their_share_of_the_free_memory(found: Scan, monkeypat
     for free in (10**12, 10**9, 10**8, 10**7, 10**6, 10**5, 0):
         monkeypatch.setattr(loader_module, "free_memory", lambda free=free: free)
         loader = Loader(data, 4, workers=8)
-        plan = (loader.workers, loader._plan.group, loader._ahead)
-        size = (loader._ahead * loader.workers + 2) * loader._plan.group * 4 * 64 * 64 * 3
+        plan = (loader.workers, loader._sampler.batches_per_task, loader._tasks_ahead)
+        size = (loader._tasks_ahead * loader.workers + 2) * loader._sampler.batches_per_task * 4 * 64 * 64 * 3
         assert not free or not loader.workers or size <= free / 8
         seen.add(plan)
     assert (8, 16, 2) in seen
@@ -138,5 +138,5 @@ def test_slots_stay_within_their_share_of_the_free_memory(found: Scan, monkeypat
         monkeypatch.setenv("LOCAL_WORLD_SIZE", f"{ranks}")
         monkeypatch.setattr(loader_module, "free_memory", lambda free=free: free)
         loader = Loader(data, 4, workers=8)
-        plans.append((loader.workers, loader._plan.group, loader._ahead, data.read.room))
+        plans.append((loader.workers, loader._sampler.batches_per_task, loader._tasks_ahead, data.read.room))
     assert plans[0] == plans[1]

@@ -59,16 +59,17 @@ class PoseDataset:
         if changes.fliplr or changes.flipud:
             for warning in audit_flip((item.labels for item in scan.items), self.layout):
                 log.warning(f"{scan.spec.yaml}: {warning}; `yolo doctor` shows mirrored previews")
-        self.options = replace(options, augment=changes)
-        self.imgsz, self.stride, self.rules = options.imgsz, options.stride, options.rules
+        self.options = options = replace(options, augment=changes)
         indices = np.arange(max(round(len(scan.items) * options.fraction), 1))
-        if not self.rules.first_images:
+        if not options.rules.first_images:
             indices = indices * len(scan.items) // len(indices)
         chosen = [scan.items[i] for i in indices]
         self.items = [replace(i, labels=select(i.labels, options.classes, options.single_cls)) for i in chosen]
-        kind = "disk" if options.cache == "disk" else "ram" if options.cache else None
-        cache = open_cache(kind, scan, self.items, self.imgsz, self.rules, options.cache_dir) if kind else None
-        self.read = Reader(self.items, self.imgsz, self.rules, cache)
+        cache = None
+        if options.cache:
+            kind = "disk" if options.cache == "disk" else "ram"
+            cache = open_cache(kind, scan, self.items, options.imgsz, options.rules, options.cache_dir)
+        self.read = Reader(self.items, options.imgsz, options.rules, cache)
         self.epoch = -1
         self.set_epoch(0)
 
@@ -78,7 +79,7 @@ class PoseDataset:
     def set_epoch(self, epoch: int, closing: bool | None = None) -> None:
         """Go to an epoch, counted from 0.
 
-        `closing` epochs have neither mosaic nor mixup; None means the last `close_mosaic` ones of `epochs`.
+        In `closing` epochs there is no mosaic and no mixup; None means the last `close_mosaic` of `epochs`.
         """
         options = self.options
         if closing is None:
@@ -89,40 +90,43 @@ class PoseDataset:
         if epoch != self.epoch:
             self.epoch = epoch
             sizes = [item.hw for item in self.items]
-            self.order = by_aspect(sizes, self.rules) if options.rect else shuffled(len(sizes), options.seed, epoch)
+            self.order = by_aspect(sizes, options.rules) if options.rect else shuffled(len(sizes), options.seed, epoch)
             self._position = np.argsort(self.order)
 
     def __getitem__(self, index: int) -> Sample:
-        return self.sample(index, (self.imgsz, self.imgsz))
+        return self.sample(index, (self.options.imgsz, self.options.imgsz))
 
     def sample(self, index: int, hw: tuple[int, int]) -> Sample:
         """Sample `index` of this epoch in a canvas of (H, W) pixels. Raises PoseError for an unreadable image."""
         rng = sample_generator(self.options.seed, self.epoch, index)
         sample = self._compose(rng, index, hw)
         if rng.random() < self.mixup:
-            (partner,) = self._neighbours(rng, index, 1)
+            (partner,) = self._random_indices(rng, index, 1)
             sample = augment.mixup(rng, sample, self._compose(rng, partner, hw))
         return augment.finish(rng, sample, self.options.augment, self.layout)
 
     def _compose(self, rng: np.random.Generator, index: int, hw: tuple[int, int]) -> Sample:
-        """A mosaic or a single image in its canvas, randomly moved."""
-        item = self.items[index]
+        """A mosaic or a single image in its canvas, after the random affine."""
+        item, options = self.items[index], self.options
         indices = [index]
         if rng.random() < self.mosaic:
-            indices += self._neighbours(rng, index, 3)
-        elif not self.options.augment.moves:
-            return augment.letterboxed(self.read(index), item.labels, hw, str(item.path), self.rules)
+            indices += self._random_indices(rng, index, 3)
+        elif not options.augment.moves:
+            return augment.letterboxed(self.read(index), item.labels, hw, str(item.path), options.rules)
         images = [self.read(i) for i in indices]
         sizes = [(image.shape[0], image.shape[1]) for image in images]
-        places = augment.mosaic_places(rng, sizes, self.imgsz) if len(images) > 1 else [augment.centred(sizes[0], hw)]
-        affine = augment.random_affine(rng, self.options.augment, hw)
+        if len(images) > 1:
+            places = augment.mosaic_places(rng, sizes, options.imgsz)
+        else:
+            places = [augment.centred(sizes[0], hw)]
+        affine = augment.random_affine(rng, options.augment, hw)
         tiles = [
             Tile(image, self.items[i].labels, affine @ place)
             for i, image, place in zip(indices, images, places, strict=True)
         ]
         return augment.compose(tiles, hw, str(item.path))
 
-    def _neighbours(self, rng: np.random.Generator, index: int, count: int) -> list[int]:
-        """So many random images of the block that `index` is in."""
+    def _random_indices(self, rng: np.random.Generator, index: int, count: int) -> list[int]:
+        """`count` random images from the block of the order that contains `index`."""
         start, end = block(int(self._position[index]), len(self))
         return [int(i) for i in self.order[rng.integers(start, end, count)]]
