@@ -11,7 +11,8 @@ import yaml
 
 from yolopose.cli import COMMANDS
 from yolopose.convert import from_coco, to_coco
-from yolopose.data.labels import label_path, read_labels, scan
+from yolopose.data.labels import label_path, scan
+from yolopose.data.rows import parse_rows
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.geometry.keypoints import COCO_17, FACE_5, flip_from_names
@@ -77,7 +78,8 @@ def test_edges_are_cut_and_stray_points_unlabelled(tmp_path: Path, capsys: pytes
     said = capsys.readouterr().out
     for what in ("1 boxes cut", "1 keypoints outside", "1 boxes without size", "1 annotations of images"):
         assert what in said
-    labels, bad = read_labels(tmp_path / "out" / "labels" / "a.txt", load_data(draft))
+    spec = load_data(draft)
+    labels, bad, _ = parse_rows(tmp_path / "out" / "labels" / "a.txt", spec.layout.shape, len(spec.names))
     assert not bad
     np.testing.assert_allclose(labels.boxes, [(0.175, 0.6, 0.35, 0.8)], atol=1e-7)
     assert labels.keypoints[0, :, 2].tolist() == [0, 0, 1]
@@ -198,7 +200,8 @@ def test_coco_to_yolo_agrees_with_given_labels_and_comes_back(shared: Path, tmp_
     file = source / "person_keypoints_val.json"
     draft = from_coco(file, tmp_path / "out", images=source / "images" / "val")
     for item in scan(load_data(draft), "val", cache=False).items:
-        labels, _ = read_labels(source / "labels" / "val" / f"{item.path.stem}.txt", given)
+        rows = source / "labels" / "val" / f"{item.path.stem}.txt"
+        labels = parse_rows(rows, given.layout.shape, len(given.names))[0]
         order = [np.lexsort(rows.boxes.T.round(4)) for rows in (labels, item.labels)]
         assert len(labels) == len(item.labels)
         np.testing.assert_allclose(labels.boxes[order[0]], item.labels.boxes[order[1]], atol=2e-6)

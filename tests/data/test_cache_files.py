@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from yolopose.data.cache_files import cache_folder, tell_owner
+from yolopose.data.cache_files import cache_folder, write_owner
 
 
 def test_caches_lie_in_the_users_folder_or_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,5 +27,5 @@ def test_names_of_folders_are_plain(tmp_path: Path) -> None:
 
 
 def test_the_owner_of_a_folder_is_told(tmp_path: Path) -> None:
-    tell_owner(tmp_path, Path("/data/set"))
+    write_owner(tmp_path, Path("/data/set"))
     assert (tmp_path / "dataset.txt").read_text() == "/data/set\n"

@@ -11,7 +11,9 @@ from helpers.builders import make_dataset
 from yolopose.data import image_cache as cache_module
 from yolopose.data.cache_files import cache_folder
 from yolopose.data.image_cache import HEADER, RECENT, ImageCache, Reader, open_cache
-from yolopose.data.labels import ImageItem, Scan, load_data, no_labels, scan
+from yolopose.data.labels import ImageItem, Scan, scan
+from yolopose.data.rows import no_labels
+from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.rules import DEFAULT
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yolopose.data.cache_files import cache_folder
-from yolopose.data.label_cache import Entry, Stat, key, load, save
+from yolopose.data.label_cache import Entry, cache_key, load_entries, save_entries
 from yolopose.data.rows import BadRow, Labels, no_labels
 from yolopose.rules import DEFAULT, REFERENCE
 
@@ -22,29 +22,29 @@ def entries(draw: st.DrawFn) -> Entry:
     labels = Labels(rng.integers(0, 9, n), rng.random((n, 4), np.float32), rng.random((n, 2, 3), np.float32))
     bad = draw(st.lists(st.builds(BadRow, texts, st.integers(0, 99), texts, st.booleans()), max_size=2))
     hw = draw(st.tuples(st.integers(0, 9999), st.integers(0, 9999)))
-    return Entry(draw(st.builds(Stat, *[whole] * 6)), hw, labels, bad, draw(st.integers(0, 3)))
+    return Entry(draw(st.tuples(*[whole] * 6)), hw, labels, bad, draw(st.integers(0, 3)))
 
 
 @settings(max_examples=25)
 @given(st.dictionaries(texts, entries(), min_size=1, max_size=4))
 def test_what_is_saved_comes_back(tmp_path_factory, wanted: dict[str, Entry]) -> None:
     root = tmp_path_factory.mktemp("root")
-    save(root, "x", key((2, 3), 9, DEFAULT), wanted)
-    found = load(root, "x", key((2, 3), 9, DEFAULT))
+    save_entries(root, "x", cache_key((2, 3), 9, DEFAULT), wanted)
+    found = load_entries(root, "x", cache_key((2, 3), 9, DEFAULT))
     assert list(found) == list(wanted)
     for a, b in zip(found.values(), wanted.values(), strict=True):
-        assert (a.stat, a.hw, a.bad, a.duplicates) == (b.stat, b.hw, b.bad, b.duplicates)
+        assert (a.stats, a.hw, a.bad, a.duplicates) == (b.stats, b.hw, b.bad, b.duplicates)
         for name in ("classes", "boxes", "keypoints"):
             np.testing.assert_array_equal(getattr(a.labels, name), getattr(b.labels, name))
             assert getattr(a.labels, name).dtype == getattr(b.labels, name).dtype
-    assert load(root, "x", key((2, 3), 9, REFERENCE)) == {}
-    assert load(root, "y", key((2, 3), 9, DEFAULT)) == {}
+    assert load_entries(root, "x", cache_key((2, 3), 9, REFERENCE)) == {}
+    assert load_entries(root, "y", cache_key((2, 3), 9, DEFAULT)) == {}
 
 
 def hostile(**changes: object) -> dict[str, np.ndarray]:
     """The arrays of a good cache of two images, some of them changed."""
     arrays: dict[str, Any] = {
-        "key": np.array(key((2, 3), 9, DEFAULT)),
+        "key": np.array(cache_key((2, 3), 9, DEFAULT)),
         "paths": b'["a.jpg", "b.jpg"]',
         "stats": np.zeros((2, 6), np.int64),
         "hw": np.full((2, 2), 50, np.int32),
@@ -65,7 +65,7 @@ def put(root: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def test_a_cache_as_a_scan_writes_it_is_read(tmp_path: Path) -> None:
     put(tmp_path, hostile())
-    assert list(load(tmp_path, "x", key((2, 3), 9, DEFAULT))) == ["a.jpg", "b.jpg"]
+    assert list(load_entries(tmp_path, "x", cache_key((2, 3), 9, DEFAULT))) == ["a.jpg", "b.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -104,15 +104,15 @@ def test_a_cache_as_a_scan_writes_it_is_read(tmp_path: Path) -> None:
 )
 def test_a_cache_that_no_scan_has_written_is_dropped_whole(tmp_path: Path, changes: dict[str, Any]) -> None:
     put(tmp_path, hostile(**changes))
-    assert load(tmp_path, "x", key((2, 3), 9, DEFAULT)) == {}
+    assert load_entries(tmp_path, "x", cache_key((2, 3), 9, DEFAULT)) == {}
 
 
 def test_pickled_objects_are_not_read(tmp_path: Path) -> None:
     put(tmp_path, hostile(notes=np.array([Path("x")], object)))
-    assert load(tmp_path, "x", key((2, 3), 9, DEFAULT)) == {}
+    assert load_entries(tmp_path, "x", cache_key((2, 3), 9, DEFAULT)) == {}
 
 
 def test_entries_of_files_that_could_not_be_read_are_not_kept(tmp_path: Path) -> None:
-    bad = BadRow("a.txt", 0, "cannot be read", passing=True)
-    save(tmp_path, "x", "[2, 2, 3, 9, false]", {"a": Entry(Stat(*range(6)), (0, 0), no_labels(2), [bad])})
-    assert load(tmp_path, "x", "[2, 2, 3, 9, false]") == {}
+    bad = BadRow("a.txt", 0, "cannot be read", unreadable=True)
+    save_entries(tmp_path, "x", "[2, 2, 3, 9, false]", {"a": Entry(tuple(range(6)), (0, 0), no_labels(2), [bad])})
+    assert load_entries(tmp_path, "x", "[2, 2, 3, 9, false]") == {}

@@ -12,8 +12,8 @@ from helpers.builders import make_dataset
 from yolopose.data import labels as labels_module
 from yolopose.data import rows as rows_module
 from yolopose.data.cache_files import cache_folder
-from yolopose.data.labels import label_path, read_labels, scan, select
-from yolopose.data.rows import Labels
+from yolopose.data.labels import label_path, scan, select
+from yolopose.data.rows import Labels, parse_rows
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.images import files as files_module
@@ -55,7 +55,7 @@ def test_scan_finds_images_sizes_and_labels(tmp_path: Path, caplog: pytest.LogCa
     assert [item.hw for item in found.items] == [(64, 48), (48, 64)] * 3
     assert found.counts._asdict() == dict(images=6, backgrounds=0, corrupt=0, instances=12, duplicates=0, bad_rows=0)
     assert f"train: Scanning {tmp_path / 'labels'}… 6 images, 0 backgrounds, 0 corrupt" in caplog.text
-    read, bad = read_labels(tmp_path / "labels" / "003.txt", spec)
+    read, bad, _ = parse_rows(tmp_path / "labels" / "003.txt", spec.layout.shape, 1)
     assert bad == []
     np.testing.assert_array_equal(read.keypoints, found.items[3].labels.keypoints)
 
@@ -263,7 +263,7 @@ def test_a_set_without_any_label_is_warned_of(tmp_path: Path, caplog: pytest.Log
         label.write_text("") if empty else label.unlink()
     scan(spec, "train")
     (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert f"train: no labels found for 6 images; they are looked for in {tmp_path / 'labels'}" in warning.message
+    assert f"train: no labels found for 6 images; they are searched in {tmp_path / 'labels'}" in warning.message
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")

@@ -143,7 +143,7 @@ def test_a_file_larger_than_labels_are_is_not_read_whole(tmp_path: Path) -> None
     labels, (bad,), _ = parse_rows(tmp_path / "a.txt", (2, 3), 1)
     assert len(labels) == 0
     assert "more than 16 MB" in bad.reason
-    assert not bad.passing
+    assert not bad.unreadable
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from helpers.builders import make_dataset
 
 from yolopose.data.archives import unpack
 from yolopose.data.cache_files import cache_folder
-from yolopose.data.label_cache import key, load
+from yolopose.data.label_cache import cache_key, load_entries
 from yolopose.data.labels import scan
 from yolopose.data.rows import parse_rows
 from yolopose.data.spec import load_data
@@ -177,11 +177,11 @@ def written(tmp_path: Path) -> tuple[Path, str]:
     spec = load_data(yaml)
     scan(spec, "train")
     (file,) = cache_folder(spec.path).glob("labels-*.npz")
-    return file, key(spec.layout.shape, 1, rules_of(False))
+    return file, cache_key(spec.layout.shape, 1, rules_of(False))
 
 
 def read_cache(file: Path, root: Path, made_for: str) -> None:
-    entries = load(root, file.stem, made_for)
+    entries = load_entries(root, file.stem, made_for)
     for path, entry in entries.items():
         n = len(entry.labels)
         assert isinstance(path, str)
@@ -202,7 +202,7 @@ def test_bytes_of_label_caches(count: int, tmp_path: Path, written: tuple[Path, 
     target(good)
     campaign(target, lambda rng: mutate(good, rng), count, file.parent)
     file.write_bytes(good)
-    assert len(load(tmp_path / "set", file.stem, made_for)) == 4
+    assert len(load_entries(tmp_path / "set", file.stem, made_for)) == 4
 
 
 @many

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.console import log
-from yolopose.data.cache_files import cache_folder, tell_owner
+from yolopose.data.cache_files import cache_folder, file_stats, write_owner
 from yolopose.data.image_loading import Image, read_working, working_size
 from yolopose.data.labels import ImageItem, Scan
 from yolopose.data.shared_memory import SharedBytes
@@ -165,7 +165,7 @@ def _on_disk(
     file = folder / f"images-{scan.spec.yaml.stem}-{scan.split}-{imgsz}{'-exact' * rules.exact_side}.cache"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tell_owner(folder, scan.spec.path)
+        write_owner(folder, scan.spec.path)
         budget = int(shutil.disk_usage(folder).free * SHARE)
         return ImageCache(shapes, budget, _key(items, imgsz, rules), file), f"disk, in {folder}"
     except OSError as e:
@@ -178,8 +178,7 @@ def _key(items: Sequence[ImageItem], imgsz: int, rules: Rules) -> bytes:
     """32 bytes that change with any of the image files, the size or the way of reading."""
     digest = hashlib.sha256(repr((VERSION, imgsz, rules.exact_side)).encode())
     for item in items:
-        stat = item.path.stat()
-        line = f"{item.path}\0{item.hw}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}\0{stat.st_size}\n"
+        line = "\0".join(map(str, (item.path, item.hw, *file_stats(item.path)))) + "\n"
         digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.digest()
 

@@ -1,8 +1,8 @@
-"""A split of a data set: its images and their labels, checked once and remembered in a label cache.
+"""Read and check the images and labels of a split, with a cache of the results.
 
-The cache is a plain `.npz` file (no pickle), `labels-<yaml>-<split>.npz`, in the user's cache folder. Each image's
-entry holds the size and times of the image and of its label file: an entry that no longer fits is read afresh, the
-others are reused. What could not be read is read again next time.
+The label cache is a `.npz` file (no pickle), `labels-<yaml>-<split>.npz`, in the user's cache folder. Each image's
+entry stores size and times of the image and of its label file: an image is checked again when they change, or when a
+file could not be read the last time.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import NamedTuple
 import numpy as np
 
 from yolopose.console import log, progress
-from yolopose.data import label_cache
-from yolopose.data.label_cache import Entry, Stat
+from yolopose.data.cache_files import file_stats
+from yolopose.data.label_cache import Entry, cache_key, load_entries, save_entries
 from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
-from yolopose.data.spec import DataSpec, load_data  # noqa: F401
+from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, printable
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
 from yolopose.limits import MAX_PIXELS
 from yolopose.rules import DEFAULT, Rules
 
-LARGE = 1 << 25  # pixels
+LARGE = 1 << 25  # pixels: only one thread at a time decodes images with more, since several could fill the memory
 _large = Lock()
-SHOWN = 5  # bad rows named one by one; the doctor lists them all
+SHOWN = 5  # bad rows that are logged; the doctor lists all
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageItem:
-    """An image: its file, its (H, W) as it is meant to be seen, and its instances."""
+    """An image file, its (H, W) after the EXIF rotation, and its labels."""
 
     path: Path
     hw: tuple[int, int]
@@ -43,19 +43,19 @@ class ImageItem:
 
 
 class Counts(NamedTuple):
-    """Images looked at, those without instances, those left out; instances; duplicate rows left out; bad rows."""
+    """Numbers of a scan: `backgrounds` are images without instances, `corrupt` images were left out."""
 
     images: int
     backgrounds: int
     corrupt: int
     instances: int
-    duplicates: int
+    duplicates: int  # rows
     bad_rows: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scan:
-    """The usable images of a split, what was set aside, and the numbers of both."""
+    """The usable images of a split, the bad rows and images, and counts of both."""
 
     spec: DataSpec
     split: str
@@ -65,19 +65,13 @@ class Scan:
 
 
 def label_path(image: Path) -> Path:
-    """Where an image's labels are: the last folder `images` on its way becomes `labels`, the suffix .txt."""
+    """The label file of an image: the last folder `images` in the path becomes `labels`, the suffix .txt."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i] == "images":
             parts[i] = "labels"
             break
     return Path(*parts).with_suffix(".txt")
-
-
-def read_labels(path: Path, spec: DataSpec, *, rules: Rules = DEFAULT) -> tuple[Labels, list[BadRow]]:
-    """The good rows of a label file and the bad ones; see `yolopose.data.rows` for what is bad."""
-    labels, bad, _ = parse_rows(path, spec.layout.shape, len(spec.names), rules=rules)
-    return labels, bad
 
 
 def scan(
@@ -91,71 +85,62 @@ def scan(
     max_pixels: int = MAX_PIXELS,
     verbose: bool = True,
 ) -> Scan:
-    """Check every image and label of a split; print the counts if `verbose`, and warn of what is wrong.
+    """Check every image and label of a split and log a summary.
 
-    An image is left out when it is damaged, too small or of more than `max_pixels` pixels, when none of its rows can be
-    read, and with the rule `whole_rows` when any row is bad. An image without a label file, or with an
-    empty one, is a background.
+    An image is left out if it is damaged, too small or has more than `max_pixels` pixels, if none of its rows is
+    valid, and with the rule `whole_rows` if any row is bad. An image without a label file, or with an empty one, is a
+    background.
 
     Raises:
-        PoseError: no images; with `strict`, the first thing that is wrong.
+        PoseError: no images; with `strict`, the first bad row or image.
     """
     images = spec.split(split)
     name = f"labels-{spec.yaml.stem}-{split}"
-    key = label_cache.key(spec.layout.shape, len(spec.names), rules, max_pixels)
-    known = label_cache.load(spec.path, name, key) if cache else {}
+    key = cache_key(spec.layout.shape, len(spec.names), rules, max_pixels)
+    known = load_entries(spec.path, name, key) if cache else {}
+    entries = {str(image): known.get(str(image)) for image in images}
     labels = [label_path(image) for image in images]
-    stats = [Stat.of(image, label) for image, label in zip(images, labels, strict=True)]
-    todo = [i for i, image in enumerate(images) if (e := known.get(str(image))) is None or e.stat != stats[i]]
-    entries = {str(image): known[str(image)] for image in images if str(image) in known}
+    todo = [i for i, e in enumerate(entries.values()) if e is None or e.stats != file_stats(images[i], labels[i])]
     pool = ThreadPoolExecutor(threads)
     try:
-        fresh = pool.map(lambda i: examine(images[i], labels[i], stats[i], spec, rules, max_pixels), todo)
+        fresh = pool.map(lambda i: scan_image(images[i], labels[i], spec, rules, max_pixels), todo)
         with progress(verbose and log.isEnabledFor(logging.INFO), f"{split}: scanning") as bar:
             for done, (i, entry) in enumerate(zip(todo, fresh, strict=True), start=1):
                 entries[str(images[i])] = entry
                 bar(done, len(todo))
-    finally:  # also when the user breaks off: then what has not begun is not waited for
+    finally:  # after an interrupt, images that have not been started are skipped
         pool.shutdown(cancel_futures=True)
-    entries = {str(image): entries[str(image)] for image in images}
-    if cache and (todo or len(known) != len(entries)):
-        label_cache.save(spec.path, name, key, entries)
-    result = _collect(spec, split, entries)
+    found = {path: entry for path, entry in entries.items() if entry is not None}
+    if cache and (todo or len(known) != len(found)):
+        save_entries(spec.path, name, key, found)
+    result = _collect(spec, split, found)
     if strict and result.bad:
         raise PoseError(f"{result.bad[0]} (strict=True)")
-    _report(result, cached=not todo, verbose=verbose)
+    _log_summary(result, cached=not todo, verbose=verbose)
     return result
 
 
 def select(labels: Labels, classes: Sequence[int] | None, single_cls: bool = False) -> Labels:
-    """The instances of the given classes (None is all), with `single_cls` all as class 0."""
+    """The instances of the given classes (None is all); with `single_cls` all of them as class 0."""
     if classes is not None:
         labels = labels.keep(np.isin(labels.classes, classes))
     return dataclasses.replace(labels, classes=np.zeros_like(labels.classes)) if single_cls else labels
 
 
-def examine(image: Path, label: Path, stat: Stat, spec: DataSpec, rules: Rules, max_pixels: int = MAX_PIXELS) -> Entry:
-    """Look at one image and its labels; what is wrong is in the entry."""
-    nothing = no_labels(spec.layout.shape[0])
+def scan_image(image: Path, label: Path, spec: DataSpec, rules: Rules = DEFAULT, max_pixels: int = MAX_PIXELS) -> Entry:
+    """Check one image and its labels; problems are listed in the entry, not raised."""
+    stats, nothing = file_stats(image, label), no_labels(spec.layout.shape[0])
     try:
         hw = check_image(image, max_pixels=max_pixels)
-        _decode(image, hw)
+        with _large if hw[0] * hw[1] > LARGE else nullcontext():
+            read_image(image, max_pixels=hw[0] * hw[1], reduce=8)  # finds damaged pixels; for a JPEG the fastest way
     except ImageError as e:
-        return Entry(stat, (0, 0), nothing, [BadRow(str(image), 0, e.reason, passing=isinstance(e, ImageReadError))])
+        bad = [BadRow(str(image), 0, e.reason, unreadable=isinstance(e, ImageReadError))]
+        return Entry(stats, (0, 0), nothing, bad)
     labels, bad, duplicates = parse_rows(label, spec.layout.shape, len(spec.names), rules=rules)
-    lost = [row for row in bad if not row.kept]
-    if lost and (rules.whole_rows or not len(labels)):
-        return Entry(stat, (0, 0), nothing, bad, duplicates)
-    return Entry(stat, hw, labels, bad, duplicates)
-
-
-def _decode(image: Path, hw: tuple[int, int]) -> None:
-    """Raise ImageError where the damage is in the pixels: at an eighth of its size, a JPEG tells that soonest.
-
-    Only one thread at a time decodes an image so large that several of them would fill the memory.
-    """
-    with _large if hw[0] * hw[1] > LARGE else nullcontext():
-        read_image(image, max_pixels=hw[0] * hw[1], reduce=8)
+    if any(not row.kept for row in bad) and (rules.whole_rows or not len(labels)):
+        return Entry(stats, (0, 0), nothing, bad, duplicates)
+    return Entry(stats, hw, labels, bad, duplicates)
 
 
 def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
@@ -175,8 +160,8 @@ def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
     return Scan(spec, split, items, bad, counts)
 
 
-def _report(scan: Scan, cached: bool, verbose: bool) -> None:
-    """Print the counts if `verbose`, and the first few things that are wrong."""
+def _log_summary(scan: Scan, cached: bool, verbose: bool) -> None:
+    """Log the counts if `verbose`, and the first few bad rows."""
     n = scan.counts
     folder = printable(str(label_path(scan.items[0].path).parent))
     source = " (label cache)" if cached else ""
@@ -191,8 +176,8 @@ def _report(scan: Scan, cached: bool, verbose: bool) -> None:
         log.warning(f"{scan.split}: {len(scan.bad) - SHOWN} more; `yolo doctor data={scan.spec.yaml}` lists them")
     if not n.instances:
         log.warning(
-            f"{scan.split}: no labels found for {n.images} images; they are looked for in {folder}, "
-            "a .txt file of the image's name each"
+            f"{scan.split}: no labels found for {n.images} images; they are searched in {folder}, "
+            "one .txt file with the name of each image"
         )
     if n.duplicates and verbose:
         log.info(f"{scan.split}: {n.duplicates} duplicate rows left out")

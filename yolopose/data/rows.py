@@ -1,24 +1,22 @@
-"""One label file: rows `class cx cy w h` and K times `x y [v]`, normalised, checked one by one.
+"""Parse and check one label file: rows of `class cx cy w h` and K times `x y [v]`, normalised.
 
-A bad row is set aside with its line and reason; the other rows stay. The rules:
+A bad row is left out and reported with its line and reason; the other rows stay. The rules:
 
-- A row needs 5 + K·D finite numbers of at most `LARGEST` and a class that `names` knows; otherwise it is bad (a polygon
-  of a segmentation data set, for one, has another length).
-- A box needs a positive width and height, and all four numbers within 0..1 (`ROUNDING` is forgiven). A box that
-  reaches over the image's edge is cut at the edge.
-- A keypoint with v ≤ 0 is unlabelled and may stand anywhere. A labelled one outside the image becomes unlabelled;
-  that is reported too, but the row stays. With D = 2 there is no v: a point is labelled unless it stands at 0 0.
+- A row needs 5 + K·D finite numbers of at most `LARGEST` and a class index within `names`; otherwise it is bad (a
+  polygon of a segmentation data set, for example, has another length).
+- A box needs a positive width and height, and all four numbers within 0..1, with a tolerance of `ROUNDING`. A box that
+  crosses the image's edge is clipped.
+- A keypoint with v ≤ 0 is unlabelled and may be anywhere. A labelled one outside the image becomes unlabelled; that is
+  reported too, but the row stays. With D = 2 there is no v: a point is labelled unless it is at 0 0.
 - Exact duplicates are removed and counted.
 
-With the rule `whole_rows` any number below 0, or a coordinate above 1, makes a row bad, boxes are not cut, and the
+With the rule `whole_rows` any number below 0, or a coordinate above 1, makes a row bad, boxes are not clipped, and the
 caller drops the whole image; with `zero_is_labelled` every point of D = 2 is labelled. Ultralytics 8.3 does both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +29,8 @@ from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.limits import MAX_BAD_ROWS, MAX_LABEL_BYTES
 from yolopose.rules import DEFAULT, Rules
 
-LARGEST = 1e6  # no coordinate is as far out, in normalised units or pixels; beyond 1e38 float32 overflows
-ROUNDING = 1e-3  # a box may miss the image's edge by as much: writers round to as few as three decimals
+LARGEST = 1e6  # of a coordinate; above 1e38 float32 overflows
+ROUNDING = 1e-3  # tolerance of a box at the image's edge: some writers round to three decimals
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,23 +49,23 @@ class Labels:
         return len(self.classes)
 
     def keep(self, rows: NDArray[Any]) -> Labels:
-        """Those of the given indices or mask."""
+        """The instances of the given indices or mask."""
         return Labels(self.classes[rows], self.boxes[rows], self.keypoints[rows])
 
 
 @dataclass(frozen=True)
 class BadRow:
-    """What is wrong in a label file or image: `line` counts from 1, 0 is the whole file.
+    """A problem in a label file or image: `line` counts from 1; 0 is the whole file.
 
-    `kept` is True where the row stays and only some of its keypoints became unlabelled. `passing` is True where the
-    file's bytes could not be had, which may be well the next time.
+    `kept` means that the row stays, with some keypoints unlabelled; `unreadable` that reading the file failed, so that
+    the next scan tries again.
     """
 
     file: str
     line: int
     reason: str
     kept: bool = False
-    passing: bool = False
+    unreadable: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}" if self.line else f"{self.file}: {self.reason}"
@@ -84,43 +82,32 @@ def parse_rows(
     """The good rows of a label file, the bad ones, and the number of duplicates left out; no file means no rows."""
     k, d = kpt_shape
     try:
-        text = _text(file)
+        text = read_bounded(file, MAX_LABEL_BYTES).decode("utf-8-sig")
     except (FileNotFoundError, NotADirectoryError):
         return no_labels(k), [], 0
     except OSError as e:
-        return no_labels(k), [BadRow(str(file), 0, f"cannot be read: {e.strerror or e}", passing=True)], 0
+        return no_labels(k), [BadRow(str(file), 0, f"cannot be read: {e.strerror or e}", unreadable=True)], 0
     except ValueError as e:
         return no_labels(k), [BadRow(str(file), 0, f"not readable as text: {e}")], 0
-    columns = 5 + k * d
-    table, lines, bad = _numbers(text, columns)
-    wrong = _faults(table, classes, d, rules)
-    bad += [(lines[row], reason) for row, reason in wrong.items()]
-    good = np.setdiff1d(np.arange(len(table)), list(wrong))
-    table, lines = table[good], [lines[row] for row in good]
-    if len(table) > 1:
-        _, first = np.unique(table, axis=0, return_index=True)
-        duplicates, first = len(table) - len(first), np.sort(first)
-        table, lines = table[first], [lines[row] for row in first]
-    else:
-        duplicates = 0
-    labels, strayed = _labels(table, k, d, rules)
-    rows = [BadRow(str(file), line, reason) for line, reason in sorted(bad)[:MAX_BAD_ROWS]]
+    table, lines, bad = _numbers(text, 5 + k * d)
+    reasons = _check(table, classes, d, rules)
+    bad += [(lines[row], reason) for row, reason in reasons.items()]
+    good = unique = np.setdiff1d(np.arange(len(table)), list(reasons))
+    if len(good) > 1:
+        unique = good[np.sort(np.unique(table[good], axis=0, return_index=True)[1])]
+    labels, outside = _labels(table[unique], k, d, rules)
+    found = [BadRow(str(file), line, reason) for line, reason in sorted(bad)[:MAX_BAD_ROWS]]
     if len(bad) > MAX_BAD_ROWS:
-        rows.append(BadRow(str(file), 0, f"{len(bad) - MAX_BAD_ROWS} more bad rows"))
-    rows += [
-        BadRow(str(file), lines[row], f"keypoint {point} lies outside the image: now unlabelled", kept=True)
-        for row, point in islice(strayed, MAX_BAD_ROWS)
+        found.append(BadRow(str(file), 0, f"{len(bad) - MAX_BAD_ROWS} more bad rows"))
+    found += [
+        BadRow(str(file), lines[unique[row]], f"keypoint {point} lies outside the image: now unlabelled", kept=True)
+        for row, point in outside[:MAX_BAD_ROWS].tolist()
     ]
-    return labels, rows, duplicates
-
-
-def _text(file: Path) -> str:
-    """The text of a label file. Raises OSError, or ValueError when it is none."""
-    return read_bounded(file, MAX_LABEL_BYTES).decode("utf-8-sig")
+    return labels, found, len(good) - len(unique)
 
 
 def _numbers(text: str, columns: int) -> tuple[NDArray[np.float64], list[int], list[tuple[int, str]]]:
-    """(rows, columns) of the lines that hold so many numbers, their line numbers, and the other lines with reasons."""
+    """(rows, columns) of the lines with this many numbers, their line numbers, and the other lines with reasons."""
     tokens: list[list[str]] = []
     lines: list[int] = []
     bad: list[tuple[int, str]] = []
@@ -132,20 +119,15 @@ def _numbers(text: str, columns: int) -> tuple[NDArray[np.float64], list[int], l
         elif parts:
             bad.append((number, f"{len(parts)} columns, expected {columns}{_hint(len(parts))}"))
     try:
-        if text.isascii() and "_" not in text:  # Python reads 1_0 and digits of other scripts as numbers, others do not
+        if text.isascii() and "_" not in text:  # Python also reads 1_0 and digits of other scripts as numbers
             return np.array(tokens, np.float64).reshape(-1, columns), lines, bad
     except ValueError:
         pass
-    good: list[list[float]] = []
-    kept: list[int] = []
-    for number, parts in zip(lines, tokens, strict=True):
-        wrong = next((part for part in parts if not _is_number(part)), None)
-        if wrong is None:
-            good.append([float(part) for part in parts])
-            kept.append(number)
-        else:
-            bad.append((number, f"not a number: {shown(wrong)}"))
-    return np.array(good, np.float64).reshape(-1, columns), kept, bad
+    wrong = [next((part for part in parts if not _is_number(part)), None) for parts in tokens]
+    bad += [(lines[i], f"not a number: {shown(part)}") for i, part in enumerate(wrong) if part is not None]
+    good = [i for i, part in enumerate(wrong) if part is None]
+    table = np.array([[float(part) for part in tokens[i]] for i in good], np.float64).reshape(-1, columns)
+    return table, [lines[i] for i in good], bad
 
 
 def _is_number(text: str) -> bool:
@@ -157,15 +139,15 @@ def _is_number(text: str) -> bool:
 
 
 def _hint(columns: int) -> str:
-    """What a row of another length may be."""
+    """A guess at what a row with another number of columns contains."""
     points, rest = divmod(columns - 5, 3)
     if points > 0 and not rest:
         return f"; kpt_shape: [{points}, 3] would fit"
     return "; a segmentation polygon?" if columns > 6 and columns % 2 else ""
 
 
-def _faults(table: NDArray[np.float64], classes: int, d: int, rules: Rules) -> dict[int, str]:
-    """Row → reason, for the rows whose numbers make no sense; the first reason found counts."""
+def _check(table: NDArray[np.float64], classes: int, d: int, rules: Rules) -> dict[int, str]:
+    """Row → the first reason why it is bad."""
     cls, box = table[:, 0], table[:, 1:5]
     points = table[:, 5:].reshape(len(table), (table.shape[1] - 5) // d, d)
     with np.errstate(invalid="ignore"):
@@ -183,15 +165,15 @@ def _faults(table: NDArray[np.float64], classes: int, d: int, rules: Rules) -> d
                 ((box[:, 2:] <= 0).any(1), "box has no positive size"),
                 (outside, "box lies outside 0..1: not normalised"),
             ]
-    faults: dict[int, str] = {}
+    reasons: dict[int, str] = {}
     for mask, reason in checks:
         for row in np.flatnonzero(mask):
-            faults.setdefault(int(row), reason)
-    return faults
+            reasons.setdefault(int(row), reason)
+    return reasons
 
 
-def _labels(table: NDArray[np.float64], k: int, d: int, rules: Rules) -> tuple[Labels, Iterator[tuple[int, int]]]:
-    """The rows as labels, and the (row, keypoint) pairs that were labelled outside the image."""
+def _labels(table: NDArray[np.float64], k: int, d: int, rules: Rules) -> tuple[Labels, NDArray[np.intp]]:
+    """The rows as labels, and (M, 2) the row and index of each keypoint that was labelled outside the image."""
     boxes = table[:, 1:5].astype(np.float32)
     points = table[:, 5:].reshape(-1, k, d)
     keypoints = np.zeros((len(table), k, 3), np.float32)
@@ -206,5 +188,4 @@ def _labels(table: NDArray[np.float64], k: int, d: int, rules: Rules) -> tuple[L
         corners = cxcywh_to_xyxy(boxes)
         over = (corners < 0).any(1) | (corners > 1).any(1)
         boxes[over] = xyxy_to_cxcywh(clip_boxes(corners[over], (1, 1)))
-    strayed = ((int(row), int(point)) for row, point in np.argwhere(outside))
-    return Labels(table[:, 0].astype(np.int64), boxes, keypoints), strayed
+    return Labels(table[:, 0].astype(np.int64), boxes, keypoints), np.argwhere(outside)

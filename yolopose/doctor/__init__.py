@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yolopose.data.labels as data_labels
-from yolopose.data.label_cache import Stat
 from yolopose.data.labels import label_path
 from yolopose.data.rows import BadRow
 from yolopose.data.spec import DataSpec, load_data
@@ -26,7 +25,6 @@ from yolopose.doctor.report import Report
 from yolopose.doctor.statistics import statistics
 from yolopose.errors import PoseError
 from yolopose.files import write_text
-from yolopose.rules import DEFAULT
 from yolopose.saving import run_folder
 
 __all__ = ["Report", "examine"]
@@ -111,8 +109,7 @@ def check_images(spec: DataSpec) -> tuple[dict[str, list[Checked]], list[Finding
 
 def _check_image(spec: DataSpec, image: Path) -> Checked:
     """Check an image and its labels; one that cannot be decoded becomes unusable."""
-    label = label_path(image)
-    entry = data_labels.examine(image, label, Stat.of(image, label), spec, DEFAULT)
+    entry = data_labels.scan_image(image, label_path(image), spec)
     if entry.hw == (0, 0):
         return Checked(image, entry, None)
     try:

@@ -91,7 +91,7 @@ def count_split(images: Sequence[Checked], names: Mapping[int, str]) -> SplitCou
     classes = Counter(int(c) for labels in usable for c in labels.classes)
     return SplitCounts(
         images=len(images),
-        unlabelled=sum(not image.entry.stat.label_time for image in images),
+        unlabelled=sum(not image.entry.stats[3] for image in images),  # no label file
         backgrounds=sum(not len(labels) for labels in usable),
         corrupt=len(images) - len(usable),
         instances=sum(len(image.entry.labels) for image in images),
