@@ -6,7 +6,7 @@ import pytest
 
 from yolopose.errors import PoseError, UsageError
 from yolopose.sources import open_source
-from yolopose.sources.screen import is_screen, screen_region
+from yolopose.sources.screen import SCREEN, screen_region
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ from yolopose.sources.screen import is_screen, screen_region
     ],
 )
 def test_words(text, expected):
-    assert is_screen(text)
+    assert SCREEN.fullmatch(text)
     assert screen_region(text) == expected
 
 
 def test_other_words():
-    assert not is_screen("screenshot.png")
-    assert not is_screen("screen/a.jpg")
+    assert not SCREEN.fullmatch("screenshot.png")
+    assert not SCREEN.fullmatch("screen/a.jpg")
     for text in ("screen 1 2", "screen 1 2 3 4 5 6", "screen 0 0 0 100"):
         with pytest.raises(UsageError, match=r"^screen"):
             open_source(text)

@@ -1,7 +1,7 @@
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.sources.urls import classify, is_url
+from yolopose.sources.files import classify, is_url
 
 
 @pytest.mark.parametrize(

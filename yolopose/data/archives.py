@@ -23,7 +23,7 @@ from yolopose.limits import (
     MAX_UNPACKED,
     MAX_UNPACKED_FREELY,
 )
-from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
+from yolopose.sources.files import IMAGE_SUFFIXES, suffix_of
 
 _DATA = frozenset({"txt", "json", "yaml", "yml", "csv", "tsv", "xml", "md", "mat", "pdf"})
 _ABOUT = frozenset({"LICENSE", "LICENCE", "README", "COPYING", "NOTICE"})  # names that need no suffix

@@ -14,7 +14,7 @@ from yolopose.files import read_bounded, read_yaml, walk
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, is_unicode, whole
 from yolopose.metadata import class_names
-from yolopose.sources.suffixes import IMAGE_SUFFIXES, suffix_of
+from yolopose.sources.files import IMAGE_SUFFIXES, suffix_of
 
 CONFIGS = Path(__file__).parent / "configs"
 SPLITS = ("train", "val", "test")

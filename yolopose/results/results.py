@@ -21,7 +21,7 @@ from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
 from yolopose.images.files import read_image, write_image
 from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.serialise import Exports, crops, label_lines, summary_rows, write_numbered
-from yolopose.sources.suffixes import is_image
+from yolopose.sources.files import is_image
 
 Image = NDArray[np.uint8]
 

@@ -1,4 +1,4 @@
-"""Anything a user may point at → a stream of frames; `open_source` is the door.
+"""Everything that a user may give as a source → its frames: `open_source`.
 
 Texts: a file, folder, glob pattern (`**` for any depth), URL, `.txt` or `.csv` list, `.streams` list of streams,
 `screen [n] [left top width height]`, `-` for standard input, or a camera number. In memory: a NumPy array (BGR), PIL
@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import numbers
 import os
+import tempfile
 import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 from yolopose.errors import PoseError, UsageError, shown
+from yolopose.images import decode, read_image, to_bgr
 from yolopose.images.arrays import picture_family
-from yolopose.sources.files import Item, expand, read_lines
+from yolopose.limits import MAX_DOWNLOAD, MAX_IMAGE_BYTES
+from yolopose.sources.files import Item, classify, expand, is_url, read_lines, suffix_of, suffix_of_url, surely_stream
 from yolopose.sources.frame import Frame, Source, SourceOptions
-from yolopose.sources.read import item_frames
-from yolopose.sources.screen import is_screen, screen_frames, screen_region
+from yolopose.sources.screen import SCREEN, screen_frames, screen_region
 from yolopose.sources.stdin import stdin_frames
 from yolopose.sources.stream import stream_frames
-from yolopose.sources.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, suffix_of
-from yolopose.sources.urls import classify, is_url, surely_stream
+from yolopose.sources.video import video_frames
 from yolopose.web import masked
 
-__all__ = ["IMAGE_SUFFIXES", "VIDEO_SUFFIXES", "Frame", "Source", "SourceOptions", "open_source"]
+__all__ = ["Frame", "Source", "SourceOptions", "open_source"]
 
 
 def open_source(source: Any, options: SourceOptions | None = None) -> Source:
-    """Find out what `source` is and return its frames, to be read lazily and in order.
+    """The frames of `source`, read lazily and in order.
 
-    Raises PoseError for a path, folder, pattern or list that leads nowhere, be it one of a Python list, and UsageError
-    for what is no source at all. What turns out unreadable later becomes a Frame with `error`.
+    Raises PoseError for a path, folder, pattern or list that leads nowhere, also within a Python list, and UsageError
+    for a value that is not a source. What cannot be read later becomes a Frame with `error`.
     """
     options = options or SourceOptions()
     if isinstance(source, str):
@@ -53,8 +55,8 @@ def _open_text(text: str, options: SourceOptions) -> Source:
         return Source(stdin_frames(options))
     if text.isdecimal():
         return _streams([_camera(text)], options)
-    if is_screen(text):
-        screen_region(text)  # a wrong number of words is to be known at once
+    if SCREEN.fullmatch(text):
+        screen_region(text)  # raise now for a wrong number of words
         stop = threading.Event()
         return Source(screen_frames(text, stop), streams=1, stop=stop)
     if is_url(text) and classify(text) == "stream":
@@ -79,10 +81,12 @@ def _named(text: str, options: SourceOptions) -> list[Item]:
 
 
 def _open_list(members: list[Any], options: SourceOptions) -> Source:
-    """A list of streams is read side by side; any other list one member after the other."""
+    """Read a list of streams in parallel, any other list one member after the other."""
     if not members:
         raise UsageError("source is an empty list")
-    live = [_is_camera(member) or (isinstance(member, str) and _is_stream_text(member)) for member in members]
+    live = [
+        _is_camera(m) or (isinstance(m, str) and (m.isdecimal() or (is_url(m) and surely_stream(m)))) for m in members
+    ]
     if all(live):
         return _streams([_address(m) if isinstance(m, str) else _camera(m) for m in members], options)
     if any(live):
@@ -115,7 +119,7 @@ def _memory_items(value: Any, position: int) -> list[Item]:
 
 def _items(items: list[Item], options: SourceOptions) -> Source:
     known = all(item.kind in ("image", "picture", "bytes", "error") for item in items)
-    return Source(item_frames(items, options), len_hint=sum(item.count for item in items) if known else None)
+    return Source(_frames(items, options), len_hint=sum(item.count for item in items) if known else None)
 
 
 def _streams(addresses: list[str | int], options: SourceOptions, *, named: bool = True) -> Source:
@@ -124,7 +128,7 @@ def _streams(addresses: list[str | int], options: SourceOptions, *, named: bool 
 
 
 def _stream_list(path: Path) -> list[str | int]:
-    """The addresses of a `.streams` file; a file named there is looked for beside it first, then here."""
+    """The addresses of a `.streams` file; a file is looked for in its folder first, then in the current one."""
     addresses = [_address(line, path.parent) for line in read_lines(path)]
     if not addresses:
         raise PoseError(f"{path}: lists no streams; write one address or camera number per line")
@@ -134,8 +138,8 @@ def _stream_list(path: Path) -> list[str | int]:
 def _address(text: str, base: Path | None = None) -> str | int:
     if text.isdecimal():
         return _camera(text)
-    beside = base / text if base and not is_url(text) else None
-    return str(beside) if beside and beside.exists() else text
+    inside = base / text if base and not is_url(text) else None
+    return str(inside) if inside and inside.exists() else text
 
 
 def _camera(number: Any) -> int:
@@ -148,5 +152,61 @@ def _is_camera(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _is_stream_text(text: str) -> bool:
-    return text.isdecimal() or (is_url(text) and surely_stream(text))
+def _frames(items: list[Item], options: SourceOptions) -> Generator[Frame, None, None]:
+    """The frames of all items; what cannot be read becomes a frame with `error`, and the next item follows."""
+    total = sum(item.count for item in items)
+    position = 0
+    for item in items:
+        for frame in _read(item, options):
+            frame.item = position
+            frame.file, frame.named = item.kind in ("image", "video"), item.named
+            frame.items = total
+            if frame.kind == "image":
+                frame.item = frame.index = position + frame.index
+                frame.total = total
+                if item.count > 1:
+                    frame.path = f"image{frame.index}.jpg"  # one name per picture of a batch
+            yield frame
+        position += item.count
+
+
+def _read(item: Item, options: SourceOptions) -> Iterator[Frame]:
+    """The frames of one item; a picture in memory of a wrong shape or type raises, as that is the caller's mistake."""
+    if item.kind == "picture":
+        exact = picture_family(item.value) == "torch"
+        for index, image in enumerate(to_bgr(item.value, item.name)):
+            yield Frame(image, item.name, index=index, exact=exact)
+        return
+    try:
+        if item.kind == "image":
+            yield Frame(read_image(item.value, max_pixels=options.max_pixels), item.name)
+        elif item.kind == "bytes":
+            yield Frame(decode(item.value, item.name, max_pixels=options.max_pixels), item.name)
+        elif item.kind == "video":
+            yield from video_frames(item.value, options, item.name)
+        elif item.kind == "url":
+            yield from _downloaded(item, options)
+        else:
+            yield Frame(None, item.name, error=item.value)
+    except PoseError as error:
+        yield Frame(None, item.name, error=str(error))
+
+
+def _downloaded(item: Item, options: SourceOptions) -> Iterator[Frame]:
+    """The frames of a URL, downloaded into a temporary folder that is removed after the last one.
+
+    Raises:
+        PoseError: it is a stream, or cannot be downloaded.
+    """
+    from yolopose.download import download
+
+    kind = classify(item.value)
+    if kind == "stream":
+        raise PoseError(f"{item.name}: a stream among files; name it alone or in a .streams file")
+    most = MAX_DOWNLOAD if kind == "video" else MAX_IMAGE_BYTES
+    with tempfile.TemporaryDirectory(prefix="yolopose-") as folder:
+        path = Path(folder) / f"source.{suffix_of_url(item.value)}"
+        download(item.value, path, most=most, progress=kind == "video")
+        for frame in _read(Item(kind, str(path), item.name), options):
+            frame.error = frame.error and frame.error.replace(str(path), item.name)
+            yield frame

@@ -1,35 +1,53 @@
-"""Paths, folders, glob patterns and lists of them → items, in order."""
+"""Paths, folders, glob patterns, lists and addresses → the items that they name, in order."""
 
 from __future__ import annotations
 
 import csv
 import glob
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from yolopose.errors import PoseError, one_line
 from yolopose.files import open_regular, read_bounded, walk
 from yolopose.limits import MAX_LIST_BYTES
-from yolopose.sources.suffixes import IMAGE_SUFFIXES, VIDEO_SUFFIXES, suffix_of
-from yolopose.sources.urls import is_url
-from yolopose.web import masked
+from yolopose.web import masked, open_url
 
+# suffixes in lower case, without the dot
+IMAGE_SUFFIXES = frozenset(
+    {"bmp", "dng", "jpeg", "jpg", "mpo", "png", "tif", "tiff", "webp", "pfm", "heic", "avif", "jp2", "pgm", "ppm"}
+)
+VIDEO_SUFFIXES = frozenset({"asf", "avi", "gif", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "ts", "wmv", "webm"})
+STREAM_SUFFIXES = frozenset({"m3u8", "mjpeg", "mjpg", "mpd", "sdp"})
 LIST_SUFFIXES = frozenset({"txt", "csv"})
 CSV_COLUMNS = ("source", "path", "image", "file")
+STREAM_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "tcp", "udp", "srt"})
+_VIDEO_SITES = ("youtube.com", "youtu.be", "vimeo.com")
+
+
+def is_image(path: str | PurePath) -> bool:
+    """Whether the suffix is that of an image file."""
+    return suffix_of(path) in IMAGE_SUFFIXES
+
+
+def suffix_of(path: str | PurePath) -> str:
+    """The suffix in lower case and without its dot."""
+    return PurePath(path).suffix[1:].lower()
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that a source names; `value` is a path, URL, picture, bytes or, for "error", the line that says why."""
+    """One thing that a source names; `value` is a path, URL, picture, bytes or, for "error", the message."""
 
     kind: Literal["image", "video", "url", "picture", "bytes", "error"]
     value: Any
     name: str
     count: int = 1  # pictures inside (a batch in memory has several)
-    named: bool = False  # by the user, alone or in a Python list, rather than found in a folder, pattern or list file
+    named: bool = False  # by the user, alone or in a Python list; not found in a folder, pattern or list file
 
 
 def expand(text: str, base: Path | None = None) -> list[Item]:
@@ -64,17 +82,6 @@ def _expand_path(text: str, base: Path | None) -> list[Item]:
     raise PoseError(f"{one_line(text)}: no such file or folder; check the path (the current folder is {Path.cwd()})")
 
 
-def _all_listed(lines: list[str], base: Path) -> list[Item]:
-    """The items of every line; one that leads nowhere becomes an item that says so, and the rest goes on."""
-    items: list[Item] = []
-    for line in lines:
-        try:
-            items += expand(line, base)
-        except PoseError as error:
-            items.append(Item("error", str(error), line))
-    return items
-
-
 def read_lines(path: Path) -> list[str]:
     """The lines of a list file without blank ones and `#` comments."""
     try:
@@ -87,15 +94,15 @@ def read_lines(path: Path) -> list[str]:
 
 def _resolve(text: str, base: Path | None) -> Path:
     path = _home(text)
-    beside = base / path if base else path  # an absolute path stays as it is
-    return beside if beside.exists() else path
+    inside = base / path if base else path  # an absolute path stays as it is
+    return inside if inside.exists() else path
 
 
 def _home(text: str) -> Path:
-    """The path with the home folder in place of `~`; a file whose own name begins so is taken by its name."""
+    """The path with the home folder in place of `~`; a file whose name starts with `~` keeps it."""
     try:
         return Path(text).expanduser()
-    except RuntimeError:  # no user is called so
+    except RuntimeError:  # no user has that name
         return Path(text)
 
 
@@ -107,13 +114,13 @@ def _file_kind(path: Path) -> Literal["image", "video"]:
         with open_regular(path) as file:
             start = file.read(12)
     except OSError:
-        return "image"  # reading it will say why it cannot be read
+        return "image"  # reading it gives the error
     mp4 = start[4:8] == b"ftyp" and start[8:11] not in (b"avi", b"hei", b"mif")
     return "video" if mp4 or start[:4] in (b"\x1aE\xdf\xa3", b"OggS") or start[8:] == b"AVI " else "image"
 
 
 def _folder(path: Path) -> list[Item]:
-    """The images and videos directly inside a folder; hidden files are passed over."""
+    """The images and videos directly inside a folder; hidden files are skipped."""
     found = _media(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if not found:
         raise PoseError(f"{path}: no images or videos in this folder; for its subfolders use '{path / '**' / '*'}'")
@@ -143,27 +150,34 @@ def _matches(pattern: str) -> Iterator[str]:
 
 
 def _folders(top: str) -> Iterator[str]:
-    """A folder and all that are not hidden below it; of one that links lead to again, the first way counts."""
+    """A folder and all folders below it that are not hidden; each once, also when links lead to it again."""
     for folder, below, _ in walk(top):
         below[:] = [name for name in below if not name.startswith(".")]
         yield folder
 
 
-def _media(paths: Any) -> list[Item]:
+def _media(paths: Iterable[Path]) -> list[Item]:
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     files = sorted({str(path) for path in paths if suffix_of(path) in known and path.is_file()})
     return [Item("video" if suffix_of(file) in VIDEO_SUFFIXES else "image", file, file) for file in files]
 
 
 def _listed(path: Path) -> list[Item]:
+    """The items of every line of a list; a line that leads nowhere becomes an item of kind "error"."""
     lines = read_lines(path) if suffix_of(path) == "txt" else _csv_cells(path)
     if not lines:
         raise PoseError(f"{path}: lists nothing; write one source per line")
-    return _all_listed(lines, path.parent)
+    items: list[Item] = []
+    for line in lines:
+        try:
+            items += expand(line, path.parent)
+        except PoseError as error:
+            items.append(Item("error", str(error), line))
+    return items
 
 
 def _csv_cells(path: Path) -> list[str]:
-    """The cells of the column named source, path, image or file, or of the first column where none is so named."""
+    """The cells of the column named source, path, image or file, or else of the first column."""
     try:
         table = io.StringIO(read_bounded(path, MAX_LIST_BYTES).decode("utf-8-sig"), newline="")
         rows = [row for row in csv.reader(table) if any(cell.strip() for cell in row)]
@@ -174,3 +188,76 @@ def _csv_cells(path: Path) -> list[str]:
     column, body = (0, rows) if named is None else (named, rows[1:])
     cells = [row[column].strip() for row in body if len(row) > column]
     return [cell for cell in cells if cell]
+
+
+def is_url(text: str) -> bool:
+    """Whether the text begins like an address; the drive letter of a Windows path does not count."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
+
+
+def surely_stream(url: str) -> bool:
+    """Whether the address alone says that this is a stream."""
+    return _parts(url).scheme.lower() in STREAM_SCHEMES or suffix_of_url(url) in STREAM_SUFFIXES
+
+
+def classify(url: str) -> Literal["image", "video", "stream"]:
+    """What an address leads to: by its scheme, suffix or password, else by the content type that the server states.
+
+    Raises PoseError for unknown schemes, web pages and servers that refuse.
+    """
+    parts, suffix = _parts(url), suffix_of_url(url)
+    scheme = parts.scheme.lower()
+    if surely_stream(url):
+        return "stream"
+    if scheme not in ("http", "https"):
+        raise PoseError(f"{masked(url)}: unknown kind of address; use http, https, {', '.join(sorted(STREAM_SCHEMES))}")
+    if (parts.hostname or "").removeprefix("www.").removeprefix("m.") in _VIDEO_SITES:
+        raise PoseError(
+            f"{masked(url)}: video sites are not read; download the video first (yt-dlp), then name the file"
+        )
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    if suffix in VIDEO_SUFFIXES:
+        return "video"
+    if "@" in parts.netloc:
+        return "stream"  # a camera with its password, to which FFmpeg knows how to log in
+    kind, finite = _content_type(url)
+    if kind.startswith("text/html"):
+        raise PoseError(
+            f"{masked(url)}: a web page, not an image, video or stream; give the address of the file itself"
+        )
+    if kind.startswith("image/"):
+        return "image"
+    return "video" if kind.startswith("video/") and finite else "stream"
+
+
+def suffix_of_url(url: str) -> str:
+    """The suffix of the file that an address names, in lower case and without its dot."""
+    return PurePosixPath(_parts(url).path).suffix[1:].lower()
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise PoseError(f"{masked(url)}: not a web address that can be read") from None
+
+
+def _content_type(url: str) -> tuple[str, bool]:
+    """The stated content type, and whether a length is stated too (a live stream has none)."""
+    import http.client
+    from urllib.error import HTTPError, URLError
+
+    try:
+        with open_url(url) as answer:
+            return answer.headers.get_content_type(), "Content-Length" in answer.headers
+    except HTTPError as error:
+        error.close()
+        raise PoseError(f"{masked(url)}: the server answers {error.code} {one_line(error.reason)}") from None
+    except URLError as error:
+        reason = one_line(error.reason)
+        raise PoseError(f"{masked(url)}: cannot be reached ({reason}); check the address") from None
+    except http.client.HTTPException:  # not quite HTTP (cameras, radio servers): FFmpeg may know better
+        return "", False
+    except OSError as error:
+        raise PoseError(f"{masked(url)}: cannot be reached ({one_line(error)}); check the address") from None

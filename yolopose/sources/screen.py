@@ -12,12 +12,7 @@ import numpy as np
 from yolopose.errors import PoseError, UsageError, one_line
 from yolopose.sources.frame import Frame
 
-_WORDS = re.compile(r"screen(\s+-?\d+)*", re.IGNORECASE)
-
-
-def is_screen(text: str) -> bool:
-    """Whether the text is `screen`, alone or followed by numbers."""
-    return _WORDS.fullmatch(text) is not None
+SCREEN = re.compile(r"screen(\s+-?\d+)*", re.IGNORECASE)  # alone or followed by numbers
 
 
 def screen_region(text: str) -> tuple[int, tuple[int, int, int, int] | None]:

@@ -9,8 +9,8 @@ from collections.abc import Generator
 from typing import Any, Literal
 
 from yolopose.console import log
+from yolopose.sources.files import is_url
 from yolopose.sources.frame import Frame, SourceOptions
-from yolopose.sources.urls import is_url
 from yolopose.sources.video import check_frames, frame_count, frame_rate, open_capture
 from yolopose.web import masked
 
