@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         TrainArguments,
         ValArguments,
     )
-    from yolopose.evaluate.benchmark import Row
+    from yolopose.evaluate.benchmark import FormatFigures
     from yolopose.evaluate.metrics import Metrics
     from yolopose.nn.network import PoseNet
     from yolopose.train.loop import Outcome
@@ -260,7 +260,7 @@ class YOLO(Model):
         return str(exporter.file)
 
     @_takes(BenchmarkConfig)
-    def benchmark(self, **arguments: Unpack[BenchmarkArguments]) -> list[Row]:
+    def benchmark(self, **arguments: Unpack[BenchmarkArguments]) -> list[FormatFigures]:
         """Export to every format, or the one named; compare, measure and time each. Returns a row per format."""
         from tempfile import TemporaryDirectory
 

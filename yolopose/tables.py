@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from yolopose.errors import PoseError
@@ -51,3 +52,13 @@ class Rows(ABC):
             raise PoseError("this needs pandas: pip install pandas (to_csv and to_json work without it)") from None
         rows = self.summary(normalize, decimals)
         return pd.DataFrame(rows, columns=self._columns(rows))
+
+
+def text_table(
+    head: Sequence[str], rows: Iterable[Sequence[Any]], *, form: str = ".4f", first: int = 14, width: int = 10
+) -> Iterator[str]:
+    """Lines of a table: the first column `first` characters wide, the others `width`, floats in `form`, None as "-"."""
+    yield f"{head[0]:>{first}}" + "".join(f"{word:>{width}}" for word in head[1:])
+    for name, *values in rows:
+        cells = ("-" if v is None else format(v, form) if isinstance(v, float) else str(v) for v in values)
+        yield f"{name:>{first}}" + "".join(f"{text:>{width}}" for text in cells)

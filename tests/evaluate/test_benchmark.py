@@ -12,7 +12,7 @@ from yolopose.checkpoint import Checkpoint, save_checkpoint
 from yolopose.config import BenchmarkConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate import benchmark as module
-from yolopose.evaluate.benchmark import Row, benchmark, size_of, table, to_csv
+from yolopose.evaluate.benchmark import FormatFigures, benchmark, size_of, table, to_csv
 from yolopose.formats.table import FORMATS
 
 pytest.importorskip("torch")
@@ -71,8 +71,8 @@ def test_only_a_checkpoint_and_a_known_format_will_do(model: str, tmp_path: Path
 
 def test_the_tables_show_every_row() -> None:
     rows = [
-        Row("PyTorch", "pytorch", "float32", 6.5, None, 0.0, "yes", 0.5, 0.6, 41.2, 24.3),
-        Row("X", "x", failure="f"),
+        FormatFigures("PyTorch", "pytorch", "float32", 6.5, None, 0.0, "yes", 0.5, 0.6, 41.2, 24.3),
+        FormatFigures("X", "x", failure="f"),
     ]
     assert [line.split()[0] for line in table(rows)[1:]] == ["PyTorch", "X", "failed:"]
     assert to_csv(rows).splitlines()[1].startswith("PyTorch,pytorch,float32,6.5,,0.0,yes,0.5")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from yolopose.errors import PoseError, UsageError, one_line, shown
 from yolopose.evaluate.validate import validate
 from yolopose.evaluate.verify import compare, fault
 from yolopose.files import write_text
-from yolopose.formats.base import Array, Backend, OpenOptions
+from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.calibration import letterboxed, sample_photographs
 from yolopose.formats.pytorch import TorchBackend, load_network
 from yolopose.formats.table import FORMATS, Format, export, open_backend
@@ -32,8 +33,8 @@ ROUNDS = 5  # over the packaged photographs, for the latency
 
 
 @dataclass(frozen=True)
-class Row:
-    """One format: what was measured, or in `failure` why not. Sizes in MB, times in the units of the names.
+class FormatFigures:
+    """The figures of one export format, or in `failure` why there are none; in the units of the names.
 
     `difference_px` is the worst coordinate against torch on equal pixels, `latency_ms` the median time of a whole
     prediction, one photograph at a time, from the image in memory to its detections.
@@ -53,10 +54,10 @@ class Row:
     failure: str = ""
 
 
-def benchmark(config: BenchmarkConfig) -> list[Row]:
+def benchmark(config: BenchmarkConfig) -> list[FormatFigures]:
     """Export, verify, validate and time a checkpoint in every format, or in the one named.
 
-    A format that fails has a row that says why. The table is printed and written as results.csv, with a plot, into a
+    A format that fails has the reason in its row. The table is printed and written as results.csv, with a plot, into a
     new run folder, which keeps the exported files.
 
     Raises:
@@ -68,13 +69,14 @@ def benchmark(config: BenchmarkConfig) -> list[Row]:
     wanted = [row for row in FORMATS if config.format in (None, row.argument)]
     if not wanted:
         raise UsageError(f"format={shown(config.format)}: known are {', '.join(row.argument for row in FORMATS)}")
-    reference = TorchBackend(load_network(Path(config.model)))
+    path = Path(config.model)
+    reference = TorchBackend(load_network(path))
     data = scan(load_data(config.data), config.split) if config.data else None
     folder = run_folder(config.project, config.name, "benchmark", exist_ok=config.exist_ok)
-    rows: list[Row] = []
+    rows: list[FormatFigures] = []
     for row in wanted:
         log.info(f"{row.title} …")
-        rows.append(_measure(row, reference, data, config, folder))
+        rows.append(_measure(row, path, reference, data, config, folder))
         write_text(folder / "results.csv", to_csv(rows))  # after each: a runtime that crashes leaves what was measured
     for line in table(rows):
         log.info(line)
@@ -86,7 +88,7 @@ def benchmark(config: BenchmarkConfig) -> list[Row]:
     return rows
 
 
-def _bar_note(row: Row) -> str:
+def _bar_note(row: FormatFigures) -> str:
     """The text at the bar of a format."""
     if row.latency_ms is None:
         return "not run" if row.failure else "not measured"
@@ -94,53 +96,43 @@ def _bar_note(row: Row) -> str:
     return f"{row.latency_ms:.0f} ms, {row.precision}{accuracy}"
 
 
-def _measure(row: Format, reference: Backend, data: Scan | None, config: BenchmarkConfig, folder: Path) -> Row:
-    """All figures of one format; the first failure ends them and is told."""
+def _measure(
+    row: Format, path: Path, reference: Backend, data: Scan | None, config: BenchmarkConfig, folder: Path
+) -> FormatFigures:
+    """All figures of one format of the checkpoint `path`; the first failure ends them and is logged."""
     found: dict[str, object] = {}
     try:
         start = time.perf_counter()
-        path = _export(row, config, folder)
         if row.export is not None:
+            options: dict[str, Any] = {
+                key: True for key in ("half", "int8") if getattr(config, key) and key in row.options
+            }
+            out = str(folder / f"{path.stem}{row.suffix}")
+            path = export(
+                str(path), ExportConfig(format=row.argument, imgsz=config.imgsz, data=config.data, out=out, **options)
+            )
             found["export_s"] = round(time.perf_counter() - start, 2)
         found["size_mb"] = round(size_of(path) / 1e6, 2)
         backend = open_backend(path, OpenOptions(device=config.device, threads=config.threads))
         found["precision"] = backend.precision
-        result = compare(reference, backend, [_sample(p, backend, config) for p in sample_photographs()])
+        size = backend.info.input_size(config.imgsz)
+        result = compare(reference, backend, [letterboxed(p, backend.info, size) for p in sample_photographs()])
         found["difference_px"] = float(f"{result.worst:.3g}")
         found["verified"] = fault(result, backend.precision, row.tolerance) or "yes"
         if data is not None:
             metrics = validate(backend, data, ValConfig(imgsz=config.imgsz, plots=False, verbose=False))
             found |= {"box_map": round(metrics.box.map, 4), "pose_map": round(metrics.pose.map, 4)}
-        milliseconds = latency(backend, config)
+        milliseconds = latency(backend, DetectOptions(imgsz=config.imgsz))
         found |= {"latency_ms": round(milliseconds, 2), "fps": round(1000 / milliseconds, 1)}
-    except Exception as e:  # toolchains raise what they like, and the other formats are still to be measured
+    except Exception as e:  # toolchains raise errors of any type, and the other formats are still to be measured
         found["failure"] = one_line(e) if isinstance(e, PoseError) else f"{type(e).__name__}: {one_line(e)}"
         log.warning(f"{row.title}: {found['failure']}")
-    return Row(row.title, row.argument, **found)  # type: ignore[arg-type]
+    return FormatFigures(row.title, row.argument, **found)  # type: ignore[arg-type]
 
 
-def _export(row: Format, config: BenchmarkConfig, folder: Path) -> Path:
-    """The model in a format, in `folder`; the checkpoint itself for PyTorch."""
-    assert config.model is not None
-    if row.export is None:
-        return Path(config.model)
-    options = {key: value for key in ("half", "int8") if (value := getattr(config, key)) and key in row.options}
-    out = folder / (Path(config.model).stem + row.suffix)
-    return export(
-        config.model,
-        ExportConfig(format=row.argument, imgsz=config.imgsz, data=config.data, out=str(out), **options),
-    )
-
-
-def _sample(path: Path, backend: Backend, config: BenchmarkConfig) -> Array:
-    """A packaged photograph at the size that is being measured."""
-    return letterboxed(path, backend.info, backend.info.input_size(config.imgsz))
-
-
-def latency(backend: Backend, config: BenchmarkConfig) -> float:
+def latency(backend: Backend, options: DetectOptions) -> float:
     """The median milliseconds of a whole prediction of one photograph, after one round to warm up."""
     images = [read_image(path) for path in sample_photographs()]
-    options = DetectOptions(imgsz=config.imgsz)
     times = []
     for turn in range(ROUNDS + 1):
         for image in images:
@@ -155,17 +147,17 @@ def size_of(path: Path) -> int:
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
 
 
-def to_csv(rows: Sequence[Row]) -> str:
-    """The table for other programs."""
+def to_csv(rows: Sequence[FormatFigures]) -> str:
+    """The table as CSV."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Row)], lineterminator="\n")
+    writer = csv.DictWriter(text, [f.name for f in fields(FormatFigures)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     return text.getvalue()
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    """The table for people."""
+def table(rows: Sequence[FormatFigures]) -> list[str]:
+    """The table as printed."""
     head = ("", "precision", "MB", "export s", "px off", "box mAP", "pose mAP", "ms", "FPS")
     shape = "{:<16}{:>10}{:>8}{:>10}{:>10}{:>9}{:>10}{:>9}{:>8}"
     lines = [shape.format(*head)]

@@ -48,6 +48,15 @@ class Instances:
     crowd: Array  # (N,) bool, truths
     zero_id: Array  # (N,) bool, truths with the id 0: pycocotools treats a match with one as no match
 
+    @classmethod
+    def of(
+        cls, image: Array, category: Array, boxes: Array, area: Array, keypoints: Array, **known: Array
+    ) -> Instances:
+        """Instances that have score 1, the keypoints with v > 0 labelled, no crowd and no id 0, unless `known`."""
+        no = np.zeros(len(image), bool)
+        known = {"labelled": (keypoints[..., 2] > 0).sum(1), "score": np.ones(len(image))} | known
+        return cls(image, category, boxes, area, keypoints, **({"crowd": no, "zero_id": no} | known))
+
     def __len__(self) -> int:
         """N."""
         return len(self.image)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from yolopose.console import log
 from yolopose.data.labels import ImageItem
 from yolopose.data.spec import DataSpec
-from yolopose.errors import PoseError, shown
+from yolopose.errors import PoseError
 from yolopose.evaluate.coco import KINDS, Instances, evaluate
 from yolopose.evaluate.sample import Measure, Sample
 from yolopose.geometry.keypoints import BODY_AREA
@@ -59,10 +59,25 @@ def truths_of(annotations: Mapping[str, Any]) -> Instances:
     """The annotations of the images that a COCO annotation file lists."""
     known = {image["id"] for image in annotations["images"]}
     rows = [row for row in annotations["annotations"] if row["image_id"] in known]
-    boxes = _boxes(rows)
+    boxes, keypoints = np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4), keypoints_of(rows)
     box_area = BODY_AREA * boxes[:, 2] * boxes[:, 3]
-    area = [row.get("area", guess) for row, guess in zip(rows, box_area, strict=True)]
-    return _instances(rows, boxes, np.array(area, np.float64))
+    marked = (keypoints[..., 2] > 0).sum(1)
+    return Instances.of(
+        np.array([row["image_id"] for row in rows], dtype=None if rows else int),
+        np.array([row["category_id"] for row in rows], int),
+        boxes,
+        np.array([row.get("area", guess) for row, guess in zip(rows, box_area, strict=True)], np.float64),
+        keypoints,
+        labelled=np.array([row.get("num_keypoints", n) for row, n in zip(rows, marked, strict=True)], int),
+        crowd=np.array([bool(row.get("iscrowd", 0)) for row in rows], bool),
+        zero_id=np.array([row.get("id") == 0 for row in rows], bool),
+    )
+
+
+def keypoints_of(rows: Sequence[Mapping[str, Any]]) -> Array:
+    """(N, K, 3) keypoints of COCO annotations or results; K = 0 where they have none."""
+    points = [row.get("keypoints", ()) for row in rows]
+    return np.array(points, np.float64).reshape(len(rows), len(points[0]) // 3 if rows else 0, 3)
 
 
 def annotated_truths(
@@ -70,9 +85,8 @@ def annotated_truths(
     split: str,
     items: Sequence[ImageItem],
     names: Mapping[int, str],
-    *,
-    classes: Sequence[int] | None = None,
-    single_cls: bool = False,
+    classes: Sequence[int] | None,
+    single_cls: bool,
 ) -> Instances | None:
     """The truths of these images in the COCO file that the data YAML names for their split; None when it names none.
 
@@ -120,67 +134,13 @@ def truths_for(file: Path, images: Sequence[Path], names: Mapping[int, str]) -> 
     return truths_of({"images": [{"id": place} for place in places.values()], "annotations": rows})
 
 
-def results_of(results: Sequence[Mapping[str, Any]], annotations: Mapping[str, Any]) -> Instances:
-    """Results in COCO's format; without boxes the keypoints' bounding boxes are taken.
-
-    Raises:
-        PoseError: a result belongs to an image that the annotations do not list.
-    """
-    known = {image["id"] for image in annotations["images"]}
-    strange = next((row["image_id"] for row in results if row["image_id"] not in known), None)
-    if strange is not None:
-        raise PoseError(f"results for image {shown(strange)}, which the annotations do not list")
-    if results and "bbox" not in results[0]:
-        points = _keypoints(results)[..., :2]
-        boxes = np.concatenate([points.min(1), np.ptp(points, 1)], 1)
-    else:
-        boxes = _boxes(results)
-    return _instances(results, boxes, boxes[:, 2] * boxes[:, 3])
-
-
-def _instances(rows: Sequence[Mapping[str, Any]], boxes: Array, area: Array) -> Instances:
-    """Arrays from rows that have image_id and category_id; what else they have is optional."""
-    keypoints = _keypoints(rows)
-    labelled = [row.get("num_keypoints", (points[:, 2] > 0).sum()) for row, points in zip(rows, keypoints, strict=True)]
-    return Instances(
-        image=np.array([row["image_id"] for row in rows], dtype=None if rows else int),
-        category=np.array([row["category_id"] for row in rows], int),
-        boxes=boxes,
-        area=area,
-        keypoints=keypoints,
-        labelled=np.array(labelled, int),
-        score=np.array([row.get("score", 1.0) for row in rows], np.float64),
-        crowd=np.array([bool(row.get("iscrowd", 0)) for row in rows], bool),
-        zero_id=np.array([row.get("id") == 0 for row in rows], bool),
-    )
-
-
-def _boxes(rows: Sequence[Mapping[str, Any]]) -> Array:
-    """(N, 4) left, top, width, height."""
-    return np.array([row["bbox"] for row in rows], np.float64).reshape(-1, 4)
-
-
-def _keypoints(rows: Sequence[Mapping[str, Any]]) -> Array:
-    """(N, K, 3); K = 0 where the rows have none."""
-    points = [row.get("keypoints", ()) for row in rows]
-    return np.array(points, np.float64).reshape(len(rows), len(points[0]) // 3 if rows else 0, 3)
-
-
 def _of_image(position: int, classes: Array, corners: Array, keypoints: Array, area: float) -> Instances:
-    """Rows of one image in COCO's form from (N,), (N, 4) xyxy and (N, K, D); `area` is a share of the box's."""
-    n, boxes = len(classes), corners.astype(np.float64)
+    """Instances of one image from (N,), (N, 4) xyxy and (N, K, D); `area` is a share of the box's."""
+    boxes = corners.astype(np.float64)
     boxes[:, 2:] -= boxes[:, :2]
-    return Instances(
-        image=np.full(n, position),
-        category=classes.astype(int),
-        boxes=boxes,
-        area=area * boxes[:, 2] * boxes[:, 3],
-        keypoints=keypoints if keypoints.shape[2] == 3 else np.pad(keypoints, ((0, 0), (0, 0), (0, 1))),
-        labelled=(keypoints[..., 2:] > 0).any(-1).sum(1),
-        score=np.ones(n),
-        crowd=np.zeros(n, bool),
-        zero_id=np.zeros(n, bool),
-    )
+    keypoints = keypoints if keypoints.shape[2] == 3 else np.pad(keypoints, ((0, 0), (0, 0), (0, 1)))
+    areas = area * boxes[:, 2] * boxes[:, 3]
+    return Instances.of(np.full(len(classes), position), classes.astype(int), boxes, areas, keypoints)
 
 
 def _joined(parts: list[Instances]) -> Instances:

@@ -7,7 +7,7 @@ failure, its landmarks count as wrong, and the detection rate is printed with ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from yolopose.evaluate.precision import Matches, Truth
 from yolopose.evaluate.sample import Measure, Sample
 from yolopose.geometry.boxes import iou_matrix
 from yolopose.geometry.keypoints import KeypointLayout
+from yolopose.tables import text_table
 
 Array = NDArray[Any]
 NEAR = (0.05, 0.1)  # PCK: within this share of the norm
@@ -123,19 +124,13 @@ class KeypointErrors:
         return table
 
 
-def keypoint_lines(table: Sequence[dict[str, Any]]) -> list[str]:
+def keypoint_lines(table: Sequence[dict[str, Any]]) -> Iterator[str]:
     """`KeypointErrors.table` as printed; nothing when no keypoint was found."""
-    if not any(row["found"] for row in table):
-        return []
-    head = ("Labelled", "Found", "median px", "90% px", "median rel", "90% rel", "PCK.05", "PCK.1")
-    columns = ("p50_px", "p90_px", "p50_relative", "p90_relative", "pck0.05", "pck0.1")
-    return [
-        f"{'Keypoint':>22}" + "".join(f"{word:>11}" for word in head),
-        *(
-            f"{row['keypoint']:>22}{row['labelled']:>11}{row['found']:>11}{_cells(row, columns, '.3g', 11)}"
-            for row in table
-        ),
-    ]
+    if any(row["found"] for row in table):
+        head = ("Keypoint", "Labelled", "Found", "median px", "90% px", "median rel", "90% rel", "PCK.05", "PCK.1")
+        errors = ("p50_px", "p90_px", "p50_relative", "p90_relative", "pck0.05", "pck0.1")
+        rows = ([row[key] for key in ("keypoint", "labelled", "found", *errors)] for row in table)
+        yield from text_table(head, rows, form=".3g", first=22, width=11)
 
 
 class LandmarkErrors(Measure):
@@ -195,21 +190,29 @@ class LandmarkErrors(Measure):
         }
 
     def lines(self) -> list[str]:
-        """Tables of means, by landmark and by face size."""
-        figures = self.figures()
-        out = [f"Landmarks: {figures['faces']} labelled faces, {figures['found']} found (confidence {CONF}, IoU {IOU})"]
-        out.append(_header("norm", "NME", "median", "failures", "AUC", "PCK.05", "PCK.1", "found"))
+        """Tables of means, by norm, by landmark and by face size."""
+        all_faces = self.figures()
+        landmarks, sizes = all_faces["landmarks"], all_faces["sizes"]
+        spans = [f"{row['from']:g}-{row['to']:g}" if row["to"] else f"{row['from']:g}+" for row in sizes]
         by_norm = ("nme", "median", "failure_rate", "auc", "pck0.05", "pck0.1", "detection_rate")
-        out += [f"{norm:>14}{_cells(figures | figures[norm], by_norm)}" for norm in LIMITS]
-        out.append(_header("landmark", "labelled", "NME eyes", "NME size", "PCK.1"))
-        by_landmark = ("nme_interocular", "nme_size", "pck0.1_interocular")
-        out += [f"{row['landmark']:>14}{row['labelled']:>10}{_cells(row, by_landmark)}" for row in figures["landmarks"]]
-        out.append(_header("face size px", "faces", "found", "NME eyes", "NME size", "failures"))
-        by_size = ("detection_rate", "nme_interocular", "nme_size", "failure_rate_interocular")
-        for row in figures["sizes"]:
-            span = f"{row['from']:g}-{row['to']:g}" if row["to"] else f"{row['from']:g}+"
-            out.append(f"{span:>14}{row['faces']:>10}{_cells(row, by_size)}")
-        return out
+        by_landmark = ("landmark", "labelled", "nme_interocular", "nme_size", "pck0.1_interocular")
+        by_size = ("faces", "detection_rate", "nme_interocular", "nme_size", "failure_rate_interocular")
+        found = f"{all_faces['found']} found (confidence {CONF}, IoU {IOU})"
+        return [
+            f"Landmarks: {all_faces['faces']} labelled faces, {found}",
+            *text_table(
+                ("norm", "NME", "median", "failures", "AUC", "PCK.05", "PCK.1", "found"),
+                ([norm, *((all_faces | all_faces[norm])[key] for key in by_norm)] for norm in LIMITS),
+            ),
+            *text_table(
+                ("landmark", "labelled", "NME eyes", "NME size", "PCK.1"),
+                ([row[key] for key in by_landmark] for row in landmarks),
+            ),
+            *text_table(
+                ("face size px", "faces", "found", "NME eyes", "NME size", "failures"),
+                ([span, *(row[key] for key in by_size)] for span, row in zip(spans, sizes, strict=True)),
+            ),
+        ]
 
     def plot(self, folder: Path) -> None:
         """landmarks_curve.png."""
@@ -217,7 +220,8 @@ class LandmarkErrors(Measure):
 
         faces, figures, notes = self.faces(), self.figures(), {}
         for norm, words in (("interocular", "by interocular distance"), ("size", "by √(w·h) of the box")):
-            mean = _text(figures[norm]["nme"], ".4f")
+            nme = figures[norm]["nme"]
+            mean = "-" if nme is None else f"{nme:.4f}"
             notes[norm] = f"{words}: mean {mean} of the faces found, {figures['detection_rate']:.1%} found"
         plot_cumulative({norm: faces.nme(norm) for norm in notes}, notes, folder / "landmarks_curve.png")
 
@@ -251,15 +255,3 @@ def _landmark(faces: Distances, i: int, name: str) -> dict[str, Any]:
 
 def _mean(values: Array) -> float | None:
     return float(np.mean(values)) if len(values) else None
-
-
-def _header(first: str, *words: str) -> str:
-    return f"{first:>14}" + "".join(f"{word:>10}" for word in words)
-
-
-def _cells(row: dict[str, Any], columns: Sequence[str], form: str = ".4f", width: int = 10) -> str:
-    return "".join(f"{_text(row[column], form):>{width}}" for column in columns)
-
-
-def _text(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

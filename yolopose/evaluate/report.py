@@ -9,11 +9,16 @@ from yolopose import __version__
 from yolopose.evaluate import keypoint_errors, widerface
 from yolopose.evaluate.confusion import IOU as CONFUSION_IOU
 from yolopose.evaluate.keypoint_errors import keypoint_lines
-from yolopose.evaluate.metrics import Metrics
+from yolopose.evaluate.metrics import KindMetrics, Metrics
 from yolopose.geometry.keypoints import COCO_SIGMAS
+from yolopose.tables import text_table
 
-HEADER = f"{'Class':>22}{'Images':>11}{'Instances':>11}" + "".join(
-    f"{kind + '(P':>11}{'R':>11}{'mAP50':>11}{'mAP50-95)':>11}" for kind in ("Box", "Pose")
+KEYS = ("precision", "recall", "mAP50", "mAP50-95")
+HEAD = (
+    "Class",
+    "Images",
+    "Instances",
+    *(word for kind in ("Box", "Pose") for word in (f"{kind}(P", "R", "mAP50", "mAP50-95)")),
 )
 RULES = {
     "box": "per class and IoU threshold .50:.05:.95 each detection chooses the truth it overlaps most, each truth "
@@ -33,7 +38,7 @@ def report(metrics: Metrics, protocol: dict[str, Any]) -> dict[str, Any]:
     """Every block of numbers with its rule and with `protocol`, all that the numbers depend on; in JSON types."""
     lists = {name: list(protocol[name]) for name in ("classes", "prefix", "sigmas") if protocol[name] is not None}
     protocol = protocol | lists
-    blocks: dict[str, dict[str, Any]] = {kind: _kind(metrics, kind) for kind in ("box", "pose")}
+    blocks: dict[str, dict[str, Any]] = {kind: _kind(getattr(metrics, kind), metrics.names) for kind in ("box", "pose")}
     blocks |= {"coco": metrics.coco, "widerface": metrics.widerface, "landmarks": metrics.landmarks}
     blocks |= {"losses": metrics.losses, "keypoints": {"table": metrics.keypoints}}
     out: dict[str, Any] = {"yolopose": __version__, "fitness": metrics.fitness, "speed_ms_per_image": metrics.speed}
@@ -52,16 +57,12 @@ def report(metrics: Metrics, protocol: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _kind(metrics: Metrics, kind: str) -> dict[str, Any]:
+def _kind(values: KindMetrics, names: dict[int, str]) -> dict[str, Any]:
     """The figures of boxes or poses, over all classes and by class."""
-    values = getattr(metrics, kind)
-    keys = ("precision", "recall", "mAP50", "mAP50-95")
-    classes = {
-        metrics.names[int(c)]: dict(zip(keys, values.class_result(i), strict=True))
-        for i, c in enumerate(values.ap_class_index)
-    }
-    out: dict[str, Any] = dict(zip(keys, values.mean_results(), strict=True))
-    return out | {"mAP75": values.map75, "confidence_of_best_f1": values.best_conf, "classes": classes}
+    out: dict[str, Any] = dict(zip(KEYS, values.mean_results(), strict=True))
+    out |= {"mAP75": values.map75, "confidence_of_best_f1": values.best_conf}
+    classes = enumerate(values.ap_class_index.tolist())
+    return out | {"classes": {names[c]: dict(zip(KEYS, values.class_result(i), strict=True)) for i, c in classes}}
 
 
 def report_lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> Iterator[str]:
@@ -69,14 +70,14 @@ def report_lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> I
 
     With `keypoints` also the table of errors per keypoint.
     """
-    yield HEADER
-    yield _line("all", metrics.images, int(metrics.class_instances.sum()), metrics.mean_results())
+    rows = [("all", metrics.images, int(metrics.class_instances.sum()), *metrics.mean_results())]
+    if not brief and len(metrics.names) > 1:
+        for i, c in enumerate(metrics.ap_class_index.tolist()):
+            counts = int(metrics.class_images[c]), int(metrics.class_instances[c])
+            rows.append((metrics.names[c], *counts, *metrics.class_result(i)))
+    yield from text_table(HEAD, rows, form=".3g", first=22, width=11)
     if brief:
         return
-    if len(metrics.names) > 1:
-        for i, c in enumerate(metrics.ap_class_index):
-            counts = int(metrics.class_images[c]), int(metrics.class_instances[c])
-            yield _line(metrics.names[int(c)], *counts, metrics.class_result(i))
     for kind, figures in metrics.coco.items():
         yield f"COCO {kind}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
     if keypoints:
@@ -96,7 +97,3 @@ def _protocol_line(facts: dict[str, Any]) -> str:
     ignored = f"; {blank} of {facts['instances']} instances lack keypoints: {facts['unlabelled_instances']}"
     how = f"{facts['precision']}, {arguments}, {facts['resize']}"
     return f"Protocol: {how}; OKS sigmas {words}{ignored if blank else ''}"
-
-
-def _line(name: str, images: int, instances: int, values: Any) -> str:
-    return f"{name:>22}{images:>11}{instances:>11}" + "".join(f"{value:>11.3g}" for value in values)
