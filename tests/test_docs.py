@@ -10,7 +10,7 @@ import pytest
 from yolopose.completion import COMMANDS
 from yolopose.config import MODES, arguments, parse
 from yolopose.config.groups import GROUPS
-from yolopose.helptext import EXAMPLES, OVERVIEW
+from yolopose.helptext import EXAMPLES, overview
 from yolopose.words import read_arguments, split_mode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,7 +37,7 @@ def commands() -> list[str]:
     return found
 
 
-HELP = [line.strip().split("   ")[0] for line in OVERVIEW.splitlines() if re.match(r"  yolo \S+ \S+=", line)]
+HELP = [line.strip().split("   ")[0] for line in overview().splitlines() if re.match(r"  yolo \S+ \S+=", line)]
 
 
 @pytest.mark.parametrize("command", [*commands(), *HELP, *(line for lines in EXAMPLES.values() for line in lines)])

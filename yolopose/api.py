@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     )
     from yolopose.evaluate.benchmark import FormatFigures
     from yolopose.evaluate.metrics import Metrics
-    from yolopose.nn.network import PoseNet
     from yolopose.train.loop import Outcome
 
 
@@ -224,7 +223,13 @@ class YOLO(Model):
 
     def train_with(self, config: TrainConfig) -> Metrics | None:
         """`train` with arguments that are parsed already."""
-        outcome = train_model(config, self._network, self.callbacks, pretrained=self.pretrained)
+        require_torch("train")
+        from yolopose.train.loop import train
+
+        if self._network is None and not config.resume:
+            raise PoseError(f"{config.model}: an exported file cannot be trained; start from its .pt or a model YAML")
+        base = None if config.resume else self._network
+        outcome = train(config, base, pretrained=self.pretrained, callbacks=self.callbacks)
         if outcome.args.save and outcome.best.exists():  # not on a rank of another machine
             self._open(outcome.best)
         else:
@@ -292,21 +297,3 @@ class YOLO(Model):
         own = {key: value for key, value in self.overrides.items() if key in known_arguments(cls) and key != "model"}
         own |= {"model": str(self.ckpt_path)} if self.ckpt_path else {}
         return parse(cls, {**own, **arguments})
-
-
-def train_model(
-    config: TrainConfig,
-    base: PoseNet | None = None,
-    callbacks: dict[str, list[Callback]] | None = None,
-    *,
-    pretrained: bool = True,
-) -> Outcome:
-    """Train from `base`, or resume a run, as `config` says."""
-    require_torch("train")
-    from yolopose.train.loop import train
-
-    if config.resume:
-        return train(config, callbacks=callbacks)
-    if base is None:
-        raise PoseError(f"{config.model}: an exported file cannot be trained; start from its .pt or a model YAML")
-    return train(config, base, pretrained=pretrained, callbacks=callbacks)

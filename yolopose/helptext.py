@@ -25,16 +25,12 @@ more
   yolo version           {version}
 
 examples
-  yolo predict source=photo.jpg                      faces, by the bundled model
-  yolo predict model=yolov8n-pose.pt source=clip.mp4
-  yolo train data=sample-pose.yaml model=yolov8n-pose.yaml epochs=3 imgsz=320
-  yolo val model=best.pt data=my.yaml
-  yolo export model=best.pt format=onnx
+{examples}
 
 exit codes: 0 done, also when nothing was found; 1 something failed; 2 wrong command or argument"""
 EXAMPLES = {
     "predict": (
-        "yolo predict source=photo.jpg",
+        "yolo predict source=photo.jpg  # faces, by the bundled model",
         "yolo predict model=yolov8n-pose.pt source='shots/*.jpg' conf=0.4 save_txt",
         "yolo predict model=best.onnx source=clip.mp4 save=False show",
     ),
@@ -65,7 +61,8 @@ EXAMPLES = {
 def overview() -> str:
     """The first page."""
     modes = "\n".join(f"  {mode:<15} {summary(mode)}" for mode in MODES)
-    return OVERVIEW.format(version=__version__, modes=modes)
+    examples = "\n".join(f"  {EXAMPLES[mode][0]}" for mode in ("predict", "train", "val", "export"))
+    return OVERVIEW.format(version=__version__, modes=modes, examples=examples)
 
 
 def summary(mode: str) -> str:
