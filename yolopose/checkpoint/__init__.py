@@ -1,7 +1,7 @@
 """Checkpoints: yolopose's own `.pt` and those of Ultralytics 8.0 to 8.3, read as data and never executed.
 
 `store` has the functions for callers. It reads a file by `archive` (the zip and its tensors), `unpickle` (the opcodes),
-`records` (what the names in a pickle may become) and, for files of Ultralytics, `ultralytics` (the network in it).
+`records` (the objects that a pickle may contain) and, for files of Ultralytics, `ultralytics` (the network in it).
 """
 
 from yolopose.checkpoint.store import (

@@ -1,4 +1,4 @@
-"""What the names in a pickle may become: records, numbers and text, each made by a function of this file.
+"""The objects that a pickle may contain: plain records, numbers and text, each made by a function of this file.
 
 Nothing here imports a name, calls a value of the file or sets an attribute of a Python object. `unpickle` is the only
 user: its machine looks every global of a pickle up here, and refuses what is not listed.
@@ -210,7 +210,7 @@ def _numbers(dtype: Any, raw: Any, shape: Any, fortran: Any) -> list[Any]:
     """A NumPy array's bytes as nested lists of Python numbers."""
     if not (isinstance(dtype, StandIn) and dtype.kind == NUMPY_DTYPE and isinstance(raw, bytes)):
         refuse("a NumPy array of something else than plain numbers")
-    if not raw:  # whatever its shape: (1000000000, 0) would be a list of a billion empty ones
+    if not raw:  # its shape does not matter then: (1000000000, 0) would be a list of a billion empty lists
         return []
     values: list[Any] = np.frombuffer(raw, dtype.state["code"]).reshape(shape, order="F" if fortran else "C").tolist()
     return values
@@ -220,7 +220,7 @@ NUMPY_CORES = ("numpy.core.multiarray", "numpy._core.multiarray")  # before and 
 PATHLIBS = ("pathlib", "pathlib._local")  # before and since Python 3.13
 BUILTINS = ("builtins", "__builtin__")
 
-# What a pickle gets that calls a name. Every function here is of this file, and returns data.
+# A call of a name in a pickle calls this function instead. Every one is defined in this file and returns data.
 CONSTRUCTORS: dict[Name, Callable[..., Any]] = {
     Name("torch._utils", "_rebuild_tensor_v2"): _tensor,
     **{

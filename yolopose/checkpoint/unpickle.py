@@ -56,7 +56,7 @@ def _run(data: bytes) -> Any:
 
 
 class _Machine:
-    """The stack, the stacks below its open marks, and the memo."""
+    """The state of the pickle machine: the stack, the stacks below open marks, the memo."""
 
     def __init__(self) -> None:
         self.stack: list[Any] = []

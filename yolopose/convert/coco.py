@@ -97,7 +97,7 @@ def _link(source: Path, link: Path, coco: CocoSet) -> None:
     if not source.is_dir():
         raise PoseError(f"images={source}: no such folder")
     if link.exists() and not link.is_symlink():
-        raise PoseError(f"{link} is a folder of its own; leave images= out, or choose another out")
+        raise PoseError(f"{link} is a folder, not a link; leave images= out, or choose another out")
     missing = [image.name for image in coco.images if not (source / image.name).is_file()]
     if missing:
         log.warning(f"{source}: {len(missing)} of {len(coco.images)} images are not there, the first {missing[0]}")
@@ -125,7 +125,7 @@ def _draft(coco: CocoSet, split: str) -> str:
     values["names"] = dict(enumerate(coco.categories))
     notes = ["# made from COCO JSON: one split; name the others here (train, val, test: a folder, or such a list)"]
     if flip is None:
-        notes.append("# flip_idx: say which keypoints change places in a mirrored image; without it none is mirrored")
+        notes.append("# flip_idx: state which keypoints change places in a mirrored image; without it none is mirrored")
     if "kpt_oks_sigmas" not in values:
         notes.append("# kpt_oks_sigmas: state the keypoints' tolerances; without them 1/K each, which is lenient")
     return "\n".join([*notes, yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)])
@@ -139,7 +139,7 @@ def _annotations(item: ImageItem) -> list[dict[str, Any]]:
     points = item.labels.keypoints.astype(np.float64)
     points[..., :2] *= size
     points[..., 2] = np.clip(np.ceil(points[..., 2]), 0, 2)
-    points[points[..., 2] == 0] = 0  # COCO's rule for what is not labelled
+    points[points[..., 2] == 0] = 0  # COCO's rule for keypoints that are not labelled
     return [
         {
             "category_id": int(category) + 1,

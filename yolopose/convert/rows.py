@@ -1,4 +1,4 @@
-"""What all converters to YOLO labels share: numbers, boxes and keypoints of a row, and rows as text."""
+"""Shared by the converters to YOLO labels: check numbers, boxes and keypoints of a row, and format the row."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""WIDER FACE in its official layout, with RetinaFace's landmarks where they are there → a YOLO data set.
+"""WIDER FACE in its official layout, with RetinaFace's landmarks if available → a YOLO data set.
 
 Official: `WIDER_{train,val}/images/EVENT/NAME.jpg` and `wider_face_split/wider_face_{train,val}_bbx_gt.txt`. Landmarks
 of the training images: `label.txt` (RetinaFace, Deng et al. 2020), whose boxes then count. The new data set has images
-and labels in `train` (80 %) and `val` (20 %) of the official training images and, when it is there, the official
-validation set as `test`. What is converted is only read.
+and labels in `train` (80 %) and `val` (20 %) of the official training images and, if available, the official
+validation set as `test`. The source is only read.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _read_lists(root: Path, landmarks: str | Path | None) -> tuple[list[ListedIm
 def _write_split(
     split: str, images: Sequence[ListedImage], out: Path, *, copy: bool
 ) -> tuple[Counter[str], list[Change]]:
-    """Write images and labels of one split; how many there are, and what was changed."""
+    """Write images and labels of one split → the counts, and the changes."""
     changes: list[Change] = []
     counts: Counter[str] = Counter()
     with ThreadPoolExecutor(8) as pool:
@@ -157,7 +157,7 @@ def _write_split(
 
 
 def _label_rows(image: ListedImage) -> tuple[list[LabelRow] | None, list[Change]]:
-    """The label rows of an image, None when the image cannot be read; what was changed or left out."""
+    """The label rows of an image, None when the image cannot be read, and the changes."""
     try:
         hw = image_size(image.path)
     except PoseError as e:
@@ -174,7 +174,7 @@ def _label_rows(image: ListedImage) -> tuple[list[LabelRow] | None, list[Change]
 
 
 def _convert_face(face: Face, hw: tuple[int, int]) -> tuple[LabelRow | None, list[tuple[str, str]]]:
-    """One face, cut at the image's edges, None when nothing is left of its box; what was changed, and the result."""
+    """The label row of a face, None when its box is outside the image, and the changes with their results."""
     box, cut = clip_box(face.box, hw)
     if box is None:
         return None, [("boxes without size inside their image left out", "")]

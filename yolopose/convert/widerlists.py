@@ -14,7 +14,7 @@ POINTS = 5
 
 @dataclass(frozen=True)
 class Change:
-    """A row (or image) that is not as in the source: where it is, of which image, what was done, before and after."""
+    """A row or image that was changed or left out: its place in the list, image, change, text before and after."""
 
     file: Path
     line: int

@@ -20,7 +20,7 @@ from yolopose.data.spec import DataSpec, load_data
 from yolopose.doctor.checks import Checked, Finding, count_split, facts, find_matches, findings
 from yolopose.doctor.duplicates import fingerprint
 from yolopose.doctor.page import page
-from yolopose.doctor.previews import preview, select_samples, thumbnail
+from yolopose.doctor.previews import preview, select_samples
 from yolopose.doctor.report import Report
 from yolopose.doctor.statistics import statistics
 from yolopose.errors import PoseError
@@ -28,8 +28,6 @@ from yolopose.files import write_text
 from yolopose.saving import run_folder
 
 __all__ = ["Report", "examine"]
-
-SHOWN_MATCHES = 12  # pairs of copies with pictures on the page
 
 
 def examine(
@@ -72,11 +70,9 @@ def examine(
         folder=folder,
     )
     samples = [preview(item, spec) for item in select_samples(items, previews)]
-    shown = sorted(matches, key=lambda match: match.split == match.other_split)[:SHOWN_MATCHES]
-    thumbnails = {path: thumbnail(path) for match in shown for path in (match.file, match.other)}
     # file names need not be UTF-8
     write_text(folder / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False), "backslashreplace")
-    write_text(folder / "report.html", page(report, samples, shown, thumbnails), "backslashreplace")
+    write_text(folder / "report.html", page(report, samples), "backslashreplace")
     return report
 
 

@@ -144,13 +144,7 @@ def _check_rows(name: str, images: Sequence[Checked], counts: SplitCounts) -> It
     for level, topic, noun, remedy, rows in (
         ("error", "images", "unusable file", "replace or remove it", [r for r in bad if not r.line]),
         ("error", "labels", "bad label row", "correct or delete it", [r for r in bad if r.line and not r.kept]),
-        (
-            "warning",
-            "labels",
-            "stray keypoint",
-            "outside the image: correct it or set v = 0",
-            [r for r in bad if r.kept],
-        ),
+        ("warning", "labels", "stray keypoint", "correct it, or set v = 0 outside", [r for r in bad if r.kept]),
     ):
         if rows:
             yield Finding(level, topic, f"{name}: {plural(len(rows), noun)}, set aside", remedy, _examples(rows))
@@ -159,10 +153,8 @@ def _check_rows(name: str, images: Sequence[Checked], counts: SplitCounts) -> It
         what = f"{name}: {plural(counts.duplicate_rows, 'duplicate label row')}, left out"
         yield Finding("warning", "labels", what, "delete the duplicates", files)
     if counts.unlabelled == counts.images:
-        what = f"{name}: none of the {counts.images} images has a label file"
-        yield Finding(
-            "error", "labels", what, "put label files at paths like this one", (str(label_path(images[0].path)),)
-        )
+        what, first = f"{name}: none of the {counts.images} images has a label file", str(label_path(images[0].path))
+        yield Finding("error", "labels", what, "the expected path of the first is:", (first,))
 
 
 def _check_matches(matches: Sequence[Match], counts: Mapping[str, SplitCounts]) -> Iterator[Finding]:
@@ -239,7 +231,7 @@ def _examples(rows: Iterable[object]) -> tuple[str, ...]:
 
 
 def facts(spec: DataSpec, counts: Mapping[str, SplitCounts], statistics: Statistics) -> list[str]:
-    """What is no problem, but good to know."""
+    """Texts about the data set that are no problems, but good to know."""
     layout, points = spec.layout, statistics.keypoints
     if layout.flip is None:
         texts = ["flip_idx is not given: no image is mirrored in training (fliplr and flipud are off)"]

@@ -14,12 +14,13 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from yolopose.doctor.checks import Match, plural
-from yolopose.doctor.previews import Preview
+from yolopose.doctor.checks import plural
+from yolopose.doctor.previews import Preview, thumbnail
 from yolopose.doctor.report import Report
 from yolopose.doctor.statistics import INPUT, Statistics
 from yolopose.geometry.keypoints import KeypointLayout
 
+SHOWN_MATCHES = 12  # pairs of copies; report.json has them all
 SHOWN_ROWS = 200  # bad rows on the page; report.json has them all
 LEGEND = (
     "Left limbs are blue, right limbs orange and red; landmarks have a colour each. In the mirrored image every point "
@@ -42,8 +43,8 @@ def fill(part: str, values: Mapping[str, object]) -> str:
     return PARTS[part].substitute(texts)
 
 
-def page(report: Report, previews: Sequence[Preview], shown: Sequence[Match], thumbnails: Mapping[Path, bytes]) -> str:
-    """The whole page; `shown` are the matches with `thumbnails` (JPEG) of both files."""
+def page(report: Report, previews: Sequence[Preview]) -> str:
+    """The whole page."""
     spec, statistics = report.spec, report.statistics
     badges = [{"level": level, "text": plural(n, level)} for level, n in report.levels.items() if n]
     classes = [
@@ -77,13 +78,14 @@ def page(report: Report, previews: Sequence[Preview], shown: Sequence[Match], th
             for p in previews
         ]
         values["previews"] = [{"hint": LEGEND if spec.layout.flip else NO_FLIP, "preview": pairs}]
+    shown = sorted(report.matches, key=lambda match: match.split == match.other_split)[:SHOWN_MATCHES]
     if shown:
         copies = [
             {
                 "kind": "" if match.split == match.other_split else "leak",
                 "splits": " ↔ ".join(dict.fromkeys((match.split, match.other_split))),
                 "how": "identical" if match.identical else f"likeness {match.likeness:.2f}",
-                "image": [_image(path, thumbnails[path]) for path in (match.file, match.other)],
+                "image": [_image(path, thumbnail(path)) for path in (match.file, match.other)],
                 "path": [_path(match.file), _path(match.other)],
             }
             for match in shown

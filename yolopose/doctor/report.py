@@ -15,7 +15,7 @@ from yolopose.errors import printable
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What the doctor found; `folder` holds report.json and report.html."""
+    """The result of a check of a data set; `folder` holds report.json and report.html."""
 
     spec: DataSpec
     counts: dict[str, SplitCounts]

@@ -21,15 +21,7 @@ class Conv(nn.Module):
     """Convolution, batch normalisation and SiLU; `act=False` leaves the SiLU out."""
 
     def __init__(
-        self,
-        c1: int,
-        c2: int,
-        k: int = 1,
-        s: int = 1,
-        p: int | None = None,
-        g: int = 1,
-        d: int = 1,
-        act: bool = True,
+        self, c1: int, c2: int, k: int = 1, s: int = 1, p: int | None = None, g: int = 1, d: int = 1, act: bool = True
     ) -> None:
         """`p=None` pads so that stride 1 keeps the size."""
         super().__init__()
@@ -95,13 +87,7 @@ class Bottleneck(nn.Module):
     """Two convolutions, added to the input when `shortcut` and the channels agree (He et al. 2016)."""
 
     def __init__(
-        self,
-        c1: int,
-        c2: int,
-        shortcut: bool = True,
-        g: int = 1,
-        k: tuple[int, int] = (3, 3),
-        e: float = 0.5,
+        self, c1: int, c2: int, shortcut: bool = True, g: int = 1, k: tuple[int, int] = (3, 3), e: float = 0.5
     ) -> None:
         """`e` is the share of `c2` between the two convolutions."""
         super().__init__()

@@ -19,19 +19,15 @@ from yolopose.nn.head import Maps, PoseHead, anchors
 from yolopose.nn.spec import LayerRow, check_spec, read_rows, scale_channels, scale_factors
 
 BLOCKS: dict[str, type[nn.Module]] = {
-    "Conv": layers.Conv,
-    "DWConv": layers.DWConv,
-    "Focus": layers.Focus,
-    "Bottleneck": layers.Bottleneck,
-    "C2f": layers.C2f,
-    "C2": layers.C2,
-    "C3": layers.C3,
-    "SPP": layers.SPP,
-    "SPPF": layers.SPPF,
-}
+    block.__name__: block
+    for block in (
+        layers.Conv, layers.DWConv, layers.Focus, layers.Bottleneck, layers.C2f, layers.C2, layers.C3, layers.SPP,
+        layers.SPPF,
+    )
+}  # fmt: skip
 MAX_CHECKED = 1 << 24  # numbers in a network's maps above which they are not checked
 REPEATED_INSIDE = ("C2f", "C2", "C3")
-OTHERS = ("Concat", "nn.Upsample", "Pose")
+OTHER_MODULES = ("Concat", "nn.Upsample", "Pose")
 
 
 class Part(NamedTuple):
@@ -247,7 +243,7 @@ def _build_row(row: LayerRow, inputs: Sequence[Part], spec: Mapping[str, Any]) -
         head.strides = tuple(part.stride for part in inputs)
         head.init_biases()
         return head, Part(row, (*row.args, [part.channels for part in inputs]), 0, 0)
-    raise row.error(f"unknown module {shown(row.module)}; known are {', '.join((*BLOCKS, *OTHERS))}")
+    raise row.error(f"unknown module {shown(row.module)}; known are {', '.join((*BLOCKS, *OTHER_MODULES))}")
 
 
 def _build_block(row: LayerRow, c1: int, stride: int, spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
