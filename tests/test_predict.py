@@ -19,7 +19,7 @@ from yolopose.errors import PoseError, UsageError
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.letterbox import fit
-from yolopose.predict import predict
+from yolopose.predict import Predictor
 from yolopose.rules import REFERENCE
 from yolopose.sources import Frame, Source
 
@@ -140,7 +140,7 @@ def test_many_threads_on_one_backend_equal_one(runtime: str, tmp_path: Path) -> 
     options = DetectOptions(imgsz=96, conf=0.5)
 
     def one(image: np.ndarray) -> Any:
-        return next(predict(backend, image, PredictConfig(imgsz=96, conf=0.5, verbose=False)))
+        return next(Predictor(backend, image, PredictConfig(imgsz=96, conf=0.5, verbose=False)))
 
     serial = [detect(backend, [image], options)[0] for image in images]
     with ThreadPoolExecutor(8) as pool:
@@ -151,7 +151,7 @@ def test_many_threads_on_one_backend_equal_one(runtime: str, tmp_path: Path) -> 
 
 
 def test_lines_are_those_that_users_know(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = predict(FakeBackend(), str(folder), PredictConfig(imgsz=320))
+    run = Predictor(FakeBackend(), str(folder), PredictConfig(imgsz=320))
     results = list(run)
     assert [Path(r.path).name for r in results] == ["a.png", "c.png", "d.png"]
     assert (run.done, run.failed, run.save_dir) == (3, 1, None)
@@ -167,7 +167,7 @@ def test_lines_are_those_that_users_know(folder: Path, capsys: pytest.CaptureFix
 
 
 def test_a_video_counts_frames(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    results = list(predict(FakeBackend(), str(video), PredictConfig(imgsz=320, batch=3, vid_stride=2)))
+    results = list(Predictor(FakeBackend(), str(video), PredictConfig(imgsz=320, batch=3, vid_stride=2)))
     assert len(results) == 4
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith(f"video 1/1 (frame 3/8) {video}: 256x320 1 person, ")
@@ -176,7 +176,7 @@ def test_a_video_counts_frames(video: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_quiet_and_without_images(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = PredictConfig(imgsz=320, verbose=False, keep_image=False)
-    results = list(predict(FakeBackend(), [str(folder / "a.png"), make_photo()], config))
+    results = list(Predictor(FakeBackend(), [str(folder / "a.png"), make_photo()], config))
     assert capsys.readouterr().out == ""
     assert [r.orig_img for r in results] == [None, None]
     assert results[0].orig_shape == (240, 320)
@@ -185,11 +185,11 @@ def test_quiet_and_without_images(folder: Path, capsys: pytest.CaptureFixture[st
 
 def test_a_source_that_is_not_there_is_told_at_once() -> None:
     with pytest.raises(PoseError, match=r"nowhere\.jpg"):
-        predict(FakeBackend(), "nowhere.jpg", PredictConfig())
+        Predictor(FakeBackend(), "nowhere.jpg", PredictConfig())
 
 
 def test_results_come_one_by_one_and_are_not_held(video: Path) -> None:
-    run = predict(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False))
+    run = Predictor(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False))
     seen = []
     for result in run:
         seen.append(weakref.ref(result.orig_img))
@@ -220,7 +220,7 @@ def test_streams_run_together_one_frame_of_each(
 
     monkeypatch.setattr("yolopose.predict.open_source", lambda *_: Source(frames(), streams=2))
     backend = FakeBackend()
-    run = predict(backend, "cameras", PredictConfig(imgsz=320))
+    run = Predictor(backend, "cameras", PredictConfig(imgsz=320))
     seen = []
     for result in run:
         seen.append((result.path[-1], asked[-1]))
@@ -238,13 +238,13 @@ def test_a_long_source_shows_a_bar_on_a_terminal_only(
 ) -> None:
     images = [make_photo((64, 64), (8, 8, 40, 40))] * 25
     config = PredictConfig(imgsz=64)
-    list(predict(FakeBackend(), images, config))
+    list(Predictor(FakeBackend(), images, config))
     assert "25/25" in capsys.readouterr().out.splitlines()[24]  # the line, and no bar
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")
-    list(predict(FakeBackend(), images[:5], config))
+    list(Predictor(FakeBackend(), images[:5], config))
     assert "━" not in capsys.readouterr().out
-    list(predict(FakeBackend(), images, config))
+    list(Predictor(FakeBackend(), images, config))
     out = capsys.readouterr().out
     assert "━" in out
     assert out.count(": 64x64 ") == 25
@@ -264,7 +264,7 @@ def test_ten_thousand_frames_in_constant_memory(tmp_path: Path) -> None:
 
     backend = TorchBackend(make_network())
     start = 0
-    for number, _ in enumerate(predict(backend, str(path), PredictConfig(imgsz=96, conf=0.5, verbose=False)), 1):
+    for number, _ in enumerate(Predictor(backend, str(path), PredictConfig(imgsz=96, conf=0.5, verbose=False)), 1):
         if number == 500:
             start = resident()
     assert number == 10_000
@@ -272,7 +272,7 @@ def test_ten_thousand_frames_in_constant_memory(tmp_path: Path) -> None:
 
 
 def test_stopping_early_releases_the_source(video: Path) -> None:
-    run = predict(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False))
+    run = Predictor(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False))
     next(run)
     run.close()
     assert list(run) == []
@@ -287,7 +287,7 @@ def test_any_thread_may_close_a_run(video: Path) -> None:
         assert closed.wait(60)
 
     hooks = Hooks({"on_predict_batch_start": [wait]})
-    run = predict(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False), hooks)
+    run = Predictor(FakeBackend(), str(video), PredictConfig(imgsz=320, verbose=False), hooks)
     thread = threading.Thread(target=lambda: seen.extend(run))
     thread.start()
     assert inside.wait(60)
@@ -300,13 +300,13 @@ def test_any_thread_may_close_a_run(video: Path) -> None:
 def test_compat_takes_a_list_as_one_batch() -> None:
     images = [photo_of(hw) for hw in SIZES[:2]]
     backend = FakeBackend()
-    assert len(list(predict(backend, images, PredictConfig(imgsz=320, compat=True, verbose=False)))) == 2
+    assert len(list(Predictor(backend, images, PredictConfig(imgsz=320, compat=True, verbose=False)))) == 2
     assert backend.shapes == [(2, 320, 320, 3)]
 
 
 def test_a_class_that_the_model_does_not_have(capsys: pytest.CaptureFixture[str]) -> None:
     config = PredictConfig(imgsz=320, verbose=False, classes=(0, 5))
-    list(predict(FakeBackend(), photo_of((240, 320)), config))
+    list(Predictor(FakeBackend(), photo_of((240, 320)), config))
     assert "classes=5: this model has only class 0, so nothing is found of them" in capsys.readouterr().err
 
 
@@ -314,14 +314,14 @@ def test_a_class_that_the_model_does_not_have(capsys: pytest.CaptureFixture[str]
 def test_a_size_that_is_rounded_is_told(imgsz: int, told: str | None, caplog: Any) -> None:
     config = PredictConfig(imgsz=imgsz, given=frozenset({"imgsz"}), verbose=False)
     with caplog.at_level(logging.WARNING, "yolopose"):
-        list(predict(FakeBackend(), make_photo(), config))
+        list(Predictor(FakeBackend(), make_photo(), config))
     assert (told in caplog.text) if told else not caplog.text
 
 
 def test_a_size_that_a_file_does_not_take_is_refused() -> None:
     config = PredictConfig(imgsz=320, given=frozenset({"imgsz"}), verbose=False)
     with pytest.raises(UsageError, match="takes 640x640 only, not 320x320"):
-        predict(FakeBackend(fixed_shape=(1, 640, 640)), make_photo(), config)
+        Predictor(FakeBackend(fixed_shape=(1, 640, 640)), make_photo(), config)
 
 
 def test_paths_of_files_lead_there_from_any_folder(
@@ -329,12 +329,12 @@ def test_paths_of_files_lead_there_from_any_folder(
 ) -> None:
     monkeypatch.chdir(folder)
     config = PredictConfig(keep_image=False)
-    (photo,) = predict(FakeBackend(), "a.png", config)
-    frame = next(predict(FakeBackend(), "film.mp4", config))
-    (listed,) = predict(FakeBackend(), ["./c.png"], config)
+    (photo,) = Predictor(FakeBackend(), "a.png", config)
+    frame = next(Predictor(FakeBackend(), "film.mp4", config))
+    (listed,) = Predictor(FakeBackend(), ["./c.png"], config)
     assert [photo.path, frame.path, listed.path] == [str(folder / name) for name in ("a.png", "film.mp4", "c.png")]
     (folder / "image0.jpg").write_bytes(b"another")
-    (memory,) = predict(FakeBackend(), make_photo(), config)
+    (memory,) = Predictor(FakeBackend(), make_photo(), config)
     assert memory.path == "image0.jpg"
     monkeypatch.chdir(folder.parent)
     assert photo.image().shape == photo.plot().shape

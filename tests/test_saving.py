@@ -10,7 +10,7 @@ from helpers.builders import FakeBackend, make_photo
 
 from yolopose.config import PredictConfig
 from yolopose.errors import PoseError
-from yolopose.predict import predict
+from yolopose.predict import Predictor
 from yolopose.saving import run_folder
 
 
@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(source: Any, **options: Any) -> Any:
-    made = predict(FakeBackend(), source, PredictConfig(imgsz=320, **options))
+    made = Predictor(FakeBackend(), source, PredictConfig(imgsz=320, **options))
     list(made)
     return made
 

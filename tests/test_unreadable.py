@@ -14,7 +14,7 @@ from helpers.builders import FakeBackend, make_photo
 from yolopose.cli import main
 from yolopose.config import PredictConfig
 from yolopose.errors import PoseError
-from yolopose.predict import predict
+from yolopose.predict import Predictor
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(source: Any, **arguments: Any) -> Any:
-    return predict(FakeBackend(), source, PredictConfig(imgsz=320, **arguments))
+    return Predictor(FakeBackend(), source, PredictConfig(imgsz=320, **arguments))
 
 
 @pytest.mark.parametrize("source", ["gone.jpg", ["a.jpg", "gone.jpg"], ["a.jpg", Path("gone.jpg"), "c.jpg"]])
@@ -77,7 +77,7 @@ def test_callbacks_may_change_the_number_of_results(here: Path) -> None:
 
     config = PredictConfig(imgsz=320, missing="skip", batch=3)
     hooks = Hooks({"on_predict_batch_end": [twice]})
-    found = list(predict(FakeBackend(), ["a.jpg", "gone.jpg", "c.jpg"], config, hooks))
+    found = list(Predictor(FakeBackend(), ["a.jpg", "gone.jpg", "c.jpg"], config, hooks))
     assert [result and Path(result.path).name for result in found] == ["a.jpg", None, "a.jpg", "c.jpg", "c.jpg"]
 
 

@@ -29,7 +29,7 @@ from yolopose.formats.pytorch import require_torch
 from yolopose.formats.table import check_options
 from yolopose.formats.table import export as export_file
 from yolopose.model import Model
-from yolopose.predict import Run, predict
+from yolopose.predict import Predictor
 from yolopose.results import Results
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class YOLO(Model):
             raise UsageError(f"task={task!r}: yolopose knows the task 'pose' only")
         self.callbacks: dict[str, list[Callback]] = {}
         self.metrics: Metrics | None = None
-        self.predictor: Run | None = None
+        self.predictor: Predictor | None = None
         self.trainer: Outcome | None = None
         super().__init__(model)
         self.overrides: dict[str, Any] = {"task": task, "model": self.model_name}
@@ -120,15 +120,17 @@ class YOLO(Model):
     ) -> list[Results]: ...
 
     @overload
-    def predict(self, source: Any = ..., *, stream: Literal[True], **arguments: Unpack[PredictArguments]) -> Run: ...
+    def predict(
+        self, source: Any = ..., *, stream: Literal[True], **arguments: Unpack[PredictArguments]
+    ) -> Predictor: ...
 
     @overload
     def predict(
         self, source: Any = ..., *, stream: bool, **arguments: Unpack[PredictArguments]
-    ) -> list[Results] | Run: ...
+    ) -> list[Results] | Predictor: ...
 
     @_takes(PredictConfig)
-    def predict(self, source: Any = None, stream: bool = False, **arguments: Any) -> list[Results] | Run:
+    def predict(self, source: Any = None, stream: bool = False, **arguments: Any) -> list[Results] | Predictor:
         """Find instances and keypoints: one `Results` per image or frame of `source`.
 
         Returns a list; with `stream=True` an iterator that holds one batch of images at a time.
@@ -154,10 +156,10 @@ class YOLO(Model):
 
     __call__ = predict
 
-    def predict_with(self, config: PredictConfig) -> Run:
+    def predict_with(self, config: PredictConfig) -> Predictor:
         """`predict` with arguments that are parsed already; always an iterator."""
         source, hooks = required(config, "source"), Hooks(self.callbacks) if self.callbacks else None
-        run = predict(self._backend(pick(OpenOptions, config)), source, config, hooks)
+        run = Predictor(self._backend(pick(OpenOptions, config)), source, config, hooks)
         self.predictor = run
         return run
 

@@ -1,4 +1,4 @@
-"""Prediction: images through the network, its output through the inverse letterbox, frame by frame to Results."""
+"""Prediction: the frames of a source in batches through `detect`, to Results that are printed and saved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,43 +15,30 @@ from numpy.typing import NDArray
 from yolopose.callbacks import Hooks
 from yolopose.config import PredictConfig, ValConfig, pick
 from yolopose.console import log, progress
-from yolopose.detect import Detections, DetectOptions, detect, letterboxes_for, unscaled_letterbox
+from yolopose.detect import DetectOptions, detect, letterboxes_for, unscaled_letterbox
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
-from yolopose.geometry.letterbox import Letterbox
 from yolopose.results import Results
 from yolopose.rules import rules_of
 from yolopose.saving import Saver
 from yolopose.sources import Frame, Source, SourceOptions, open_source
 
-if TYPE_CHECKING:
-    pass
-
 Image = NDArray[np.uint8]
 
 
-def predict(backend: Backend, source: Any, config: PredictConfig, hooks: Hooks | None = None) -> Run:
-    """The results of whatever `source` points at, one by one as they are asked for.
+class Predictor(Iterator[Results]):
+    """An iterator over the results of one source, in order. It holds one batch of images at a time.
 
-    `hooks` are functions of the user's, told of `callbacks.PREDICT_EVENTS` with the `Run`.
+    `done` images went through the network; `failed` could not be read, with a warning for each. A file that the user
+    named, alone or in a Python list, raises PoseError when its turn comes, or with missing="skip" gives None.
+    `save_dir` is the folder of the results, made with the first one, or None.
+
+    Callbacks (`callbacks.PREDICT_EVENTS`) get this object, with Ultralytics' names: `args` (the arguments), `model`,
+    `dataset` (the source), `seen`, `batch` (paths, images (H, W, 3) BGR, None, titles) and `results`, those of the
+    batch. After on_predict_batch_end `results` may be any iterable: its items are what the caller gets.
 
     Raises:
-        PoseError: the source is not there, or its folder of results cannot be made.
-    """
-    return Run(backend, source, config, hooks)
-
-
-class Run(Iterator[Results]):
-    """An iterator over the results of one source, in its order, which counts on the way.
-
-    `done` images went through the network, `failed` could not be read and were warned of, by name. What the user named,
-    alone or in a Python list, raises PoseError in its turn instead, or with missing="skip" has None in its place.
-    `save_dir` is the folder written to, made with the first result, or None. At most one batch of images is held at a
-    time.
-
-    Callbacks get the run under Ultralytics' names: `args` (the arguments), `model`, `dataset` (the source), `seen`,
-    `batch` (paths, images (H, W, 3) BGR, None, titles) and `results`, those of the batch. From the event
-    on_predict_batch_end on `results` may be anything that can be iterated over: its items are what the caller gets.
+        PoseError: the source is not there, or the folder of the results cannot be made.
     """
 
     def __init__(self, backend: Backend, source: Any, config: PredictConfig, hooks: Hooks | None = None) -> None:
@@ -64,13 +51,11 @@ class Run(Iterator[Results]):
         self.batch: tuple[list[str], list[Image], None, list[str]] = ([], [], None, [])
         self._hooks = hooks
         self._backend = backend
-        self._config = config
         self._options = pick(DetectOptions, config, rect=True, rules=rules_of(config.compat))
         self._speed: Counter[str] = Counter()
         self._shape: tuple[int, ...] = ()
-        check_size(backend, config)
-        check_classes(backend, config)
-        self.dataset = self._source = open_source(
+        check_arguments(backend, config)
+        self.dataset = open_source(
             source, SourceOptions(config.vid_stride, config.stream_buffer, config.max_pixels, config.missing == "skip")
         )
         self._batch = (
@@ -96,21 +81,25 @@ class Run(Iterator[Results]):
         """Stop early and release the source; any thread may call it. What was written so far is complete."""
         with suppress(ValueError):  # another thread is inside: the closed source ends it at the next frame
             self._results.close()
-        self._source.close()
+        self.dataset.close()
 
     def _run(self) -> Generator[Results, None, None]:
         """All batches, then the summary."""
-        with self._source as source, self._saver, progress(self._config.verbose, lines=False) as bar:
+        with self.dataset as source, self._saver, progress(self.args.verbose, lines=False) as bar:
             self._event("on_predict_start")
             for frames in self._batches(source):
                 readable = [frame for frame in frames if frame.error is None]
                 self.results = []
                 if readable:
                     self._process(readable)
-                bar(*_position(frames[-1], source))
+                last = frames[-1]
+                if last.kind == "image":
+                    bar(last.item + 1, source.len_hint or last.items)
+                else:
+                    bar(last.index + 1, last.total)
                 yield from _placed(self.results, frames)
         self.batch = ([], [], None, [])
-        if self._config.verbose:
+        if self.args.verbose:
             self._summarise()
         self._event("on_predict_end")
 
@@ -127,7 +116,8 @@ class Run(Iterator[Results]):
         size = source.streams or self._batch
         batch: list[Frame] = []
         for frame in source:
-            if frame.error is not None and frame.named and self._config.missing == "error" and not _lost(frame):
+            lost = frame.kind == "stream" and frame.index > 0  # the end of a stream that has given frames
+            if frame.error is not None and frame.named and self.args.missing == "error" and not lost:
                 if batch:
                     yield batch
                 raise PoseError(frame.error)
@@ -149,48 +139,40 @@ class Run(Iterator[Results]):
             yield batch
 
     def _process(self, frames: list[Frame]) -> None:
-        """Detect in a batch of frames; tell and save each result, and leave them in `results`."""
+        """Detect in a batch of frames, log and save the results, and put them into `results`."""
         images = [frame.image for frame in frames if frame.image is not None]
         self._saver.begin()
         self.batch = ([frame.path for frame in frames], images, None, [_title(frame) for frame in frames])
         self._event("on_predict_batch_start")
-        found = detect(self._backend, images, self._options, letterboxes=self._letterboxes(frames, images))
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        boxes = letterboxes_for(self._backend, sizes, self._options)
+        boxes = [
+            unscaled_letterbox(self._backend, size) if frame.exact else box
+            for frame, size, box in zip(frames, sizes, boxes, strict=True)
+        ]
+        found = detect(self._backend, images, self._options, letterboxes=boxes)
         info = self._backend.info
-        results = [
+        self.results = [
             Results(
                 image, frame.full_path, info.names, one.boxes, one.keypoints, one.speed,
                 layout=info.layout, save_dir=self.save_dir,
             )
             for frame, image, one in zip(frames, images, found, strict=True)
         ]  # fmt: skip
-        self.results = results
         self._event("on_predict_postprocess_end")
         self.results = results = list(self.results)
         for result, frame, one in zip(results, frames, found, strict=False):
-            self._keep(result, frame, one)
+            self.done += 1
+            self._speed.update(one.speed)
+            self._shape = one.shape
+            if self.args.verbose:
+                h, w = one.shape[2:]
+                log.info(f"{_title(frame)}: {h}x{w} {result.verbose()}{one.speed['inference']:.1f}ms")
+            self._saver.add(result, frame)
         self._event("on_predict_batch_end")
-        if not self._config.keep_image:
+        if not self.args.keep_image:
             for result, frame in zip(results, frames, strict=False):
                 result.orig_img = frame.image = None
-
-    def _letterboxes(self, frames: list[Frame], images: list[Image]) -> list[Letterbox]:
-        """Planned for pictures, none for tensors."""
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        planned = letterboxes_for(self._backend, sizes, self._options)
-        return [
-            unscaled_letterbox(self._backend, size) if frame.exact else box
-            for frame, size, box in zip(frames, sizes, planned, strict=True)
-        ]
-
-    def _keep(self, result: Results, frame: Frame, found: Detections) -> None:
-        """Count, tell and save one result."""
-        self.done += 1
-        self._speed.update(found.speed)
-        self._shape = found.shape
-        if self._config.verbose:
-            h, w = found.shape[2:]
-            log.info(f"{_title(frame)}: {h}x{w} {result.verbose()}{found.speed['inference']:.1f}ms")
-        self._saver.add(result, frame)
 
     def _summarise(self) -> None:
         """The last lines: mean times, and where the files are."""
@@ -203,16 +185,11 @@ class Run(Iterator[Results]):
             )
         if self.save_dir is not None:
             labels = self._saver.labels
-            if self._config.save_txt:
+            if self.args.save_txt:
                 log.info(f"{labels} label{'s' * (labels != 1)} saved to {self.save_dir / 'labels'}")
             log.info(f"Results saved to {self.save_dir}")
         if self.failed and self.failed + self.done > 1:
             log.warning(f"{self.failed} of {self.failed + self.done} could not be read, see above")
-
-
-def _lost(frame: Frame) -> bool:
-    """Whether an error is the end of a stream that has given frames."""
-    return frame.kind == "stream" and frame.index > 0
 
 
 def _placed(results: Iterable[Results], frames: list[Frame]) -> Iterator[Results]:
@@ -237,26 +214,17 @@ def _title(frame: Frame) -> str:
     return f"video {count} (frame {frame.index + 1}/{frame.total or '?'}) {path}"
 
 
-def _position(frame: Frame, source: Source) -> tuple[int, int | None]:
-    """How far the source has come, and its length when that is known."""
-    return (frame.index + 1, frame.total) if frame.kind != "image" else (frame.item + 1, source.len_hint or frame.items)
+def check_arguments(backend: Backend, config: PredictConfig | ValConfig) -> None:
+    """Warn of `classes` that the model does not have, and of an `imgsz` that is rounded.
 
-
-def check_classes(backend: Backend, config: PredictConfig | ValConfig) -> None:
-    """Warn of `classes` that the model does not have: nothing can be found of them."""
+    Raises:
+        UsageError: the file takes another size only.
+    """
     names = backend.info.names
     unknown = [index for index in config.classes or () if index not in names]
     if unknown:
         there = "only class 0" if len(names) == 1 else f"classes 0 to {len(names) - 1}"
         log.warning(f"classes={','.join(map(str, unknown))}: this model has {there}, so nothing is found of them")
-
-
-def check_size(backend: Backend, config: PredictConfig | ValConfig) -> None:
-    """Say so when the input size that was asked for is rounded.
-
-    Raises:
-        UsageError: the file takes another size only.
-    """
     if "imgsz" not in config.given or config.imgsz is None:
         return
     size = backend.info.input_size(config.imgsz)

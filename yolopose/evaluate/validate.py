@@ -33,7 +33,7 @@ from yolopose.formats.base import Backend
 from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.plots.figure import can_plot
-from yolopose.predict import check_classes, check_size
+from yolopose.predict import check_arguments
 from yolopose.rules import rules_of
 from yolopose.saving import run_folder
 
@@ -93,8 +93,7 @@ def validate(
         )
     spec = data.spec
     check_fit(info, spec, config.single_cls)
-    check_size(backend, config)
-    check_classes(backend, config)
+    check_arguments(backend, config)
     config = change(config, imgsz=info.size_for(config.imgsz))
     batching = pick(BatchOptions, config, rules=rules)
     batching.check(backend)
