@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers.builders import make_network
 
-from yolopose.formats.sparse import Branch, Level, SparseHead, layer, sigmoid
+from yolopose.formats.sparse import Branch, SparseHead, layer, sigmoid
 from yolopose.nn.head import REG_MAX, Distances
 
 HW = (64, 96)
@@ -20,7 +20,7 @@ def arrays(tensors: Any) -> list[np.ndarray]:
 
 def branch(modules: Any) -> Branch:
     convolutions = (modules[0].conv, modules[1].conv, modules[2])
-    return Branch(*(layer(conv.weight.numpy(), conv.bias.numpy()[None, :, None, None]) for conv in convolutions))
+    return [layer(conv.weight.numpy(), conv.bias.numpy()[None, :, None, None]) for conv in convolutions]
 
 
 @pytest.mark.parametrize(("k", "d", "classes"), [(5, 3, 2), (4, 2, 1)])
@@ -28,9 +28,7 @@ def test_candidates_are_torchs(k: int, d: int, classes: int) -> None:
     network = make_network(k=k, d=d, classes=classes).fuse()
     head = network.head
     head.dfl = Distances(REG_MAX)  # the distances of a real network; the builder's are random
-    sparse = SparseHead(
-        [Level(branch(box), branch(pose)) for box, pose in zip(head.cv2, head.cv4, strict=True)], (k, d)
-    )
+    sparse = SparseHead([(branch(box), branch(pose)) for box, pose in zip(head.cv2, head.cv4, strict=True)], (k, d))
     images = torch.rand(3, 3, *HW, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         features = network.features(images)

@@ -17,7 +17,7 @@ from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, Open
 from yolopose.formats.calibration import calibration_batches
 from yolopose.formats.quantize import quantised_openvino
 from yolopose.formats.quiet import quiet
-from yolopose.formats.sparse import Branch, Layer, Level, SparseHead, layer
+from yolopose.formats.sparse import Branch, Layer, SparseHead, layer
 from yolopose.metadata import METADATA, ModelInfo, load_metadata, save_metadata
 from yolopose.telemetry import loaded_before, warn_loaded_before
 
@@ -210,9 +210,9 @@ def _sparse_head(model: Any, info: ModelInfo) -> SparseHead | None:
         return layer(weight, _constant(end.input_value(1)) if has_bias else np.zeros(len(weight), np.float32))
 
     def branch(name: str) -> Branch:
-        return Branch(*(convolution(f"{name}.{i}") for i in range(3)))
+        return [convolution(f"{name}.{i}") for i in range(3)]
 
-    levels = [Level(branch(f"head.box.{i}"), branch(f"head.keypoint.{i}")) for i in range(len(head) // 9)]
+    levels = [(branch(f"head.box.{i}"), branch(f"head.keypoint.{i}")) for i in range(len(head) // 9)]
     return SparseHead(levels, info.kpt_shape)
 
 

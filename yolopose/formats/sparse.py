@@ -30,19 +30,7 @@ class Layer(NamedTuple):
     bias: Float
 
 
-class Branch(NamedTuple):
-    """Two 3 x 3 convolutions, each followed by SiLU, and a 1 x 1 convolution."""
-
-    first: Layer
-    second: Layer
-    last: Layer
-
-
-class Level(NamedTuple):
-    """The branches of one stride whose maps are not computed whole."""
-
-    box: Branch
-    keypoint: Branch
+Branch = Sequence[Layer]  # two 3 x 3 convolutions, each followed by SiLU, and a 1 x 1 convolution
 
 
 def layer(weight: Float, bias: Float) -> Layer:
@@ -54,7 +42,8 @@ def layer(weight: Float, bias: Float) -> Layer:
 class SparseHead:
     """Computes the decoded rows of the cells whose class score is above the threshold."""
 
-    def __init__(self, levels: Sequence[Level], kpt_shape: tuple[int, int]) -> None:
+    def __init__(self, levels: Sequence[tuple[Branch, Branch]], kpt_shape: tuple[int, int]) -> None:
+        """`levels` has the box and keypoint branches of each stride."""
         self._levels = levels
         self._kpt_shape = kpt_shape
 
@@ -106,7 +95,7 @@ def decode_cells(raw: Raw, cell: Float, stride: int, kpt_shape: tuple[int, int])
     return np.concatenate((centre, (low + high) * stride, sigmoid(raw.logits), flat), 1)
 
 
-def _branches(level: Level, x: Float, image: Index, row: Index, column: Index) -> tuple[Float, Float]:
+def _branches(level: tuple[Branch, Branch], x: Float, image: Index, row: Index, column: Index) -> tuple[Float, Float]:
     """(B, h, w, c) → outputs of both branches at M cells; the map, and hidden maps, are 0 outside."""
     h, w, c = x.shape[1:]
     around = np.arange(-2, 3)
@@ -122,9 +111,10 @@ def _branches(level: Level, x: Float, image: Index, row: Index, column: Index) -
 
 def _run(branch: Branch, windows: Float, inner: Float) -> Float:
     """(M·9, 9·c), (M·9, 1) → (M, c_out)."""
-    hidden = silu(_apply(branch.first, windows)) * inner
-    hidden = silu(_apply(branch.second, hidden.reshape(len(windows) // 9, -1)))
-    return _apply(branch.last, hidden)
+    first, second, last = branch
+    hidden = silu(_apply(first, windows)) * inner
+    hidden = silu(_apply(second, hidden.reshape(len(windows) // 9, -1)))
+    return _apply(last, hidden)
 
 
 def _apply(layer: Layer, x: Float) -> Float:
