@@ -121,7 +121,7 @@ def test_perfect_detections_score_0995_and_their_curves_say_so() -> None:
     truth.keypoints[..., 2] = 2
     matches = [match_image(boxes, truth.keypoints[..., :2], truth, SIGMAS, ignore_unlabelled=False)]
     for kind in ("box", "pose"):
-        got = KindMetrics.of(compute_scores(matches, kind), class_count=1)
+        got = KindMetrics(compute_scores(matches, kind), class_count=1)
         assert got.map == pytest.approx(0.995)
         assert (got.mp, got.mr) == (1, 1)
         assert got.best_conf <= 0.5
@@ -178,19 +178,17 @@ def test_nothing_found_and_nothing_to_find() -> None:
     assert len(truth.classes)
     empty = np.zeros((0, 6)), np.zeros((0, K, 3))
     for images in ([], [(*empty, nothing)], [(boxes, points, nothing)]):
-        got = KindMetrics.of(
-            compute_scores([match_image(*i, SIGMAS, ignore_unlabelled=True) for i in images], "pose"), 3
-        )
+        got = KindMetrics(compute_scores([match_image(*i, SIGMAS, ignore_unlabelled=True) for i in images], "pose"), 3)
         assert got.mean_results() == [0, 0, 0, 0]
         assert got.maps.tolist() == [0, 0, 0]
-    got = KindMetrics.of(compute_scores([match_image(*empty, truth, SIGMAS, ignore_unlabelled=False)], "box"), 1)
+    got = KindMetrics(compute_scores([match_image(*empty, truth, SIGMAS, ignore_unlabelled=False)], "box"), 1)
     assert got.mean_results() == [0, 0, 0, 0]
 
 
 def test_metrics_carry_the_names_scripts_use() -> None:
     rng = np.random.default_rng(8)
     matches = [match_image(*random_image(rng, 2), SIGMAS, ignore_unlabelled=False) for _ in range(20)]
-    kinds = [KindMetrics.of(compute_scores(matches, kind), class_count=3) for kind in ("box", "pose")]
+    kinds = [KindMetrics(compute_scores(matches, kind), class_count=3) for kind in ("box", "pose")]
     names = {0: "a", 1: "b", 2: "c"}
     metrics = Metrics(*kinds, names=names, images=20, class_images=np.zeros(3), class_instances=np.zeros(3))
     assert list(metrics.results_dict) == [*KEYS, "fitness"]

@@ -1,4 +1,4 @@
-"""Which class was taken for which, by box."""
+"""The confusion matrix of classes, by box."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from yolopose.geometry.boxes import iou_matrix
 from yolopose.tables import Rows
 
 Array = NDArray[Any]
-IOU = 0.45  # two boxes that overlap by more than this show the same thing
-CONFIDENCE = 0.25  # of the detections that count, unless the user asked for another one
-DEFAULT_CONF = 0.001  # val's own confidence: far too low to count detections by
+IOU = 0.45  # boxes that overlap by more than this match
+CONFIDENCE = 0.25  # lowest of the detections that count, unless the user set another
+DEFAULT_CONF = 0.001  # val's default confidence, too low for counting detections
 
 
 class ConfusionMatrix(Rows):
-    """`matrix` (C + 1, C + 1): rows the class predicted, columns the true one; the last of each is background.
+    """`matrix` (C + 1, C + 1): rows the predicted class, columns the true one; the last of each is background.
 
-    Every detection chooses the truth it overlaps most, whatever the classes, and every truth keeps the detection that
-    overlaps it most among those. What is left over is background taken for an object, or an object missed.
+    Every detection chooses the truth it overlaps most, of any class, and every truth keeps the detection that overlaps
+    it most among those. Other detections count as background that was detected, other truths as missed.
 
-    `summary`, `to_df`, `to_csv` and `to_json` have a row per class predicted.
+    `summary`, `to_df`, `to_csv` and `to_json` have a row per predicted class.
     """
 
     def __init__(self, names: dict[int, str], conf: float = DEFAULT_CONF) -> None:
@@ -53,9 +53,9 @@ class ConfusionMatrix(Rows):
         return f"ConfusionMatrix({len(self.names)} classes, {counted} counted from confidence {self.conf:g})"
 
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:
-        """A row per class predicted, background last: `Predicted`, then by true class how often.
+        """A row per predicted class, background last: `Predicted`, then the count for each true class.
 
-        With `normalize` which share of the true class.
+        With `normalize` shares of the true class instead of counts.
         """
         values = self.normalized() if normalize else self.matrix
         labels = [*self.names, "background"]
@@ -65,7 +65,7 @@ class ConfusionMatrix(Rows):
         ]
 
     def plot(self, normalize: bool = True, save_dir: str | Path = "", names: Any = ()) -> Path:
-        """Draw confusion_matrix(_normalized).png into a folder, the working folder unless told; → the file."""
+        """Draw confusion_matrix(_normalized).png into a folder, by default the working folder; → the file."""
         from yolopose.plots.confusion import plot_confusion
 
         path = Path(save_dir) / f"confusion_matrix{'_normalized' if normalize else ''}.png"
@@ -76,5 +76,5 @@ class ConfusionMatrix(Rows):
         return path
 
     def normalized(self) -> Array:
-        """(C + 1, C + 1) each column divided by its sum: of what is truly this class, how much was taken for which."""
+        """(C + 1, C + 1) each column divided by its sum: which share of a true class was predicted as which class."""
         return np.asarray(self.matrix / np.maximum(self.matrix.sum(0, keepdims=True), 1e-9))

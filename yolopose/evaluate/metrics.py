@@ -24,76 +24,43 @@ STEPS = ("preprocess", "inference", "loss", "postprocess")
 KEYS = tuple(f"metrics/{column}({kind})" for kind in "BP" for column in ("precision", "recall", "mAP50", "mAP50-95"))
 
 
-@dataclass(frozen=True, repr=False)
 class KindMetrics:
     """Precision, recall and average precision of boxes or of poses.
 
-    Arrays of length C' have an entry per class that has truths; `ap_class_index` has the class of each. P, R and F1 are
-    read at `best_conf`, the confidence of the best mean F1.
+    Arrays of length C' have an entry per class that has truths, those of length C one per class of the model.
+
+    Attributes:
+        scores: what all figures are computed from.
+        nc: number of classes of the model, C.
+        ap_class_index: (C',) the class of each entry.
+        all_ap: (C', 10) average precision by threshold .50:.05:.95.
+        ap: (C',) its mean over the thresholds; `ap50` (C',) that at .50.
+        p: (C',) precision at `best_conf`; `r` and `f1` (C',) recall and F1 there.
+        maps: (C,) `ap` of every class; the mean where a class has no truths.
+        map: mean of `ap` over the classes; `map50` and `map75` at one threshold.
+        mp: mean precision; `mr` mean recall.
+        best_conf: the confidence of the best mean F1.
+        px: (1000,) the confidences, or recalls, at which the curves are read.
+        p_curve: (C', 1000) precision by confidence, at threshold 0.5; `r_curve` and `f1_curve` recall and F1.
+        prec_values: (C', 1000) precision by recall, at threshold 0.5.
     """
 
-    scores: Scores = field(repr=False)
-    ap_class_index: Array  # (C',)
-    all_ap: Array  # (C', 10) by threshold .50:.05:.95
-    ap: Array  # (C',) mean over the thresholds
-    ap50: Array  # (C',)
-    p: Array  # (C',)
-    r: Array  # (C',)
-    f1: Array  # (C',)
-    maps: Array  # (C,) for every class of the model; the mean where a class has no truths
-    map: float
-    map50: float
-    map75: float
-    mp: float
-    mr: float
-    best_conf: float
-
-    @classmethod
-    def of(cls, scores: Scores, class_count: int) -> KindMetrics:
-        """The metrics in `scores`; all zero when there are no truths at all."""
+    def __init__(self, scores: Scores, class_count: int) -> None:
         ap, best = scores.ap, scores.best
-        p, r, f1 = scores.precision[:, best], scores.recall[:, best], scores.f1[:, best]
-        maps = np.full(class_count, mean(ap))
-        maps[scores.classes] = ap.mean(1)
-        return cls(
-            scores, scores.classes, ap, ap.mean(1), ap[:, 0], p, r, f1, maps,
-            map=mean(ap), map50=mean(ap[:, 0]), map75=mean(ap[:, 5]), mp=mean(p), mr=mean(r),
-            best_conf=float(CONFIDENCES[best]),
-        )  # fmt: skip
+        self.scores, self.nc = scores, class_count
+        self.ap_class_index, self.all_ap, self.ap, self.ap50 = scores.classes, ap, ap.mean(1), ap[:, 0]
+        self.px, self.p_curve, self.r_curve, self.f1_curve = CONFIDENCES, scores.precision, scores.recall, scores.f1
+        self.p, self.r, self.f1 = self.p_curve[:, best], self.r_curve[:, best], self.f1_curve[:, best]
+        self.map, self.map50, self.map75 = mean(ap), mean(ap[:, 0]), mean(ap[:, 5])
+        self.mp, self.mr, self.best_conf = mean(self.p), mean(self.r), float(CONFIDENCES[best])
+        self.maps = np.full(class_count, self.map)
+        self.maps[scores.classes] = self.ap
+        by_recall = [np.interp(self.px, RECALLS, row) for row in scores.envelope]
+        self.prec_values = np.array(by_recall).reshape(-1, len(self.px))
 
     def __repr__(self) -> str:
         p, r, map50, average = self.mean_results()
         return f"KindMetrics(P {p:.3g}, R {r:.3g}, mAP50 {map50:.3g}, mAP50-95 {average:.3g})"
-
-    @property
-    def nc(self) -> int:
-        """How many classes the model knows."""
-        return len(self.maps)
-
-    @property
-    def px(self) -> Array:
-        """(1000,) the confidences, or recalls, at which the curves are read."""
-        return CONFIDENCES
-
-    @property
-    def p_curve(self) -> Array:
-        """(C', 1000) precision by confidence, at threshold 0.5."""
-        return self.scores.precision
-
-    @property
-    def r_curve(self) -> Array:
-        """(C', 1000) recall by confidence, at threshold 0.5."""
-        return self.scores.recall
-
-    @property
-    def f1_curve(self) -> Array:
-        """(C', 1000) F1 by confidence, at threshold 0.5."""
-        return self.scores.f1
-
-    @property
-    def prec_values(self) -> Array:
-        """(C', 1000) precision by recall, at threshold 0.5."""
-        return np.array([np.interp(self.px, RECALLS, row) for row in self.scores.envelope]).reshape(-1, len(self.px))
 
     @property
     def curves_results(self) -> list[list[Any]]:
@@ -150,7 +117,7 @@ class Metrics(Rows):
 
     @property
     def nc(self) -> int:
-        """How many classes the model knows."""
+        """Number of classes of the model."""
         return len(self.names)
 
     @property
@@ -209,7 +176,7 @@ class Metrics(Rows):
 
     @property
     def fitness(self) -> float:
-        """What training maximises: the boxes' fitness plus the poses'."""
+        """The value that training maximises: the boxes' fitness plus the poses'."""
         return self.box.fitness() + self.pose.fitness()
 
     @property
@@ -258,7 +225,7 @@ class Evaluator(Output):
         """The metrics of all images; the time of the losses was measured within that of the inference."""
         matches = [self._matches[i] for i in sorted(self._matches)]  # equal scores rank by image: a fixed order
         count = len(self.info.names)
-        box, pose = (KindMetrics.of(compute_scores(matches, kind), count) for kind in ("box", "pose"))
+        box, pose = (KindMetrics(compute_scores(matches, kind), count) for kind in ("box", "pose"))
         per_image = np.array([np.bincount(m.truth_classes, minlength=count) for m in matches]).reshape(-1, count)
         speed = self._speed | {"loss": loss_seconds * 1e3, "inference": self._speed["inference"] - loss_seconds * 1e3}
         return Metrics(

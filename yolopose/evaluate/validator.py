@@ -40,12 +40,12 @@ class Validator:
 
     @property
     def model(self) -> Any:
-        """The network where the model runs in torch, otherwise what runs the exported file."""
+        """The network when the model runs in torch, otherwise the backend of the exported file."""
         return getattr(self.backend, "network", self.backend)
 
     @property
     def device(self) -> str:
-        """Where the model runs."""
+        """The device of the model."""
         return self.backend.device
 
     @property
@@ -55,5 +55,5 @@ class Validator:
 
     @property
     def nc(self) -> int:
-        """How many classes the model knows."""
+        """Number of classes of the model."""
         return len(self.names)

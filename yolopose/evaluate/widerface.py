@@ -19,6 +19,7 @@ from yolopose.console import log
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
 from yolopose.evaluate.sample import Measure, Output, Sample
 from yolopose.files import write_text
+from yolopose.geometry.boxes import iou_matrix
 
 Array = NDArray[Any]
 SETTINGS = ("easy", "medium", "hard")
@@ -213,16 +214,11 @@ def evaluate(photos: Sequence[Photo], found: Mapping[str, Array]) -> dict[str, S
 
 
 def _owners(rows: Array, faces: Array) -> Array:
-    """(N, 5), (G, 4) x y w h → (N,) the face that each box overlaps most, -1 below the least IoU."""
+    """(N, 5), (G, 4) x y w h → (N,) the face that each box overlaps most, -1 where by less than IOU."""
     if not len(rows) or not len(faces):
         return np.full(len(rows), -1)
-    a, b = (np.concatenate([t[:, :2], t[:, :2] + t[:, 2:4]], 1) for t in (rows, faces))
-    columns = b.T
-    w = np.minimum(a[:, 2, None], columns[2]) - np.maximum(a[:, 0, None], columns[0]) + 1
-    h = np.minimum(a[:, 3, None], columns[3]) - np.maximum(a[:, 1, None], columns[1]) + 1
-    inter = np.maximum(w, 0) * np.maximum(h, 0)
-    area_a, area_b = ((t[:, 2] - t[:, 0] + 1) * (t[:, 3] - t[:, 1] + 1) for t in (a, b))
-    overlap = inter / (area_a[:, None] + area_b - inter)
+    a, b = (np.concatenate([t[:, :2], t[:, :2] + t[:, 2:4] + 1], 1) for t in (rows, faces))
+    overlap = iou_matrix(a, b)
     best = overlap.argmax(1)
     return np.where(overlap[np.arange(len(best)), best] >= IOU, best, -1)
 
