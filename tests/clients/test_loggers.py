@@ -14,7 +14,7 @@ def run(tmp_path, monkeypatch):
     pytest.importorskip("torch", reason="training needs torch")
 
     from yolopose.config import TrainConfig, parse
-    from yolopose.train import report
+    from yolopose.train import reporting
     from yolopose.train.loop import train
 
     monkeypatch.chdir(tmp_path)
@@ -27,7 +27,7 @@ def run(tmp_path, monkeypatch):
 
     def start(name: str):
         outcome = train(parse(TrainConfig, values | {"loggers": name}), make_network())
-        return report.read(outcome.save_dir / "results.csv"), outcome
+        return reporting.read_results(outcome.save_dir / "results.csv"), outcome
 
     return start
 

@@ -18,9 +18,9 @@ from yolopose import checkpoint
 from yolopose.config import TrainConfig, parse
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import load_spec
+from yolopose.train.device import batch_size
+from yolopose.train.distributed import Ranks
 from yolopose.train.loop import Outcome, train
-from yolopose.train.ranks import Ranks
-from yolopose.train.setup import batch_size
 
 pytestmark = pytest.mark.gpu
 
@@ -104,7 +104,7 @@ def test_a_measured_batch_fits(tmp_path, note):
     """A tenth of the memory for yolov8n at 640: a step of that batch takes about as much, and not twice."""
     device = torch.device("cuda:0")
     network = PoseNet(load_spec("yolov8n-pose.yaml")).to(device)
-    size = batch_size(TrainConfig(batch=0.1), network, Ranks(0, 1, device), torch.float16, images=10_000)
+    size = batch_size(0.1, network, Ranks(0, 1, device), torch.float16, side=640, images=10_000)
     torch.cuda.reset_peak_memory_stats()
     with torch.autocast("cuda"):
         maps = network.train()(torch.zeros(size, 3, 640, 640, device=device))

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.builders import make_network
 from yolopose.config import TrainConfig, parse
 from yolopose.errors import PoseError
-from yolopose.train import loop, ranks
+from yolopose.train import distributed, loop
 
 STEPS = 3
 ARGS = {"imgsz": 64, "epochs": 1, "batch": 4, "nbs": 4, "workers": 0, "device": "cpu", "plots": False,
@@ -26,11 +26,11 @@ ARGS = {"imgsz": 64, "epochs": 1, "batch": 4, "nbs": 4, "workers": 0, "device": 
 
 
 @contextmanager
-def alone(config):
+def alone(device, arguments):
     """A group of one over NCCL."""
     torch.distributed.init_process_group("nccl")
     try:
-        yield ranks.Ranks(0, 2, torch.device("cuda:0"))
+        yield distributed.Ranks(0, 2, torch.device("cuda:0"))
     finally:
         torch.distributed.destroy_process_group()
 
@@ -41,10 +41,10 @@ def main(data: str, folder: str, *rest: str) -> int:
     if "nccl" in rest or "gloo" in rest:
         values["device"] = None
     if "gloo" in rest:
-        ranks._device = lambda config: torch.device("cuda:0")
-        ranks._backend = lambda device: "gloo"
+        distributed._rank_device = lambda names: torch.device("cuda:0")
+        torch.distributed.is_nccl_available = lambda: False
     if "alone" in rest:
-        loop.joined = alone
+        loop.init_distributed = alone
     gradients: list[dict[str, torch.Tensor]] = []
 
     def keep(run):

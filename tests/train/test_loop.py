@@ -18,7 +18,7 @@ from yolopose.config import TrainConfig, parse
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.train.loop import Outcome, train
-from yolopose.train.report import COLUMNS
+from yolopose.train.reporting import COLUMNS
 
 START = {1: "init-n17", 2: "natural-n17", 3: "init-n5", 4: "init-n17"}
 OURS = {

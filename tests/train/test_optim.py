@@ -1,4 +1,4 @@
-"""Parameter groups, optimizers, the schedule against recorded rates, and averaged weights."""
+"""Parameter groups, optimizers, the schedule compared with recorded rates, and averaged weights."""
 
 import copy
 import csv
@@ -14,13 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from yolopose.config import TrainConfig
+from yolopose.config import TrainConfig, pick
 from yolopose.errors import PoseError, UsageError
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import load_spec
+from yolopose.rules import DEFAULT, REFERENCE
 from yolopose.train.optim import (
     OPTIMIZERS,
     Ema,
+    OptimOptions,
     Recipe,
     Schedule,
     accumulation,
@@ -30,6 +32,10 @@ from yolopose.train.optim import (
 )
 
 CLASSIC = Recipe("SGD", 0.01, 0.937, 0.0005, 0.1)
+
+
+def options(**values) -> OptimOptions:
+    return pick(OptimOptions, TrainConfig(**values))
 
 
 def small_network() -> nn.Module:
@@ -134,7 +140,7 @@ def test_impossible_momentum_is_a_usage_error():
 @pytest.mark.parametrize(("batch", "nbs", "steps"), [(8, 64, 8), (3, 64, 21), (4, 6, 2), (4, 10, 2), (128, 64, 1)])
 def test_accumulation_and_decay_follow_the_nominal_batch(batch, nbs, steps):
     assert accumulation(batch, nbs) == steps
-    recipe = resolve(TrainConfig(optimizer="SGD", nbs=nbs), images=8, batch=batch, classes=1)
+    recipe = resolve(options(optimizer="SGD", nbs=nbs), images=8, batch=batch, classes=1)
     assert recipe == Recipe("SGD", 0.01, 0.937, pytest.approx(0.0005 * batch * steps / nbs), 0.1)
 
 
@@ -150,20 +156,20 @@ def test_accumulation_and_decay_follow_the_nominal_batch(batch, nbs, steps):
     ],
 )
 def test_auto(epochs, batch, nbs, name):
-    recipe = resolve(TrainConfig(epochs=epochs, nbs=nbs), images=8, batch=batch, classes=1)
+    recipe = resolve(options(epochs=epochs, nbs=nbs), images=8, batch=batch, classes=1)
     assert (recipe.name, recipe.lr0) == (name, 0.01 if name == "SGD" else 0.002)
     assert (recipe.momentum, recipe.warmup_bias_lr) == (0.9, 0.0)
 
 
 def test_auto_scales_with_the_classes():
-    assert resolve(TrainConfig(), images=8, batch=8, classes=80).lr0 == 0.000119
+    assert resolve(options(), images=8, batch=8, classes=80).lr0 == 0.000119
 
 
 def test_auto_honours_what_the_user_gave():
-    config = TrainConfig(lr0=0.003, momentum=0.8, warmup_bias_lr=0.05, given=frozenset({"lr0", "momentum"}))
-    recipe = resolve(config, images=8, batch=8, classes=1)
+    chosen = options(lr0=0.003, momentum=0.8, warmup_bias_lr=0.05, given=frozenset({"lr0", "momentum"}))
+    recipe = resolve(chosen, images=8, batch=8, classes=1)
     assert (recipe.name, recipe.lr0, recipe.momentum, recipe.warmup_bias_lr) == ("AdamW", 0.003, 0.8, 0.0)
-    recipe = resolve(replace(config, compat=True), images=8, batch=8, classes=1)
+    recipe = resolve(chosen, images=8, batch=8, classes=1, rules=REFERENCE)
     assert (recipe.lr0, recipe.momentum) == (0.002, 0.9)
 
 
@@ -175,12 +181,12 @@ def test_recorded_rates(golden, number):
     """results.csv records the rates of an epoch's last batch; these runs have one batch of 8 images per epoch."""
     known = TrainConfig.__dataclass_fields__
     args = yaml.safe_load((golden / f"trajectory-{number}-args.yaml").read_text())
-    config = TrainConfig(**{k: v for k, v in args.items() if k in known and v is not None}, compat=True)
-    recipe = resolve(config, images=8, batch=config.batch, classes=1)
-    schedule = Schedule.of(config, recipe, batch=config.batch, batches=1)
+    chosen = options(**{k: v for k, v in args.items() if k in known and v is not None})
+    recipe = resolve(chosen, images=8, batch=args["batch"], classes=1, rules=REFERENCE)
+    schedule = Schedule(chosen, recipe, batch=args["batch"], batches=1, rules=REFERENCE)
     optimizer = build_optimizer(small_network(), recipe)
     rows = list(csv.DictReader((golden / f"trajectory-{number}.csv").read_text().splitlines()))
-    assert len(rows) == config.epochs
+    assert len(rows) == chosen.epochs
     for epoch, row in enumerate(rows):
         schedule.apply(optimizer, epoch, epoch)
         rates = [group["lr"] for group in optimizer.param_groups]
@@ -196,8 +202,8 @@ def test_recorded_rates(golden, number):
     iteration=st.integers(0, 900),
 )
 def test_warmup_interpolates(batches, warmup, batch, cosine, iteration):
-    config = TrainConfig(optimizer="SGD", warmup_epochs=warmup, cos_lr=cosine, epochs=1000)
-    schedule = Schedule.of(config, CLASSIC, batch=batch, batches=batches)
+    chosen = options(optimizer="SGD", warmup_epochs=warmup, cos_lr=cosine, epochs=1000)
+    schedule = Schedule(chosen, CLASSIC, batch=batch, batches=batches)
     epoch = iteration // batches
     rates = schedule.at(iteration, epoch)
     span = [0, max(round(warmup * batches), 100)]
@@ -209,23 +215,23 @@ def test_warmup_interpolates(batches, warmup, batch, cosine, iteration):
 
 
 def test_no_warmup():
-    config = TrainConfig(optimizer="SGD", warmup_epochs=0)
-    schedule = Schedule.of(config, CLASSIC, batch=16, batches=5)
+    chosen = options(optimizer="SGD", warmup_epochs=0)
+    schedule = Schedule(chosen, CLASSIC, batch=16, batches=5)
     assert schedule.at(0, 0) == ((0.01, 0.01, 0.01), 0.937, 4)
 
 
 @pytest.mark.parametrize("cosine", [False, True])
 def test_factor_falls_from_one_to_lrf(cosine):
-    config = TrainConfig(optimizer="SGD", epochs=10, lrf=0.05, cos_lr=cosine)
-    schedule = Schedule.of(config, CLASSIC, batch=16, batches=5)
+    chosen = options(optimizer="SGD", epochs=10, lrf=0.05, cos_lr=cosine)
+    schedule = Schedule(chosen, CLASSIC, batch=16, batches=5)
     factors = [schedule.factor(epoch) for epoch in range(11)]
     assert factors == sorted(factors, reverse=True)
     assert (factors[0], factors[5], factors[10]) == pytest.approx((1, 0.525, 0.05))
 
 
 def test_warmup_moves_momentum_but_not_betas():
-    config = TrainConfig(optimizer="SGD")
-    schedule = Schedule.of(config, CLASSIC, batch=16, batches=5)
+    chosen = options(optimizer="SGD")
+    schedule = Schedule(chosen, CLASSIC, batch=16, batches=5)
     for name, key in (("SGD", "momentum"), ("RMSProp", "momentum"), ("AdamW", "betas")):
         optimizer = build_optimizer(small_network(), replace(CLASSIC, name=name))
         assert schedule.apply(optimizer, 0, 0) == 1
@@ -233,10 +239,10 @@ def test_warmup_moves_momentum_but_not_betas():
 
 
 def test_compat_warms_the_momentum_of_auto_up_to_the_argument():
-    for compat, end in ((False, 0.9), (True, 0.937)):
-        config = TrainConfig(epochs=10_001, compat=compat)
-        recipe = resolve(config, images=8, batch=8, classes=1)
-        assert Schedule.of(config, recipe, batch=8, batches=1).at(500, 500).momentum == end
+    for rules, end in ((DEFAULT, 0.9), (REFERENCE, 0.937)):
+        recipe = resolve(options(epochs=10_001), images=8, batch=8, classes=1, rules=rules)
+        schedule = Schedule(options(epochs=10_001), recipe, batch=8, batches=1, rules=rules)
+        assert schedule.at(500, 500).momentum == end
 
 
 # --- averaged weights
@@ -277,10 +283,11 @@ def test_a_resumed_ema_continues_bit_for_bit():
     step(network, optimizer, 0)
     ema.update(network)
     file = io.BytesIO()
-    torch.save(ema.state_dict(), file)
+    torch.save(ema.model.state_dict(), file)
     file.seek(0)
     other = Ema(small_network())
-    other.load_state_dict(torch.load(file, weights_only=True))
+    other.model.load_state_dict(torch.load(file, weights_only=True))
+    other.updates = ema.updates
     step(network, optimizer, 1)
     ema.update(network)
     other.update(network)

@@ -21,7 +21,7 @@ from yolopose.checkpoint import Checkpoint
 from yolopose.config import TrainConfig, parse
 from yolopose.errors import PoseError, UsageError
 from yolopose.limits import MAX_PIXELS
-from yolopose.train import state
+from yolopose.train import checkpointing
 from yolopose.train.loop import train
 
 # Three batches an epoch and an optimizer step every other one: gradients wait across the ends of epochs.
@@ -128,7 +128,7 @@ def test_no_checkpoint_raises_a_bound_or_says_where_to_write(whole, tmp_path):
     ours = checkpoint.load_checkpoint(whole.best)
     ours.train_args |= {"max_pixels": 1 << 60, "data_dir": "/elsewhere", "cache_dir": "/elsewhere"}
     checkpoint.save_checkpoint(tmp_path / "last.pt", ours)
-    arguments = state._arguments(checkpoint.load_checkpoint(tmp_path / "last.pt"))
+    arguments = checkpointing.stored_arguments(checkpoint.load_checkpoint(tmp_path / "last.pt"))
     assert (arguments.max_pixels, arguments.data_dir, arguments.cache_dir) == (MAX_PIXELS, None, None)
 
 
@@ -139,10 +139,10 @@ def test_no_checkpoint_sends_anything_by_a_logger(tmp_path, caplog):
     theirs = checkpoint.load_checkpoint(last)
     theirs.train_args["loggers"] = ["wandb", "tensorboard"]
     checkpoint.save_checkpoint(last, theirs)
-    config, _ = state.reopen(parse(TrainConfig, {"resume": last}))
+    config, _ = checkpointing.load_for_resume(parse(TrainConfig, {"resume": last}))
     assert config.loggers == ("tensorboard",)
     assert "loggers='wandb': what sends is not taken from" in caplog.text
-    config, _ = state.reopen(parse(TrainConfig, {"resume": last, "loggers": "wandb"}))
+    config, _ = checkpointing.load_for_resume(parse(TrainConfig, {"resume": last, "loggers": "wandb"}))
     assert config.loggers == ("wandb",)
 
 

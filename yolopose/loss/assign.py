@@ -75,7 +75,9 @@ def assign(
     positive = inside.gather(1, anchor) if unaligned else best > 0
     own = torch.arange(len(inside), device=anchor.device)[:, None].expand_as(anchor).reshape(-1)  # (S,)
     image, anchor, positive = truths.image[own], anchor.reshape(-1), positive.reshape(-1)
-    truth, positive = settle(pairs, truths.image, own, image * count + anchor, positive, boxes.shape[0] * count)
+    truth, positive = resolve_conflicts(
+        pairs, truths.image, own, image * count + anchor, positive, boxes.shape[0] * count
+    )
     quality, overlap = quality[truth, anchor] * positive, overlap[truth, anchor] * positive
     scale = largest(overlap, truth, len(inside)) / (largest(quality, truth, len(inside)) + 1e-9)  # (G,)
     return Assignment(image, anchor, truth, positive, quality * scale[truth])
@@ -103,7 +105,7 @@ def overlaps(boxes: Tensor, truths: Truths, row: Tensor, column: Tensor, inside:
     return ciou(truths.boxes[row], predicted).clamp(min=0) * inside[row, column]
 
 
-def settle(
+def resolve_conflicts(
     pairs: Pairs, images: Tensor, own: Tensor, place: Tensor, positive: Tensor, places: int
 ) -> tuple[Tensor, Tensor]:
     """Truth (S,) and positive (S,) of the slots, so that none of the batch's `places` = B·A anchors counts twice.

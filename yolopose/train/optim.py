@@ -1,10 +1,9 @@
-"""Optimizers, the course of their rates over a run, and averaged weights."""
+"""Optimizers, learning rate schedules and averaged weights."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from yolopose.config import TrainConfig
 from yolopose.errors import PoseError, UsageError
-from yolopose.rules import rules_of
+from yolopose.rules import DEFAULT, Rules
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "SGD": torch.optim.SGD,
@@ -25,16 +23,34 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "RAdam": torch.optim.RAdam,
     "RMSProp": torch.optim.RMSprop,
 }
-FUSED = ("SGD", "Adam", "AdamW")  # one pass over the weights: three to four times as fast on a CPU
+FUSED = ("SGD", "Adam", "AdamW")  # these have a fused kernel, three to four times as fast on a CPU
 LONG_RUN = 10_000  # optimizer steps from which `auto` prefers SGD
 BETA2 = 0.999
+
+
+@dataclass(frozen=True)
+class OptimOptions:
+    """The arguments that decide the optimizer and its schedule; `given` names those that the user gave."""
+
+    optimizer: str
+    lr0: float
+    lrf: float
+    momentum: float
+    weight_decay: float
+    cos_lr: bool
+    epochs: int
+    nbs: int
+    warmup_epochs: float
+    warmup_momentum: float
+    warmup_bias_lr: float
+    given: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Recipe:
     """An optimizer's settings with `auto` resolved; `weight_decay` is already scaled to the batch.
 
-    A run keeps its recipe when it is resumed, also with another number of epochs.
+    A resumed run keeps its recipe, also with another number of epochs.
     """
 
     name: str
@@ -44,27 +60,23 @@ class Recipe:
     warmup_bias_lr: float
 
 
-def resolve(config: TrainConfig, *, images: int, batch: int, classes: int) -> Recipe:
+def resolve(options: OptimOptions, *, images: int, batch: int, classes: int, rules: Rules = DEFAULT) -> Recipe:
     """The recipe for a run over `images` images in batches of `batch` (all ranks together).
 
-    `auto` takes SGD with rate 0.01 when the run has more than LONG_RUN optimizer steps, ceil(images / max(batch, nbs))
-    per epoch, and AdamW with rate 0.002 · 5 / (4 + classes) otherwise; momentum 0.9 and no raised rate for biases in
-    either case. An lr0, momentum or warmup_bias_lr that the user gave is honoured, except with the rule
+    `auto` is SGD with rate 0.01 when the run has more than LONG_RUN optimizer steps, ceil(images / max(batch, nbs))
+    per epoch, and AdamW with rate 0.002 · 5 / (4 + classes) otherwise; momentum 0.9 and `warmup_bias_lr` 0 in either
+    case. An lr0, momentum or warmup_bias_lr that the user gave is used instead, except with the rule
     `auto_ignores_given`. Weight decay is scaled by batch · accumulation / nbs.
     """
-    decay = config.weight_decay * batch * accumulation(batch, config.nbs) / config.nbs
-    if config.optimizer != "auto":
-        return Recipe(config.optimizer, config.lr0, config.momentum, decay, config.warmup_bias_lr)
-    steps = math.ceil(images / max(batch, config.nbs)) * config.epochs
+    decay = options.weight_decay * batch * accumulation(batch, options.nbs) / options.nbs
+    if options.optimizer != "auto":
+        return Recipe(options.optimizer, options.lr0, options.momentum, decay, options.warmup_bias_lr)
+    steps = math.ceil(images / max(batch, options.nbs)) * options.epochs
     name, rate = ("SGD", 0.01) if steps > LONG_RUN else ("AdamW", round(0.002 * 5 / (4 + classes), 6))
-    given = frozenset() if rules_of(config.compat).auto_ignores_given else config.given
-    return Recipe(
-        name=name,
-        lr0=config.lr0 if "lr0" in given else rate,
-        momentum=config.momentum if "momentum" in given else 0.9,
-        weight_decay=decay,
-        warmup_bias_lr=config.warmup_bias_lr if "warmup_bias_lr" in given else 0.0,
-    )
+    settings = {"lr0": rate, "momentum": 0.9, "warmup_bias_lr": 0.0}
+    if not rules.auto_ignores_given:
+        settings |= {key: getattr(options, key) for key in settings if key in options.given}
+    return Recipe(name=name, weight_decay=decay, **settings)
 
 
 def accumulation(batch: int, nbs: int) -> int:
@@ -79,8 +91,7 @@ def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     norms: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            group = biases if name.endswith("bias") else norms if parameter.ndim < 2 else weights
-            group.append(parameter)
+            (biases if name.endswith("bias") else norms if parameter.ndim < 2 else weights).append(parameter)
     return biases, weights, norms
 
 
@@ -114,51 +125,35 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
 
 
 class Rates(NamedTuple):
-    """What holds for one iteration: learning rate per parameter group, momentum, batches per optimizer step."""
+    """The settings of one iteration: learning rate per parameter group, momentum, batches per optimizer step."""
 
     lr: tuple[float, float, float]
     momentum: float
     accumulate: int
 
 
-@dataclass(frozen=True)
 class Schedule:
-    """Rates as a pure function of (iteration, epoch), both from 0: a resumed run needs no state of it.
+    """Rates as a pure function of (iteration, epoch), both from 0, so that there is no state to restore.
 
-    Rates follow lr0 · factor(epoch), a linear or `cosine` factor from 1 to `lrf`. During the first `warmup` iterations
+    Rates follow lr0 · factor(epoch), a linear or cosine factor from 1 to `lrf`. During the first `warmup` iterations
     each group's rate goes linearly from 0 (that of the biases from `warmup_bias_lr`) to that value, momentum from
-    `warmup_momentum` to `momentum`, and the batches per optimizer step from 1 to `accumulate`, rounded.
+    `warmup_momentum` to `momentum`, and the batches per optimizer step from 1 to `accumulate`, rounded. `epochs` may
+    change during a run.
     """
 
-    lr0: float
-    lrf: float
-    epochs: int
-    cosine: bool
-    momentum: float
-    accumulate: float
-    warmup: int
-    warmup_momentum: float
-    warmup_bias_lr: float
-
-    @classmethod
-    def of(cls, config: TrainConfig, recipe: Recipe, *, batch: int, batches: int) -> Schedule:
+    def __init__(
+        self, options: OptimOptions, recipe: Recipe, *, batch: int, batches: int, rules: Rules = DEFAULT
+    ) -> None:
         """For `batches` batches of `batch` images (all ranks together) per epoch.
 
-        A warm-up takes at least 100 iterations. With `auto_ignores_given`, `auto` warms momentum up to
-        `config.momentum` instead of its own.
+        The warm-up takes at least 100 iterations. With the rule `auto_ignores_given`, `auto` warms momentum up to
+        `options.momentum`, which then stays.
         """
-        warmup = max(round(config.warmup_epochs * batches), 100) if config.warmup_epochs > 0 else 0
-        return cls(
-            lr0=recipe.lr0,
-            lrf=config.lrf,
-            epochs=config.epochs,
-            cosine=config.cos_lr,
-            momentum=config.momentum if rules_of(config.compat).auto_ignores_given and warmup else recipe.momentum,
-            accumulate=config.nbs / batch,
-            warmup=warmup,
-            warmup_momentum=config.warmup_momentum,
-            warmup_bias_lr=recipe.warmup_bias_lr,
-        )
+        self.epochs, self.lr0, self.lrf, self.cosine = options.epochs, recipe.lr0, options.lrf, options.cos_lr
+        self.warmup = max(round(options.warmup_epochs * batches), 100) if options.warmup_epochs > 0 else 0
+        self.warmup_bias_lr, self.warmup_momentum = recipe.warmup_bias_lr, options.warmup_momentum
+        self.momentum = options.momentum if rules.auto_ignores_given and self.warmup else recipe.momentum
+        self.accumulate = options.nbs / batch
 
     def factor(self, epoch: int) -> float:
         """Share of lr0 in `epoch`: 1 in the first, towards lrf after the last."""
@@ -178,9 +173,9 @@ class Schedule:
         )
 
     def apply(self, optimizer: Optimizer, iteration: int, epoch: int) -> int:
-        """Set the rates of one iteration and give back how many batches make an optimizer step now.
+        """Set the rates of one iteration; returns the number of batches per optimizer step at this point.
 
-        The loop steps once at least that many batches came since its last step. The betas of the Adam family stay.
+        The betas of the Adam family are not changed.
         """
         rates = self.at(iteration, epoch)
         for group, lr in zip(optimizer.param_groups, rates.lr, strict=True):
@@ -194,14 +189,14 @@ class Schedule:
 
 
 class Ema:
-    """Exponential moving average of a model's weights and buffers, in `model`: what is validated and saved.
+    """Exponential moving average of a model's weights and buffers, in `model`, which is validated and saved.
 
-    The decay, `decay` · (1 − exp(−updates / `tau`)), grows with the updates, so that early weights are soon forgotten.
-    Whole-number buffers (counters) are copied.
+    The decay, `decay` · (1 − exp(−updates / `tau`)), grows with the updates, so that early weights soon lose their
+    share. Integer buffers (counters) are copied.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000.0) -> None:
-        """Start from a copy of `model`, which must be the bare network, not a wrapper of it."""
+        """Start from a copy of `model`, which must be the network itself, not a wrapper such as DDP."""
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.updates = 0
         self.decay = decay
@@ -220,15 +215,6 @@ class Ema:
             else:
                 average.copy_(value)
         torch._foreach_lerp_(averages, values, 1 - decay)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything that a bit-identical resume needs."""
-        return {"updates": self.updates, "model": self.model.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.updates = int(state["updates"])
-        self.model.load_state_dict(state["model"])
 
 
 def _tensors(model: nn.Module) -> list[Tensor]:

@@ -1,10 +1,10 @@
-"""The state of a training run: what the loop changes, callbacks see and last.pt keeps."""
+"""The state of a training run: what the loop changes, callbacks see and last.pt stores."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,26 +23,32 @@ from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validator import Validator
 from yolopose.loss.pose import PARTS, PoseLoss
 from yolopose.nn.network import PoseNet
+from yolopose.rules import Rules
+from yolopose.train.distributed import Ranks
 from yolopose.train.optim import Ema, Recipe, Schedule
-from yolopose.train.ranks import Ranks
+
+LOSS_NAMES = tuple(f"{part}_loss" for part in PARTS)
 
 
 @dataclass
-class Run:
-    """The state of a run.
+class TrainingRun:
+    """The state of a training run; callbacks get this object.
 
-    `network` is what is trained, `model` what is called to train it (the network itself, compiled, or wrapped to share
-    gradients with other ranks), `ema.model` the average that is validated and saved. `epoch` and `iteration` count from
-    0 and stand for what is done next; `waiting` batches have left gradients since the optimizer's last step, also
-    across epochs. `losses` are the epoch's means by part, `row` its line in results.csv, `validation` its metrics (None
-    where there was no validation), `batch` the last batch on the device, `size` the (H, W) it went in at, `loss` and
-    `parts` (5,) its loss and the parts of it on this rank, `sums` those of the epoch so far, over `batches`.
+    - `network` is the network that is trained; `model` is what is called: the network itself, compiled, or wrapped in
+      DistributedDataParallel; `ema.model` is the average that is validated and saved.
+    - `epoch` and `iteration` count from 0 and name the next one; `accumulated` is the number of batches whose
+      gradients have been added up since the optimizer's last step, also across epochs.
+    - `batch` is the last batch on the device, `size` the (H, W) at which it was trained, `loss` its loss, and `parts`
+      (5,) the parts of that loss on this rank. `sums` (5,) are the parts added up over the `batches` of this epoch.
+    - `losses` are the epoch's mean losses by part, `row` its line in results.csv, `validation` its metrics (None
+      without validation).
 
     Callbacks written for Ultralytics 8.3 find its names: `loss_items`, `tloss`, `lr`, `metrics`, `validator` and so on.
     They may set `stop`.
     """
 
     args: TrainConfig
+    rules: Rules
     data: DataSpec
     save_dir: Path
     ranks: Ranks
@@ -56,13 +62,14 @@ class Run:
     schedule: Schedule
     scaler: torch.amp.GradScaler
     dtype: torch.dtype | None  # of autocast; None computes in float32
+    memory_format: torch.memory_format  # of images and weights
     batch_size: int  # images per iteration, all ranks together
     validation_set: Scan | None  # on the first rank
     epochs: int
     epoch: int = 0
     iteration: int = 0
-    waiting: int = 0
-    clock: float = field(default_factory=time.perf_counter)  # when it started, earlier sessions included
+    accumulated: int = 0
+    started: float = field(default_factory=time.perf_counter)  # on that clock, less the time of earlier sessions
     best_fitness: float = 0.0
     best_epoch: int = 0
     fitness: float = 0.0
@@ -80,16 +87,21 @@ class Run:
     sums: Tensor = field(default_factory=partial(torch.zeros, len(PARTS)))
     batches: int = 0
 
-    loss_names = tuple(f"{part}_loss" for part in PARTS)
+    loss_names = LOSS_NAMES
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.ranks.device
+    def __post_init__(self) -> None:
+        self.device = self.ranks.device
+        self.world_size = self.ranks.world
+        self.train_loader = self.loader
+        self.amp = self.dtype is not None  # mixed precision
+        self.csv = self.save_dir / "results.csv"
+        self.wdir = self.save_dir / "weights"
+        self.last = self.wdir / "last.pt"  # to resume from
+        self.best = self.wdir / "best.pt"
 
     @property
     def loss_items(self) -> Tensor:
-        """(5,) the parts of the last batch's loss, by `loss_names`; of all ranks together if they are alike."""
+        """(5,) the parts of the last batch's loss, by `loss_names`; with several ranks this rank's, scaled to all."""
         return self.parts * self.ranks.world
 
     @property
@@ -99,67 +111,32 @@ class Run:
 
     @property
     def lr(self) -> dict[str, float]:
-        """The rates of the parameter groups, by their names in results.csv."""
+        """The learning rates of the parameter groups, by their names in results.csv."""
         return {f"lr/pg{i}": float(group["lr"]) for i, group in enumerate(self.optimizer.param_groups)}
 
     @property
-    def amp(self) -> bool:
-        """Whether convolutions compute in mixed precision."""
-        return self.dtype is not None
-
-    @property
-    def world_size(self) -> int:
-        """How many processes train together."""
-        return self.ranks.world
-
-    @property
-    def train_loader(self) -> Loader:
-        """The training batches."""
-        return self.loader
-
-    @property
-    def wdir(self) -> Path:
-        """The folder of the checkpoints."""
-        return self.save_dir / "weights"
-
-    @property
-    def last(self) -> Path:
-        """The checkpoint that the run can be resumed from."""
-        return self.wdir / "last.pt"
-
-    @property
-    def best(self) -> Path:
-        """The weights of the best epoch so far."""
-        return self.wdir / "best.pt"
-
-    @property
-    def csv(self) -> Path:
-        """A row per epoch."""
-        return self.save_dir / "results.csv"
-
-    @property
-    def closing(self) -> bool:
-        """Whether this epoch is one of the last, without mosaic."""
+    def mosaic_closed(self) -> bool:
+        """Whether this epoch is one of the last `close_mosaic`, which have no mosaic."""
         return self.args.close_mosaic > 0 and self.epoch >= self.epochs - self.args.close_mosaic
 
     @property
     def elapsed(self) -> float:
-        """Seconds of training so far, earlier sessions included."""
-        return time.perf_counter() - self.clock
+        """Seconds of training so far, including earlier sessions of a resumed run."""
+        return time.perf_counter() - self.started
 
     @elapsed.setter
     def elapsed(self, seconds: float) -> None:
-        self.clock = time.perf_counter() - seconds
+        self.started = time.perf_counter() - seconds
 
-    def replan(self, epochs: int) -> None:
+    def set_epochs(self, epochs: int) -> None:
         """Change the number of epochs, and the schedule with it."""
-        self.epochs = epochs
-        self.schedule = replace(self.schedule, epochs=epochs)
+        self.epochs = self.schedule.epochs = epochs
 
-    def judge(self) -> None:
-        """Take over the epoch's metrics: is it the best, and is it time to stop? Ties go to the later epoch.
+    def update_best(self) -> None:
+        """Set the epoch's metrics and `row`, update the best epoch, and set `stop` when patience is exhausted.
 
-        An epoch without validation is no reason to stop, and no better than one with.
+        Of equally good epochs the later one is the best. An epoch without validation counts as fitness 0 and does not
+        stop the run.
         """
         metrics = self.validation
         self.fitness = metrics.fitness if metrics else 0.0
@@ -173,11 +150,7 @@ class Run:
         losses = self.label_loss_items(self.losses.values())
         self.row = {"epoch": self.epoch + 1, "time": self.elapsed, **losses, **self.metrics, **self.lr}
 
-    def name_losses(self, parts: Tensor) -> dict[str, float]:
-        """(5,) → by the names of the parts."""
-        return dict(zip(PARTS, parts.tolist(), strict=True))
-
     def label_loss_items(self, loss_items: Iterable[float] | None = None, prefix: str = "train") -> Any:
-        """Five numbers by their names in results.csv; without them the names alone."""
-        keys = [f"{prefix}/{name}" for name in self.loss_names]
+        """The five loss parts by their names in results.csv; without `loss_items` the list of these names."""
+        keys = [f"{prefix}/{name}" for name in LOSS_NAMES]
         return keys if loss_items is None else dict(zip(keys, map(float, loss_items), strict=True))

@@ -1,4 +1,4 @@
-"""An orderly end at SIGTERM, which is how schedulers and `kill` end a program."""
+"""Clean shutdown at SIGTERM, the signal with which schedulers and `kill` end a program."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end the block as an exception does: files stay whole, worker processes end, locks go.
+    """Let SIGTERM end this block as an exception does: files stay complete, workers stop, locks are released.
 
-    One line is said and the process exits with EXIT_CODE (SystemExit). A second SIGTERM ends it at once. A handler of
-    the program's own stays in force; so does the default outside the main thread, where none can be set.
+    Logs one line and exits with EXIT_CODE (SystemExit). A second SIGTERM ends the process at once. Does nothing when
+    the program has its own handler for SIGTERM, or outside the main thread, where Python cannot set one.
     """
-    own = threading.current_thread() is not threading.main_thread()
-    if own or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    threaded = threading.current_thread() is not threading.main_thread()
+    if threaded or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    came = False
+    received = False
 
     def end(number: int, frame: FrameType | None) -> None:
-        nonlocal came
-        came = True
+        nonlocal received
+        received = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if sys.platform != "win32":  # workers that got the signal, too, are nobody's failure now
+        if sys.platform != "win32":  # workers that got the signal too must not be reported as failed
             signal.signal(signal.SIGCHLD, lambda number, frame: None)
         raise SystemExit(EXIT_CODE)
 
@@ -40,7 +40,7 @@ def terminable() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not came:
+        if not received:
             raise
         if sys.platform != "win32":
             signal.signal(signal.SIGCHLD, children)

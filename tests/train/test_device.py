@@ -1,4 +1,4 @@
-"""What happens before the first step: the network for a data set, precision, batch size."""
+"""Before the first step: the network for a data set, mixed precision, the batch size, deterministic kernels."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from yolopose.errors import PoseError, UsageError
 from yolopose.formats.pytorch import cpu_has_bf16
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import load_spec
-from yolopose.train.ranks import Ranks
-from yolopose.train.setup import autocast_type, batch_size, describe_sigmas, fitting_batch, kernels, prepare
+from yolopose.rules import REFERENCE
+from yolopose.train.build import prepare_network
+from yolopose.train.device import autocast_type, batch_size, deterministic_kernels, fitting_batch
+from yolopose.train.distributed import Ranks
+from yolopose.train.reporting import describe_sigmas
 
 CPU = torch.device("cpu")
 
@@ -28,7 +31,7 @@ def data(tmp_path):
 
 def test_a_network_for_other_keypoints_takes_the_weights_that_fit(data, capsys):
     base = PoseNet(load_spec("yolov8n-pose.yaml"))  # 17 keypoints
-    network = prepare(base, data, TrainConfig(imgsz=320))
+    network = prepare_network(base, data, TrainConfig(imgsz=320))
     assert network.info.kpt_shape == (5, 3)
     assert network.info.names == {0: "thing"}
     assert network.info.imgsz == (320, 320)
@@ -40,7 +43,7 @@ def test_without_pretraining_the_weights_follow_from_the_seed(data, capsys):
     state = torch.get_rng_state()
     base = make_network()
     first, second, third = (
-        prepare(base, data, TrainConfig(seed=seed, pretrained=False)).state_dict() for seed in (1, 1, 2)
+        prepare_network(base, data, TrainConfig(seed=seed, pretrained=False)).state_dict() for seed in (1, 1, 2)
     )
     key = "model.0.conv.weight"
     assert torch.equal(first[key], second[key])
@@ -54,40 +57,40 @@ def test_pretrained_names_a_file(data, tmp_path):
     other = make_network(seed=1)
     save_checkpoint(tmp_path / "other.pt", Checkpoint(other.state_dict(), other.spec, other.info))
     config = parse(TrainConfig, {"pretrained": str(tmp_path / "other.pt")})
-    network = prepare(make_network(), data, config, pretrained=False)
+    network = prepare_network(make_network(), data, config, pretrained=False)
     key = "model.0.conv.weight"
     assert torch.equal(network.state_dict()[key], other.state_dict()[key])
 
 
 def test_fused_weights_are_refused(data):
     with pytest.raises(PoseError, match="fused"):
-        prepare(make_network().fuse(), data, TrainConfig(model="m.pt"))
+        prepare_network(make_network().fuse(), data, TrainConfig(model="m.pt"))
 
 
 def test_mixed_precision_is_for_gpus_and_for_those_who_ask():
     network = make_network()
-    assert autocast_type(TrainConfig(), network, CPU) is None
-    assert autocast_type(TrainConfig(amp=False, bf16=True), network, CPU) is None
+    assert autocast_type(network, CPU, amp=True, bf16=False) is None
+    assert autocast_type(network, CPU, amp=False, bf16=True) is None
 
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="this CPU does not compute bfloat16")
 def test_bfloat16_is_checked_on_a_synthetic_image(capsys):
     network = make_network()
-    assert autocast_type(TrainConfig(bf16=True), network, CPU) is torch.bfloat16
+    assert autocast_type(network, CPU, amp=True, bf16=True) is torch.bfloat16
     network.get_parameter("model.0.conv.weight").data.fill_(float("inf"))
-    assert autocast_type(TrainConfig(bf16=True), network, CPU) is None
+    assert autocast_type(network, CPU, amp=True, bf16=True) is None
     assert "amp=False" in capsys.readouterr().err
 
 
 def test_the_batch_is_a_number_of_images_that_the_ranks_can_share(capsys):
     network = make_network()
-    assert batch_size(TrainConfig(batch=12), network, Ranks(0, 4, CPU), None, images=99) == 12
-    assert batch_size(TrainConfig(batch=-1), network, Ranks(0, 1, CPU), None, images=99) == 16
+    assert batch_size(12, network, Ranks(0, 4, CPU), None, side=64, images=99) == 12
+    assert batch_size(-1, network, Ranks(0, 1, CPU), None, side=64, images=99) == 16
     assert "using 16" in capsys.readouterr().out
     with pytest.raises(UsageError, match="batch=10: 4 ranks need a multiple of 4"):
-        batch_size(TrainConfig(batch=10), network, Ranks(0, 4, CPU), None, images=99)
+        batch_size(10, network, Ranks(0, 4, CPU), None, side=64, images=99)
     with pytest.raises(UsageError, match="name the batch"):
-        batch_size(TrainConfig(batch=-1), network, Ranks(0, 4, CPU), None, images=99)
+        batch_size(-1, network, Ranks(0, 4, CPU), None, side=64, images=99)
 
 
 def test_the_batch_that_fits_is_extrapolated_and_no_larger_than_the_data(capsys):
@@ -101,11 +104,11 @@ def test_the_batch_that_fits_is_extrapolated_and_no_larger_than_the_data(capsys)
 
 def test_cublas_gets_its_workspace_for_the_time_of_a_deterministic_run(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    with kernels(True):
+    with deterministic_kernels(True):
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
-    with kernels(True):
+    with deterministic_kernels(True):
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
@@ -113,13 +116,14 @@ def test_cublas_gets_its_workspace_for_the_time_of_a_deterministic_run(monkeypat
 def test_settings_of_torch_are_put_back():
     cudnn = torch.backends.cudnn
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
-    with kernels(True):
+    with deterministic_kernels(True):
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.utils.deterministic.fill_uninitialized_memory
     assert (torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark) == before
     assert torch.utils.deterministic.fill_uninitialized_memory
 
 
-def test_sigmas_are_told_with_their_source():
-    assert describe_sigmas((0.2,) * 5, False, False) == "OKS sigmas (the default for this many keypoints): 0.2 for all"
-    assert describe_sigmas((0.1, 0.025), True, False) == "OKS sigmas (from the data YAML): 0.1 0.025"
+def test_the_log_names_the_source_of_the_sigmas():
+    assert describe_sigmas((0.2,) * 5, given=False) == "OKS sigmas (the default for this many keypoints): 0.2 for all"
+    assert describe_sigmas((0.1, 0.025), given=True) == "OKS sigmas (from the data YAML): 0.1 0.025"
+    assert describe_sigmas((0.1, 0.025), True, REFERENCE).startswith("OKS sigmas (Ultralytics 8.3's rule): 0.1")

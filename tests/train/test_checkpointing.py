@@ -12,8 +12,8 @@ from helpers.builders import make_dataset, make_network
 from yolopose import checkpoint
 from yolopose.config import TrainConfig, parse
 from yolopose.errors import PoseError
+from yolopose.train.checkpointing import optimizer_state
 from yolopose.train.loop import train
-from yolopose.train.resumable import optimizer_state
 
 
 class Killed(BaseException):
@@ -102,6 +102,16 @@ def test_gradients_are_those_of_parameters(kind, last: Path, tmp_path: Path) -> 
 
     with pytest.raises(PoseError, match=r"training state is damaged: train_state\.gradients\.'model\."):
         resume(last, tmp_path, change)
+
+
+def test_a_damaged_state_leaves_no_folder(last: Path, tmp_path: Path) -> None:
+    content = checkpoint.load_checkpoint(last)
+    content.extra = copy.deepcopy(content.extra)
+    content.extra["train_state"]["optimizer"]["param_groups"] = []
+    checkpoint.save_checkpoint(tmp_path / "last.pt", content)
+    with pytest.raises(PoseError, match=r"damaged: train_state\.optimizer\.param_groups"):
+        train(parse(TrainConfig, {"resume": tmp_path / "last.pt", "project": tmp_path / "runs"}))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_arguments_are_those_of_a_run_and_no_file_is_read(last: Path, tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import scan
 from yolopose.data.loader import Loader
 from yolopose.data.spec import load_data
-from yolopose.errors import PoseError
-from yolopose.train.begin import criterion_of
-from yolopose.train.optim import build_optimizer, resolve
-from yolopose.train.ranks import Ranks, command, joined
-from yolopose.train.setup import prepare
+from yolopose.errors import PoseError, UsageError
+from yolopose.rules import DEFAULT
+from yolopose.train.build import build_criterion, prepare_network
+from yolopose.train.distributed import Ranks, init_distributed
+from yolopose.train.loop import train
+from yolopose.train.optim import OptimOptions, build_optimizer, resolve
 
 
 def two_ranks(data: Path, folder: Path, *rest: str) -> list[subprocess.CompletedProcess[str]]:
@@ -50,10 +51,10 @@ def alone(data: Path) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Te
     """Gradients of each step and the weights after the last, by one process: each half of a batch with its own batch
     statistics, the loss normalised by the sums of both halves."""
     config = parse(TrainConfig, ARGS | {"data": data})
-    network = prepare(make_network(), load_data(data), config).train()
+    network = prepare_network(make_network(), load_data(data), config).train()
     samples = pick(SampleOptions, config, imgsz=config.side, augment=pick(AugmentOptions, config))
     dataset = PoseDataset(scan(load_data(data), "train"), samples)
-    recipe = resolve(config, images=len(dataset), batch=4, classes=1)
+    recipe = resolve(pick(OptimOptions, config), images=len(dataset), batch=4, classes=1)
     optimizer = build_optimizer(network, recipe)
     optimizer.param_groups[1]["lr"] = recipe.lr0
     gradients = []
@@ -69,7 +70,7 @@ def alone(data: Path) -> tuple[list[dict[str, torch.Tensor]], dict[str, torch.Te
 
 def step(network: torch.nn.Module, batches: tuple[Batch, ...], config: TrainConfig) -> None:
     """Leave the mean gradient of the halves' losses."""
-    criterion = criterion_of(config, network, Ranks(0, 1, torch.device("cpu")))
+    criterion = build_criterion(config, network, Ranks(0, 1, torch.device("cpu")), DEFAULT)
     counts: list[torch.Tensor] = []
     all_maps = [network(batch.images.float() / 255) for batch in batches]
     criterion.reduce = lambda own: counts.append(own) or own
@@ -136,7 +137,7 @@ def test_only_a_lost_connection_is_called_one(text, lost, monkeypatch, tmp_path)
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **__: None)
     error = RuntimeError(text)
-    with pytest.raises(PoseError if lost else RuntimeError) as caught, joined(TrainConfig(device="cpu")):
+    with pytest.raises(PoseError if lost else RuntimeError) as caught, init_distributed("cpu", {}):
         raise error
     assert (caught.value is not error) == lost
     if lost:
@@ -146,14 +147,15 @@ def test_only_a_lost_connection_is_called_one(text, lost, monkeypatch, tmp_path)
 
 def test_processors_are_shared_with_the_ranks_of_this_machine_only(monkeypatch):
     ranks = Ranks(0, 16, torch.device("cpu"))
-    assert ranks.neighbours == 16
+    assert ranks.local_world == 16
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
-    assert ranks.neighbours == 8
-    assert Ranks(0, 1, torch.device("cpu")).neighbours == 1
+    assert ranks.local_world == 8
+    assert Ranks(0, 1, torch.device("cpu")).local_world == 1
 
 
-def test_the_command_of_a_run_repeats_its_arguments():
+def test_several_devices_without_torchrun_name_the_command():
     config = parse(TrainConfig, {"data": "d.yaml", "epochs": 3, "freeze": [0, 1], "device": "0,1"})
-    assert command(config, 2) == (
-        "torchrun --nproc_per_node=2 -m yolopose pose train data=d.yaml epochs=3 freeze=0,1 device=0,1"
-    )
+    command = "torchrun --nproc_per_node=2 -m yolopose pose train data=d.yaml epochs=3 freeze=0,1 device=0,1"
+    with pytest.raises(UsageError) as caught:
+        train(config, make_network())
+    assert str(caught.value) == f"device=0,1: several devices need torchrun: {command}"
