@@ -1,7 +1,5 @@
 """The arguments of every mode, with the names and defaults of Ultralytics 8.3."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

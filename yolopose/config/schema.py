@@ -9,7 +9,7 @@ import math
 import os
 import re
 import types
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from yolopose.errors import UsageError, did_you_mean, shown
 
@@ -46,16 +46,15 @@ def arg(default: Any, doc: str, **rules: Any) -> Any:
 
 
 def arguments(cls: type[Any]) -> dict[str, Argument]:
-    """The arguments of a configuration class by name; its own come before those that it shares with other modes."""
+    """The arguments of a configuration class by name, its own before those it shares; types must be no strings."""
     return _arguments(cls)  # type: ignore[arg-type]  # a class is hashable
 
 
 @functools.cache  # every call of predict() asks
 def _arguments(cls: Any) -> dict[str, Argument]:
-    hints = get_type_hints(cls)
     declared = [f for f in dataclasses.fields(cls) if "doc" in f.metadata]
     declared.sort(key=lambda f: f.name not in cls.__annotations__)
-    return {f.name: Argument(f.name, f.default, hints[f.name], **f.metadata) for f in declared}
+    return {f.name: Argument(f.name, f.default, f.type, **f.metadata) for f in declared}
 
 
 def replace(config: Config, **changes: Any) -> Config:
