@@ -100,7 +100,7 @@ def test_edges_are_cut_and_stray_points_unlabelled(tmp_path: Path, capsys: pytes
         ({"categories": [{"id": i, "name": str(i), "keypoints": ["a", "b"][:i]} for i in (1, 2)]}, "one layout"),
     ],
 )
-def test_what_is_no_coco_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+def test_invalid_coco_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(PoseError, match=says) as error:
         from_coco(written(tmp_path, coco_json(**changes)), tmp_path / "out")
     assert "\n" not in str(error.value)
@@ -114,7 +114,7 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
         from_coco(tmp_path / "x.json", tmp_path / "out")
 
 
-def test_existing_outputs_stay_unless_told(tmp_path: Path) -> None:
+def test_existing_outputs_stay_without_exist_ok(tmp_path: Path) -> None:
     photos = photo_folder(tmp_path / "photos", "a.jpg")
     file, out = written(tmp_path, coco_json()), tmp_path / "out"
     from_coco(file, out, images=photos)
@@ -128,7 +128,7 @@ def test_existing_outputs_stay_unless_told(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob(".*"))  # nothing half-written stays
 
 
-def test_arguments_tell_the_direction(tmp_path: Path) -> None:
+def test_arguments_select_the_direction(tmp_path: Path) -> None:
     for values in ({}, {"coco": "a.json", "data": "b.yaml", "out": "c"}, {"coco": "a.json"}, {"data": "b.yaml"}):
         with pytest.raises(UsageError):
             COMMANDS["convert"](values)

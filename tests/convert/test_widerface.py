@@ -220,7 +220,7 @@ def no_pictures(root: Path) -> None:
         (None, {"widerface": "nowhere"}, "widerface=nowhere: no such folder"),
     ],
 )
-def test_mistakes_are_told_in_one_line(tmp_path: Path, harm: Any, values: dict[str, str], told: str) -> None:
+def test_errors_are_reported_in_one_line(tmp_path: Path, harm: Any, values: dict[str, str], told: str) -> None:
     root = wider(tmp_path / "raw")
     if harm is not None:
         harm(root)

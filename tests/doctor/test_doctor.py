@@ -1,4 +1,4 @@
-"""The doctor: what it finds in a sick data set, that a sound one has nothing, that it changes neither, and its page."""
+"""The doctor: its findings, its page, and that it never writes into a data set."""
 
 import base64
 import hashlib
@@ -75,7 +75,9 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-def test_a_sound_data_set_is_left_alone_and_has_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_correct_data_set_has_no_findings_and_is_not_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = data_set(tmp_path / "data")
     before = tree(tmp_path / "data")
     for path in sorted((tmp_path / "data").rglob("*")):
@@ -91,7 +93,7 @@ def test_a_sound_data_set_is_left_alone_and_has_nothing(tmp_path: Path, capsys: 
         path.chmod(0o755)
 
 
-def test_a_sick_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_problem_of_a_data_set_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "data"
     file = data_set(folder, names=["face", "hat"], test="images/test")
     put(folder, "val/same.jpg", picture(0), ROW)
@@ -149,7 +151,7 @@ def test_damage_behind_a_sound_header_is_found(tmp_path: Path) -> None:
     assert [row.file for row in report.bad["train"]] == [str(path)]
 
 
-def test_labels_without_keypoints_or_files_are_told(tmp_path: Path) -> None:
+def test_labels_without_keypoints_or_files_are_reported(tmp_path: Path) -> None:
     file = data_set(tmp_path / "a")
     for label in (tmp_path / "a" / "labels").rglob("*.txt"):
         label.write_text("0 0.5 0.5 0.4 0.6" + " 0" * 9)
@@ -164,7 +166,7 @@ def test_labels_without_keypoints_or_files_are_told(tmp_path: Path) -> None:
     assert "never labelled: right_eye" in [f.what for f in examined(file, tmp_path / "oc").findings]
 
 
-def test_a_wrong_flip_is_told(tmp_path: Path) -> None:
+def test_a_wrong_flip_idx_is_reported(tmp_path: Path) -> None:
     file = data_set(tmp_path / "data", flip_idx=[0, 1, 2])
     for label in (tmp_path / "data" / "labels").rglob("*.txt"):
         label.write_text(
@@ -190,7 +192,7 @@ def test_sigmas_are_explained(tmp_path: Path) -> None:
     assert any("given: 0.05, 0.05, 0.1" in fact for fact in report.facts)
 
 
-def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_arguments_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="data is missing"):
         COMMANDS["doctor"]({})
     with pytest.raises(PoseError, match=r"nowhere\.yaml"):
@@ -230,7 +232,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_stands_alone(tmp_path: Path) -> None:
+def test_the_page_needs_no_other_file(tmp_path: Path) -> None:
     file = data_set(tmp_path / "data", names=["<b>face</b>", "a&b"])
     put(tmp_path / "data", "val/<script>x.jpg", picture(0), ROW)
     examined(file, tmp_path / "out", previews=3)

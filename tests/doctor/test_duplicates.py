@@ -1,4 +1,4 @@
-"""Copies of images: found when encoded, scaled or toned anew; nothing else is taken for one."""
+"""Copies of images: found when re-encoded, scaled or with other tones; different images are no copies."""
 
 from pathlib import Path
 
@@ -47,14 +47,14 @@ def test_identical_files_and_near_ones_within_a_set() -> None:
     assert pairs == {(0, 2, True), (1, 4, True), (0, 3, False)}
 
 
-def test_flat_and_different_pictures_are_like_nothing() -> None:
+def test_flat_and_different_pictures_match_nothing() -> None:
     flat = [printed(np.full((90, 120, 3), level, np.uint8)) for level in (0, 128, 255)]
     others = [printed(picture(seed, (64, 200))) for seed in range(40)]
     assert find_pairs(flat + others) == []
     assert find_pairs([], others) == find_pairs(others, []) == []
 
 
-def test_a_still_camera_gives_no_flood() -> None:
+def test_a_still_camera_gives_few_pairs() -> None:
     rng = np.random.default_rng(0)
     frames = [np.clip(picture(0) + rng.normal(0, 6, (300, 400, 3)), 0, 255).astype(np.uint8) for _ in range(30)]
     pairs = find_pairs([printed(frame) for frame in frames])

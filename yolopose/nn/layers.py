@@ -103,7 +103,7 @@ class Bottleneck(nn.Module):
 
 
 class C2f(nn.Module):
-    """Two halves; a chain of bottlenecks grows from the second and every link of it goes into the last convolution."""
+    """Two halves; a chain of bottlenecks on the second, whose outputs all go into the last convolution."""
 
     def __init__(self, c1: int, c2: int, n: int = 1, shortcut: bool = False, g: int = 1, e: float = 0.5) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""A fused network's convolutions prepared for the CPU: weights in its kernels' order, SiLU inside the convolution.
+"""A fused network's convolutions by oneDNN, for the CPU: weights in its kernels' order, SiLU inside the convolution.
 
-These are the operators that torch.compile emits for CPUs (oneDNN's, `torch.ops.mkldnn`), without its half minute of
-compiling. They are not part of torch's public interface: where they are missing, the network stays as it is.
+torch.compile uses the same operators (`torch.ops.mkldnn`), but takes half a minute to compile. They are not part of
+torch's public interface: without them the network stays as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def use_onednn(network: PoseNet) -> PoseNet:
     The head's box and keypoint branches stay as they are: they run at a few cells (see `sparse`).
     """
     if has_onednn():
-        _pack(network, (network.head.cv2, network.head.cv4, network.head.dfl))
+        _replace_convolutions(network, (network.head.cv2, network.head.cv4, network.head.dfl))
     return network
 
 
@@ -48,7 +48,7 @@ class OnednnConv(nn.Module):
         return out
 
 
-def _pack(module: nn.Module, untouched: tuple[nn.Module, ...]) -> None:
+def _replace_convolutions(module: nn.Module, untouched: tuple[nn.Module, ...]) -> None:
     for name, child in module.named_children():
         if child in untouched:
             continue
@@ -57,4 +57,4 @@ def _pack(module: nn.Module, untouched: tuple[nn.Module, ...]) -> None:
         elif isinstance(child, nn.Conv2d):
             setattr(module, name, OnednnConv(child, act=False))
         else:
-            _pack(child, untouched)
+            _replace_convolutions(child, untouched)
