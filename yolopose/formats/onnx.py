@@ -78,7 +78,7 @@ def _session(path: Path, options: OpenOptions) -> Any:
 
 
 def _providers(device: str | None, available: list[str]) -> list[Any]:
-    """ONNX Runtime's execution providers for a device as users name it: None, cpu, cuda, cuda:1, 1."""
+    """ONNX Runtime's execution providers for the device None, cpu, cuda, cuda:1, 1 or -1."""
     name = str(device or "auto").strip().lower().removeprefix("cuda").removeprefix(":") or "0"
     if not name.isdecimal() and name not in ("auto", "none", "cpu", "-1"):
         raise UsageError(f"device={device}: ONNX Runtime runs on one device: cpu, 0 or another GPU's number, or -1")
@@ -134,7 +134,7 @@ def _graph(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
     if opset > newest:
         raise UsageError(f"opset={opset}: the newest that this onnx {onnx.__version__} knows is {newest}")
     wrapper = ExportNetwork(network, half=options.half, suppression=options.suppression)
-    # an axis of size 1 would be taken for one that is always 1
+    # torch would take an axis of size 1 for a constant
     example = torch.zeros(max(info.batch, 2 if info.dynamic else 1), 3, *info.imgsz)
     names: dict[str, Any] = {"input_names": ["images"], "output_names": ["output0"], "opset_version": opset}
     write = _write_new if opset >= OPSET else _write_old

@@ -58,7 +58,7 @@ class TorchBackend(Backend):
         return np.asarray(self.infer_maps(images)[0].cpu().numpy(), np.float32)
 
     def infer_maps(self, images: Array) -> tuple[Tensor, Maps]:
-        """(B, H, W, 3) → decoded (B, 4+C+K·D, A) float32, and the raw maps of the same forward, on the device."""
+        """(B, H, W, 3) → decoded (B, 4+C+K·D, A) float32, and the raw maps of the same forward pass, on the device."""
         import torch
 
         with torch.inference_mode():
@@ -66,7 +66,7 @@ class TorchBackend(Backend):
             return self.network.decode(maps), maps
 
     def candidates(self, images: Array, conf: float) -> list[Float]:
-        """(B, H, W, 3) → rows as `Backend.candidates`; no others are computed on a CPU, or leave another device."""
+        """(B, H, W, 3) → rows as `Backend.candidates`; a CPU computes no others, a GPU copies no others."""
         import torch
 
         if self._device.type != "cpu":
@@ -85,9 +85,9 @@ class TorchBackend(Backend):
         return [rows[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
     def _tensor(self, images: Array) -> Tensor:
-        """(B, H, W, 3) BGR → what the network takes, (B, 3, H, W) channels last, on the device in its precision.
+        """(B, H, W, 3) BGR → the network's input (B, 3, H, W), channels last, on the device in its precision.
 
-        That is RGB from 0 to 1, or BGR from 0 to 255 where the first convolution does the rest (`fold_pixels`).
+        It is RGB from 0 to 1, or BGR from 0 to 255 where the first convolution converts it (`fold_pixels`).
         """
         import torch
 
@@ -124,7 +124,7 @@ def load_network(path: Path) -> PoseNet:
 
 
 def require_torch(what: str) -> None:
-    """Raise PoseError with the remedy when torch is not installed; `what` needs it, a model file or a mode."""
+    """Raise PoseError with the remedy when torch is not installed; `what` is the model file or mode that needs it."""
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
@@ -144,22 +144,18 @@ def choose_device(name: str | None) -> torch.device:
 
     gpus = torch.cuda.device_count()
     text = str(name if name is not None else "").strip().lower().removeprefix("cuda:")
-    if text in ("", "auto", "none"):
-        return torch.device("cuda:0" if gpus else "cpu")
-    if text == "cpu":
+    if text == "cpu" or (not gpus and text in ("", "auto", "none", "-1")):
+        if text == "-1":
+            log.info("device=-1: this machine has no GPU that torch can use; running on the CPU")
         return torch.device("cpu")
     if text == "mps" and torch.backends.mps.is_available():
         return torch.device("mps")
-    if text == "cuda":
-        text = "0"
-    if text.isdecimal() and int(text) < gpus:
-        return torch.device(f"cuda:{text}")
-    if text == "-1" and not gpus:
-        log.info("device=-1: this machine has no GPU that torch can use; running on the CPU")
-        return torch.device("cpu")
     if text == "-1":
         free = [torch.cuda.mem_get_info(i)[0] for i in range(gpus)]
         return torch.device(f"cuda:{free.index(max(free))}")
+    index = "0" if text in ("", "auto", "none", "cuda") else text
+    if index.isdecimal() and int(index) < gpus:
+        return torch.device(f"cuda:{index}")
     wrong = "takes one device here" if "," in text else "is not on this machine"
     there = ", ".join(["cpu", *(str(i) for i in range(gpus))])
     raise UsageError(f"device={name} {wrong}; there is {there}")

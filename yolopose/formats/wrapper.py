@@ -13,15 +13,15 @@ from yolopose.formats.base import Suppression
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
 
-POOL = 1024  # candidates that non-maximum suppression within a file looks at
-CHAIN = 16  # how long a chain of boxes, each touching the next, it resolves exactly
+POOL = 1024  # best candidates that non-maximum suppression inside a file considers
+CHAIN = 16  # longest chain of overlapping boxes that it resolves exactly
 
 
 class ExportNetwork(nn.Module):
-    """A fused copy of a network, evaluating: (B, 3, H, W) RGB from 0 to 1 → decoded (B, 4+C+K·D, A), both float32.
+    """A fused copy of a network in eval mode: (B, 3, H, W) RGB from 0 to 1 → decoded (B, 4+C+K·D, A), both float32.
 
-    With `half` the convolutions compute in 16 bit and the decoding stays in float32: boxes and points in pixels need
-    more digits than 16 bits hold. `baked` (H, W) makes the anchors of one input size constants, for exporters that
+    With `half` the convolutions compute in 16 bits and the decoding stays in float32: 16 bits cannot represent boxes
+    and points in pixels. `baked` (H, W) makes the anchors of one input size constants, for exporters that
     cannot compute shapes. With `suppression` the output is (B, max_det, 6+K·D): x1 y1 x2 y2 score class keypoints,
     best first, rows of zeros at the end.
     """
@@ -50,17 +50,17 @@ class ExportNetwork(nn.Module):
 def suppress(output: Tensor, classes: int, how: Suppression) -> Tensor:
     """Decoded (B, 4+C+K·D, A) → (B, max_det, 6+K·D) x1 y1 x2 y2 score class keypoints, rows of zeros at the end.
 
-    Greedy suppression without a loop over boxes, so that every runtime has the operators: a box is kept unless a kept
-    one above it overlaps it. Starting from all boxes and applying this `CHAIN` times settles all chains up to that
-    length, longer than any seen on photographs; the idea is that of Cluster-NMS (Zheng et al. 2020, algorithm 2).
+    Greedy suppression without a loop over boxes, with operators that every runtime has: a box is kept unless a kept
+    box of a higher score overlaps it. Applying this rule `CHAIN` times, starting from all boxes, resolves all chains up
+    to that length, longer than any seen on photographs. Source: Cluster-NMS (Zheng et al. 2020, algorithm 2).
     """
     pool = max(POOL, how.max_det)
     rows = nn.functional.pad(output.transpose(1, 2), (0, 0, 0, pool))  # small inputs have fewer anchors than the pool
     scores = rows[..., 4 : 4 + classes]
     best = scores.amax(2)
-    places = torch.arange(classes, 0, -1, dtype=rows.dtype)  # in place of argmax, which LiteRT's converter cannot write
+    places = torch.arange(classes, 0, -1, dtype=rows.dtype)  # instead of argmax, which LiteRT cannot convert
     label = classes - ((scores == best[..., None]).to(rows.dtype) * places).amax(2)
-    score, index = best.topk(pool)  # (B, pool), falling
+    score, index = best.topk(pool)  # (B, pool), best first
     rows = rows.gather(1, index[..., None].expand(-1, -1, rows.shape[2]))
     label = label.gather(1, index)
     half_size = rows[..., 2:4] / 2
@@ -86,5 +86,5 @@ def suppress(output: Tensor, classes: int, how: Suppression) -> Tensor:
 
 
 def _shared(low: Tensor, high: Tensor) -> Tensor:
-    """(B, N) starts and ends of intervals on one axis → (B, N, N), how much each pair shares."""
+    """(B, N) starts and ends of intervals on one axis → (B, N, N) lengths of their intersections."""
     return (torch.minimum(high[:, :, None], high[:, None]) - torch.maximum(low[:, :, None], low[:, None])).clamp(min=0)
