@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import yolopose
@@ -27,7 +28,7 @@ def test_examples_in_docstrings_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     caplog.set_level("WARNING", "yolopose")
-    example.globs = {name: getattr(yolopose, name) for name in yolopose.__all__}
+    example.globs = {name: getattr(yolopose, name) for name in yolopose.__all__} | {"np": np}
     try:
         doctest.DebugRunner(optionflags=doctest.ELLIPSIS).run(example)
     except doctest.UnexpectedException as error:

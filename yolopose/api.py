@@ -280,6 +280,11 @@ class YOLO(Model):
     def add_callback(self, event: str, function: Callback) -> None:
         """Call `function` at an event, such as on_train_epoch_end, with the run, validator or exporter as argument.
 
+            >>> model = YOLO()
+            >>> model.add_callback("on_predict_end", lambda run: print(run.seen, "image"))
+            >>> results = model(np.zeros((64, 64, 3), np.uint8))
+            1 image
+
         Raises:
             UsageError: there is no such event.
         """
