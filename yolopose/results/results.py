@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import sys
@@ -35,6 +34,18 @@ class Results(Exports):
     then read the file at `path` again, which predict gives from the root. `speed` holds milliseconds per image.
     `masks`, `probs` and `obb` are always None. Arrays are torch tensors on the CPU when torch is imported, see
     `yolopose.results.arrays`; writing into them changes the result.
+
+    >>> import numpy as np
+    >>> image = np.zeros((200, 100, 3), np.uint8)
+    >>> boxes = [[10, 20, 50, 100, 0.9, 0], [0, 0, 20, 20, 0.4, 1]]
+    >>> result = Results(image, "photo.jpg", {0: "person", 1: "dog"}, boxes)
+    >>> len(result), result.verbose()
+    (2, '1 person, 1 dog, ')
+    >>> sure = result[result.boxes.conf > 0.5]
+    >>> sure.summary()[0]["box"]
+    {'x1': 10.0, 'y1': 20.0, 'x2': 50.0, 'y2': 100.0}
+    >>> result.plot().shape
+    (200, 100, 3)
     """
 
     masks = None
@@ -79,7 +90,8 @@ class Results(Exports):
 
     def _with(self, boxes: Boxes, keypoints: Keypoints) -> Self:
         """Other instances of the same image."""
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.boxes, other.keypoints, other.speed = boxes, keypoints, dict(self.speed)
         return other
 
@@ -196,19 +208,7 @@ class Results(Exports):
         Raises:
             PoseError: `path` is not an image file, is gone, or has an image of another size.
         """
-        if self.orig_img is not None:
-            return self.orig_img
-        remedy = "; predict with keep_image=True to keep the images"
-        if not is_image(self.path):
-            raise PoseError(f"{self.path}: the image was not kept, and this is no image file to read again{remedy}")
-        try:
-            image = read_image(self.path)
-        except PoseError as error:
-            raise PoseError(f"{error} (the image was not kept{remedy})") from None
-        if image.shape[:2] != self.orig_shape:
-            now, then = (f"{w}x{h}" for h, w in (image.shape[:2], self.orig_shape))
-            raise PoseError(f"{self.path}: has changed since it was predicted, from {then} to {now} pixels{remedy}")
-        return image
+        return _read_again(self.path, self.orig_shape) if self.orig_img is None else self.orig_img
 
     def plot(
         self,
@@ -309,3 +309,18 @@ def show_picture(image: Image, title: str) -> None:
         cv2.waitKey(0 if is_image(title) else 1)
     except cv2.error:
         raise PoseError(f"cannot show: opencv-python-headless has no windows; {remedy}") from None
+
+
+def _read_again(path: str, shape: tuple[int, int]) -> Image:
+    """The image file at `path`, which must still have `shape` (H, W)."""
+    remedy = "; predict with keep_image=True to keep the images"
+    if not is_image(path):
+        raise PoseError(f"{path}: the image was not kept, and this is no image file to read again{remedy}")
+    try:
+        image = read_image(path)
+    except PoseError as error:
+        raise PoseError(f"{error} (the image was not kept{remedy})") from None
+    if image.shape[:2] != shape:
+        now, then = (f"{w}x{h}" for h, w in (image.shape[:2], shape))
+        raise PoseError(f"{path}: has changed since it was predicted, from {then} to {now} pixels{remedy}")
+    return image
