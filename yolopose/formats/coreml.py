@@ -53,9 +53,12 @@ class CoremlBackend(FileBackend):
         metadata = {k: v for k, v in model.user_defined_metadata.items() if not k.startswith("com.github.apple")}
         super().__init__(path, options, metadata, [(1, 3, *size)], [output])
         self._lock = threading.Lock()
+        self._predict: Callable[[Array], Any]  # (H, W, 3) RGB uint8 → output
         if native:
+            from PIL import Image
+
             self.device = "cpu" if options.device == "cpu" else "macOS' choice"
-            self._predict = _native(model, entry.name, result.name)
+            self._predict = lambda image: model.predict({entry.name: Image.fromarray(image)})[result.name]
         else:
             self.device = "interpreter"
             self._predict = _interpreted(path, model)
@@ -63,18 +66,11 @@ class CoremlBackend(FileBackend):
     def _run(self, images: Array) -> Float:
         whole = images if images.dtype == np.uint8 else np.rint(images * 255).astype(np.uint8)
         with self._lock:
-            return self._predict(np.ascontiguousarray(whole[0, ..., ::-1]))
+            return np.asarray(self._predict(np.ascontiguousarray(whole[0, ..., ::-1])), np.float32)
 
 
-def _native(model: Any, entry: str, result: str) -> Callable[[Array], Float]:
-    """Return a function from a (H, W, 3) RGB uint8 image to the output of the model, computed by CoreML."""
-    from PIL import Image
-
-    return lambda image: np.asarray(model.predict({entry: Image.fromarray(image)})[result], np.float32)
-
-
-def _interpreted(path: Path, model: Any) -> Callable[[Array], Float]:
-    """Return the same function as `_native`, computed by torch from the program in the package."""
+def _interpreted(path: Path, model: Any) -> Callable[[Array], Any]:
+    """Return a function from a (H, W, 3) RGB uint8 image to the output of the model, computed with torch."""
     if find_spec("torch") is None:
         raise PoseError(f"{path}: CoreML runs on macOS only; to interpret it here: pip install 'yolopose[train]'")
     from yolopose.formats.coreml_interpreter import Interpreter
@@ -96,6 +92,7 @@ def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
     """
     with quiet():
         import coremltools as ct
+        from coremltools.optimize import coreml as optimize
     import torch
 
     from yolopose.formats.wrapper import ExportNetwork
@@ -118,7 +115,10 @@ def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
             skip_model_load=True,
         )
         if options.int8:
-            model = _in_8_bit(model)
+            # convolutions only: anchors are constants as well, and in 8 bits many pixels off
+            per_channel = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST)
+            convolutions = optimize.OptimizationConfig(op_type_configs={"conv": per_channel})
+            model = optimize.linear_quantize_weights(model, convolutions)
         model.short_description = f"{info.task} network of yolopose, {len(info.names)} classes"
         model.license = str(info.extra.get("license", ""))
         model.version = str(info.extra.get("version", ""))
@@ -139,12 +139,3 @@ def _precision(ct: Any, network: PoseNet, options: ExportOptions, info: ModelInf
         return all(len(shape) == 4 and anchors not in shape for shape in shapes)
 
     return ct.transform.FP16ComputePrecision(op_selector=chosen)
-
-
-def _in_8_bit(model: Any) -> Any:
-    """The model with its weights in 8 bits, one scale per output channel."""
-    from coremltools.optimize import coreml
-
-    how = coreml.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST)
-    # convolutions only: anchors are constants as well, and in 8 bits many pixels off
-    return coreml.linear_quantize_weights(model, coreml.OptimizationConfig(op_type_configs={"conv": how}))

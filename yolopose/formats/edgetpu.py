@@ -28,7 +28,7 @@ from yolopose.formats.calibration import calibration_images
 from yolopose.formats.checks import run_tool, tool
 from yolopose.formats.quiet import quiet
 from yolopose.formats.sparse import Raw, decode_cells, logit_threshold
-from yolopose.formats.tensorflow import images_spec, keras_model
+from yolopose.formats.tensorflow import keras_model, traced
 from yolopose.formats.tflite import (
     TfliteBackend,
     dequantised,
@@ -71,17 +71,15 @@ class EdgeTpuBackend(FileBackend):
         outputs = sorted(interpreter.get_output_details(), key=lambda o: int("0" + re.findall(r"\d*$", o["name"])[0]))
         n = len(outputs) // 3
         self._levels = list(zip(outputs[:n], outputs[n : 2 * n], outputs[2 * n :], strict=False))  # one per stride
-        shapes = [tuple(output["shape"].tolist()) for output in outputs]
-        by_level = list(zip(shapes[:n], shapes[n : 2 * n], shapes[2 * n :], strict=False))
-        channels = {tuple(shape[3:] for shape in level) for level in by_level}
-        fits = {len(shape) for shape in shapes} == {4} and len(shapes) % 3 == 0 and len(channels) == 1
-        if not fits or any(a[:3] != b[:3] or a[:3] != c[:3] for a, b, c in by_level):
-            raise PoseError(f"{path}: expected three raw maps per stride, or one decoded output, got {shown(shapes)}")
-        cells = sum(h * w for (_, h, w, _), *_ in by_level)
-        output = (1, 4 + sum(label_or_point[3] for label_or_point in by_level[0][1:]), cells)
-        super().__init__(
-            path, options, metadata, [self._entry["shape"].tolist()], [output], precision="int8", device=device
-        )
+        shapes = [[tuple(output["shape"].tolist()) for output in level] for level in self._levels]
+        channels = {tuple(shape[3:] for shape in level) for level in shapes}  # (c,) of each map, the same per stride
+        fits = len(outputs) == 3 * n and len(channels) == 1 and {len(c) for level in channels for c in level} == {1}
+        if not fits or any(len({shape[:3] for shape in level}) > 1 for level in shapes):
+            found = shown([output["shape"].tolist() for output in outputs])
+            raise PoseError(f"{path}: expected three raw maps per stride, or one decoded output, got {found}")
+        output = (1, 4 + shapes[0][1][3] + shapes[0][2][3], sum(h * w for (_, h, w, _), *_ in shapes))
+        entry = self._entry["shape"].tolist()
+        super().__init__(path, options, metadata, [entry], [output], precision="int8", device=device)
 
     def candidates(self, images: Array, conf: float) -> list[Float]:
         """(B, H, W, 3) → per image the (M, 4+C+K·D) rows whose best class scores above `conf`, see `Backend`."""
@@ -224,8 +222,7 @@ def full_integer(network: PoseNet, options: ExportOptions, info: ModelInfo) -> b
             }
             return {**maps, **limited}
 
-        function = tf.function(infer, autograph=False).get_concrete_function(images_spec(model))
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([function], module)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([traced(infer, model)], module)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([image] for image in images)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]

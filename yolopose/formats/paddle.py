@@ -6,8 +6,8 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,8 +122,14 @@ def _write(program: Any, operators: dict[str, Callable[..., Any]], shape: tuple[
             return operators.get(_operator_name(target), target)(*args, **kwargs)
 
     held = {**program.state_dict, **program.constants}
-    with _static_mode(paddle) as main:
-        images = paddle.static.data("images", shape, "float32")
+    static, main = paddle.static, paddle.static.Program()
+    with ExitStack() as stack:
+        if paddle.in_dynamic_mode():  # restored at the end
+            stack.callback(paddle.disable_static)
+        paddle.enable_static()
+        stack.enter_context(static.scope_guard(static.Scope()))
+        stack.enter_context(static.program_guard(main, static.Program()))
+        images = static.data("images", shape, "float32")
         values = []
         for spec in program.graph_signature.input_specs:
             if spec.target is None:
@@ -133,23 +139,9 @@ def _write(program: Any, operators: dict[str, Callable[..., Any]], shape: tuple[
                 start = paddle.nn.initializer.Assign(array)
                 values.append(paddle.create_parameter(array.shape, "float32", default_initializer=start))
         (output,) = Translation(program.graph_module).run(*values, enable_io_processing=False)
-        executor = paddle.static.Executor(paddle.CPUPlace())
-        executor.run(paddle.static.default_startup_program())
-        paddle.static.save_inference_model(str(target / "model"), [images], [output], executor, program=main)
-
-
-@contextmanager
-def _static_mode(paddle: Any) -> Iterator[Any]:
-    """Switch Paddle to static mode and yield an empty program; restore the process's mode afterwards."""
-    static, main = paddle.static, paddle.static.Program()
-    dynamic = paddle.in_dynamic_mode()
-    paddle.enable_static()
-    try:
-        with static.scope_guard(static.Scope()), static.program_guard(main, static.Program()):
-            yield main
-    finally:
-        if dynamic:
-            paddle.disable_static()
+        executor = static.Executor(paddle.CPUPlace())
+        executor.run(static.default_startup_program())
+        static.save_inference_model(str(target / "model"), [images], [output], executor, program=main)
 
 
 def _operator_name(target: Any) -> str:

@@ -123,8 +123,7 @@ def export_graphdef(network: PoseNet, options: ExportOptions, info: ModelInfo, t
         def infer(images: Any) -> Any:
             return model.stateless_call([tf.constant(weight) for weight in weights], [], images)[0]
 
-        graph = tf.function(infer, autograph=False).get_concrete_function(images_spec(model)).graph.as_graph_def()
-        graph = tf.compat.v1.graph_util.extract_sub_graph(graph, [RESULT])
+        graph = tf.compat.v1.graph_util.extract_sub_graph(traced(infer, model).graph.as_graph_def(), [RESULT])
     target.write_bytes(graph.SerializeToString())
     save_metadata(Path(f"{target}.yaml"), channels_last(info))
 
@@ -163,13 +162,13 @@ def write_saved_model(model: Any, info: ModelInfo, target: Path, *, int8: bool =
             weights = [tf.cast(w, tf.float32) / 127 if w.dtype == tf.int8 else w for w in module.weights]
             return {"output0": model.stateless_call(weights, [], images)[0]}
 
-        function = tf.function(infer, autograph=False).get_concrete_function(images_spec(model))
-        tf.saved_model.save(module, str(target), signatures={SIGNATURE: function})
+        tf.saved_model.save(module, str(target), signatures={SIGNATURE: traced(infer, model)})
     save_metadata(target / METADATA, channels_last(info))
 
 
-def images_spec(model: Any) -> Any:
-    """Return the TensorFlow description of the input of a Keras model."""
+def traced(function: Callable[[Any], Any], model: Any) -> Any:
+    """Return a function of images that a Keras `model` takes as a TensorFlow graph function."""
     import tensorflow as tf
 
-    return tf.TensorSpec(model.inputs[0].shape, tf.float32, name="images")
+    images = tf.TensorSpec(model.inputs[0].shape, tf.float32, name="images")
+    return tf.function(function, autograph=False).get_concrete_function(images)
