@@ -179,13 +179,6 @@ def _pad(x: Any, pads: Any, value: Any = None, **_: Any) -> Any:
     return ops.pad(x, pads.reshape(2, -1).T.tolist(), constant_values=0.0 if value is None else float(value))
 
 
-def _unsqueeze(x: Any, axes: Any, **_: Any) -> Any:
-    rank = len(x.shape) + axes.size
-    for axis in sorted(a % rank for a in axes.ravel().tolist()):
-        x = ops.expand_dims(x, axis)
-    return x
-
-
 def _top_k(x: Any, k: Any, *, axis: int = -1, largest: int = 1, **_: Any) -> Any:
     if axis not in (-1, len(x.shape) - 1) or not largest:
         raise PoseError("no translation to TensorFlow of ONNX's TopK but of the largest along the last axis")
@@ -237,5 +230,5 @@ OPERATORS: Mapping[str, Operator] = {
     "Softmax": lambda x, axis, **_: ops.softmax(x, axis),
     "TopK": _top_k,
     "Transpose": lambda x, perm, **_: ops.transpose(x, perm),
-    "Unsqueeze": _unsqueeze,
+    "Unsqueeze": lambda x, axes, **_: ops.expand_dims(x, tuple(axes.ravel().tolist())),
 }

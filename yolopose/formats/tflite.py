@@ -145,8 +145,12 @@ def open_interpreter(
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata in the zip archive at the end of a file; empty when it has none."""
+
+    def choose(names: list[str]) -> str | None:  # ours, or the first text
+        return METADATA if METADATA in names else min((n for n in names if n.endswith((".json", ".txt"))), default=None)
+
     try:
-        text = read_archived(path, _choose)
+        text = read_archived(path, choose)
     except zipfile.BadZipFile:
         return {}
     try:
@@ -154,12 +158,6 @@ def read_metadata(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         values = literal(text)  # Ultralytics' older files hold a Python dictionary
     return values if isinstance(values, dict) else {}
-
-
-def _choose(names: list[str]) -> str | None:
-    """The name of the entry with the metadata: ours, or the first one of text."""
-    found = sorted(name for name in names if name.endswith((".json", ".txt")))
-    return METADATA if METADATA in found else next(iter(found), None)
 
 
 def write_metadata(path: Path, info: ModelInfo) -> None:
