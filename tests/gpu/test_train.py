@@ -84,7 +84,7 @@ def test_an_overflow_skips_the_step_and_lowers_the_scale(tmp_path):
 
 
 @pytest.mark.parametrize("values", [{"amp": False}, {}, {"bf16": True}], ids=["float32", "float16", "bfloat16"])
-def test_a_resumed_run_equals_the_unbroken_one(values, tmp_path):
+def test_a_resumed_run_equals_the_uninterrupted_one(values, tmp_path):
     """Bit for bit: a network without max pooling, whose gradient has no reproducible kernel."""
 
     def strike(run):

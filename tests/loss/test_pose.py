@@ -12,7 +12,7 @@ from yolopose import checkpoint
 from yolopose.data.batch import Batch
 from yolopose.geometry.keypoints import default_layout, fixed_sigmas
 from yolopose.loss.assign import Truths, assign
-from yolopose.loss.pose import PARTS, Gains, PoseLoss, decode, dissimilarity, focal, in_pixels
+from yolopose.loss.pose import PARTS, Gains, PoseLoss, decode, dfl_loss, in_pixels, oks_loss
 from yolopose.metadata import ModelInfo
 from yolopose.nn.head import Maps, anchors
 from yolopose.rules import REFERENCE, rules_of
@@ -99,7 +99,7 @@ def softplus(x):
 
 
 def loop_slot(bins, raw, point, box, points, sigmas):
-    """(1 − CIoU, focal, dissimilarity, visibility BCE) of one slot; bins (4, 16), raw (K, D), in grid units."""
+    """(1 − CIoU, dfl_loss, oks_loss, visibility BCE) of one slot; bins (4, 16), raw (K, D), in grid units."""
     shares = [[math.exp(x - max(side)) for x in side] for side in bins]
     shares = [[x / sum(side) for x in side] for side in shares]
     reach = [sum(i * x for i, x in enumerate(side)) for side in shares]
@@ -351,19 +351,19 @@ def doubles(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_focal_gradient_and_clamp():
+def test_dfl_loss_gradient_and_clamp():
     distances = torch.tensor([[0.3, 5.0, 14.7, 99.0], [-2.0, 0.0, 13.999, 15.0]], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda bins: focal(bins, distances), doubles(2, 64).requires_grad_())
+    assert torch.autograd.gradcheck(lambda bins: dfl_loss(bins, distances), doubles(2, 64).requires_grad_())
     bins = doubles(2, 64)
-    torch.testing.assert_close(focal(bins, distances), focal(bins, distances.clamp(0, 14.99)))
+    torch.testing.assert_close(dfl_loss(bins, distances), dfl_loss(bins, distances.clamp(0, 14.99)))
     last = bins[:1].view(1, 4, 16).log_softmax(2)[..., 14:].mean(1)[0]  # what 14.99 is made of
-    torch.testing.assert_close(focal(bins[:1], torch.full((1, 4), 99.0)), -(0.01 * last[:1] + 0.99 * last[1:]))
+    torch.testing.assert_close(dfl_loss(bins[:1], torch.full((1, 4), 99.0)), -(0.01 * last[:1] + 0.99 * last[1:]))
 
 
-def test_focal_of_certain_bins():
+def test_dfl_loss_of_certain_bins():
     bins = torch.full((1, 4, 16), -50.0)
     bins[:, :, 3] = bins[:, :, 4] = 0
-    assert focal(bins.flatten(1), torch.full((1, 4), 3.5)).item() == pytest.approx(math.log(2))
+    assert dfl_loss(bins.flatten(1), torch.full((1, 4), 3.5)).item() == pytest.approx(math.log(2))
 
 
 def test_decode_gradient():
@@ -371,12 +371,12 @@ def test_decode_gradient():
     assert torch.autograd.gradcheck(lambda bins: decode(bins, points), doubles(3, 64).requires_grad_())
 
 
-def test_dissimilarity_gradient():
+def test_oks_loss_gradient():
     labelled = torch.tensor([[1.0, 0, 1], [0, 0, 0]], dtype=torch.float64)
     area, sigmas = torch.tensor([30.0, 4.0], dtype=torch.float64), torch.tensor([0.2, 0.1, 0.05], dtype=torch.float64)
     offset = doubles(2, 3, 2, seed=2).requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: dissimilarity(x, labelled, area, sigmas), offset)
-    assert dissimilarity(offset, labelled, area, sigmas)[1] == 0
+    assert torch.autograd.gradcheck(lambda x: oks_loss(x, labelled, area, sigmas), offset)
+    assert oks_loss(offset, labelled, area, sigmas)[1] == 0
 
 
 def test_in_pixels():

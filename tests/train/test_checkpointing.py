@@ -27,7 +27,7 @@ def strike(run):
 
 @pytest.fixture(scope="module")
 def last(tmp_path_factory) -> Path:
-    """The last.pt of a run that was stopped with gradients waiting."""
+    """The last.pt of a run that was stopped with accumulated gradients."""
     root = tmp_path_factory.mktemp("resumable")
     make_dataset(root / "data", 4)
     values = {"imgsz": 64, "epochs": 3, "batch": 2, "nbs": 6, "workers": 0, "device": "cpu", "plots": False,
@@ -145,7 +145,7 @@ def test_the_state_of_an_optimizer_is_taken_as_it_is(tmp_path: Path) -> None:
     assert optimizer_state(optimizer, state, tmp_path)["param_groups"][0]["eps"] == 1e-8
 
 
-def test_switches_of_an_optimizer_are_its_own(tmp_path: Path) -> None:
+def test_switches_of_an_optimizer_are_not_restored(tmp_path: Path) -> None:
     optimizer, state = stored()
     before = copy.deepcopy(state["param_groups"])
     state["param_groups"][0].update(amsgrad=True, capturable=True, fused=True)

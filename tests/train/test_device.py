@@ -113,7 +113,7 @@ def test_cublas_gets_its_workspace_for_the_time_of_a_deterministic_run(monkeypat
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":16:8"
 
 
-def test_settings_of_torch_are_put_back():
+def test_settings_of_torch_are_restored():
     cudnn = torch.backends.cudnn
     before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
     with deterministic_kernels(True):

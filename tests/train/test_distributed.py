@@ -132,7 +132,7 @@ def test_ranks_without_positives_in_compat_mode(tmp_path):
         ("CUDA out of memory", False),
     ],
 )
-def test_only_a_lost_connection_is_called_one(text, lost, monkeypatch, tmp_path):
+def test_only_a_lost_connection_counts_as_a_lost_rank(text, lost, monkeypatch, tmp_path):
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("torch.distributed.init_process_group", lambda *_, **__: None)

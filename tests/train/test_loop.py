@@ -165,7 +165,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(tmp_path):
     assert not equal(first.last, small_run(tmp_path, seed=2).last)
 
 
-def test_torch_is_left_as_it_was(tmp_path):
+def test_the_state_of_torch_is_restored(tmp_path):
     before = torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
     small_run(tmp_path, epochs=1)
     assert torch.are_deterministic_algorithms_enabled() == before[0]
@@ -294,7 +294,7 @@ def test_a_loss_that_is_not_finite_names_the_images(tmp_path):
         ({"loggers": "tensorbord"}, "did you mean 'tensorboard'"),
     ],
 )
-def test_arguments_that_do_not_serve(values, message, tmp_path):
+def test_arguments_that_do_not_fit_together(values, message, tmp_path):
     with pytest.raises(UsageError, match=message):
         small_run(tmp_path, **values)
 
@@ -304,7 +304,7 @@ def test_a_batch_without_statistics_is_named(tmp_path):
         small_run(tmp_path, imgsz=32, count=5)
 
 
-def test_what_a_newcomer_might_miss_is_said(tmp_path, capsys, monkeypatch):
+def test_hints_for_likely_mistakes_are_logged(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("yolopose.evaluate.metrics.Metrics.fitness", 0.0)
     small_run(tmp_path, close_mosaic=2)
     said = capsys.readouterr().out

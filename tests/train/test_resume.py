@@ -1,4 +1,4 @@
-"""A run that is killed and resumed ends as the unbroken one, bit for bit."""
+"""A run that is killed and resumed ends as an uninterrupted one, bit for bit."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def killer(event: str, epoch: int, batch: int = 1):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """A run without a break."""
+    """A uninterrupted run."""
     return start(tmp_path_factory.mktemp("resume"), "whole")
 
 
@@ -87,7 +87,7 @@ def whole(tmp_path_factory):
         ("on_train_batch_end", 1, 2, "SGD"),
     ],
 )
-def test_a_resumed_run_equals_the_unbroken_one(event, epoch, batch, optimizer, whole, tmp_path):
+def test_a_resumed_run_equals_the_uninterrupted_one(event, epoch, batch, optimizer, whole, tmp_path):
     unbroken = whole.save_dir
     if optimizer != ARGS["optimizer"]:
         unbroken = start(tmp_path, "unbroken", optimizer=optimizer).save_dir
@@ -99,7 +99,7 @@ def test_a_resumed_run_equals_the_unbroken_one(event, epoch, batch, optimizer, w
     assert same(unbroken, broken)
 
 
-def test_gradients_that_wait_are_kept_across_a_kill(tmp_path):
+def test_accumulated_gradients_survive_a_kill(tmp_path):
     """Three batches an epoch, a step every second: after the first epoch one batch waits."""
     with pytest.raises(Killed):
         start(tmp_path, "broken", killer("on_model_save", 0))
@@ -108,7 +108,7 @@ def test_gradients_that_wait_are_kept_across_a_kill(tmp_path):
     assert any(gradient.any() for gradient in state["gradients"].values())
 
 
-def test_a_finished_run_says_so(whole):
+def test_a_finished_run_cannot_be_resumed(whole):
     with pytest.raises(PoseError, match=r"last\.pt: this run is finished"):
         resume(model=whole.last)
     with pytest.raises(PoseError, match=r"best\.pt: holds weights only; a run is resumed from its last\.pt"):
@@ -124,7 +124,7 @@ def test_the_newest_run_below_the_project_is_found(tmp_path):
         resume(project=tmp_path / "nothing")
 
 
-def test_no_checkpoint_raises_a_bound_or_says_where_to_write(whole, tmp_path):
+def test_a_checkpoint_sets_no_limit_and_no_output_folder(whole, tmp_path):
     ours = checkpoint.load_checkpoint(whole.best)
     ours.train_args |= {"max_pixels": 1 << 60, "data_dir": "/elsewhere", "cache_dir": "/elsewhere"}
     checkpoint.save_checkpoint(tmp_path / "last.pt", ours)
@@ -132,7 +132,7 @@ def test_no_checkpoint_raises_a_bound_or_says_where_to_write(whole, tmp_path):
     assert (arguments.max_pixels, arguments.data_dir, arguments.cache_dir) == (MAX_PIXELS, None, None)
 
 
-def test_no_checkpoint_sends_anything_by_a_logger(tmp_path, caplog):
+def test_a_checkpoint_cannot_switch_on_a_remote_logger(tmp_path, caplog):
     with pytest.raises(Killed):
         start(tmp_path, "broken", killer("on_train_batch_end", 1))
     last = tmp_path / "runs" / "broken" / "weights" / "last.pt"
@@ -185,7 +185,7 @@ def test_the_optimizer_stays_when_other_epochs_would_choose_another(epochs, late
 
 
 def test_a_last_pt_moved_out_of_its_run_goes_on_in_a_new_folder(tmp_path, caplog, monkeypatch):
-    """Below the caller's project, whatever the file says of its own."""
+    """Below the project that the user names, not the one in the file."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine" / "train").mkdir(parents=True)
     with pytest.raises(Killed):
@@ -272,7 +272,7 @@ def wait_for(folder: Path, epochs: int, running: subprocess.Popen[str]) -> None:
 
 
 def prepare_kills(root: Path) -> Path:
-    """Data and start weights, and the unbroken run."""
+    """Make the data, the start weights and an uninterrupted run."""
     network = make_network()
     make_dataset(root / "data", 6)
     checkpoint.save_checkpoint(root / "start.pt", Checkpoint(network.state_dict(), network.spec, network.info))

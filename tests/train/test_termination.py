@@ -57,7 +57,7 @@ def test_sigterm_ends_the_run_its_workers_and_nothing_else(all_at_once, tmp_path
     assert train(config).save_dir == folder
 
 
-def test_a_handler_of_the_programs_own_stays(monkeypatch):
+def test_a_handler_of_the_program_stays(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     mine = signal.signal(signal.SIGTERM, lambda *_: None)
     try:

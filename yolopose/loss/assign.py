@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# A GPU evaluates all (truth, anchor) pairs up to this many: cheaper than waiting for the list of those inside.
+# Up to this many (truth, anchor) pairs a GPU evaluates all of them, which is cheaper than waiting for a list of the
+# pairs inside.
 ALL_PAIRS = 1 << 22
 
 
@@ -23,8 +24,8 @@ class Truths(NamedTuple):
 class Assignment(NamedTuple):
     """The top-k anchors of every truth as S = G·k slots; no shape depends on values, so a GPU need not wait.
 
-    `image` (S,) and `anchor` (S,) say where a slot lies, `truth` (S,) which row it answers for, `positive` (S,) bool
-    whether it counts (no anchor counts twice), `target` (S,) its class target in 0..1, 0 unless positive.
+    `image` (S,) and `anchor` (S,) locate a slot, `truth` (S,) is the row assigned to it, `positive` (S,) bool whether
+    it counts (no anchor counts twice), `target` (S,) its class target in 0..1, 0 unless positive.
     """
 
     image: Tensor
@@ -35,7 +36,7 @@ class Assignment(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Truths and anchors that may answer for them: row (P,), place (P,) = image · A + anchor, overlap (P,) CIoU ≥ 0."""
+    """Candidate pairs of truth and anchor: row (P,), place (P,) = image · A + anchor, overlap (P,) CIoU ≥ 0."""
 
     row: Tensor
     place: Tensor
@@ -49,9 +50,9 @@ def assign(
     """(B, A, 4), (B, A, C), (A, 2), G truths → S slots.
 
     Candidates of a truth are the anchors whose centre lies strictly inside its box. Their alignment is
-    score^0.5 · CIoU^6 (TOOD equation 6; CIoU not below 0) and the `topk` best answer for it. An anchor chosen by
-    several truths goes to the one with the largest CIoU of all that it lies in. A target is the alignment, scaled per
-    truth so that its largest equals the largest CIoU.
+    score^0.5 · CIoU^6 (TOOD equation 6; CIoU not below 0), and the `topk` best are assigned to it. An anchor selected
+    by several truths goes to the one with the largest CIoU of all whose box contains it. A target is the alignment,
+    scaled per truth so that its largest value equals the largest CIoU.
 
     Args:
         boxes: predicted boxes, xyxy in pixels.
@@ -59,13 +60,15 @@ def assign(
         centres: anchor centres in pixels.
         truths: the batch's ground truth.
         topk: anchors per truth.
-        unaligned: also count anchors of no alignment (CIoU ≤ 0) where the order of ties happens to choose them, the
-            rule `unaligned_anchors`; by default they are background.
+        unaligned: also count anchors without alignment (CIoU ≤ 0) that the order of ties happens to select, as with
+            the rule `unaligned_anchors`; by default they are background.
     """
     count = centres.shape[0]
     inside = contains(truths.boxes, centres)  # (G, A)
     row, column = candidates(inside)
-    pairs = Pairs(row, truths.image[row] * count + column, overlaps(boxes, truths, row, column, inside))
+    place = truths.image[row] * count + column  # (P,)
+    overlap = ciou(truths.boxes[row], boxes.flatten(0, 1)[place]).clamp(min=0) * inside[row, column]
+    pairs = Pairs(row, place, overlap)
     score = logits[truths.image[row], column, truths.classes[row]].sigmoid()
     overlap, quality = (pairs.overlap.new_zeros(inside.shape) for _ in range(2))  # (G, A)
     overlap[row, column] = pairs.overlap
@@ -91,7 +94,7 @@ def contains(boxes: Tensor, points: Tensor) -> Tensor:
 
 
 def candidates(inside: Tensor) -> tuple[Tensor, Tensor]:
-    """(G, A) bool → rows (P,), columns (P,): the pairs inside, or simply all pairs (see ALL_PAIRS)."""
+    """(G, A) bool → rows (P,), columns (P,): the pairs inside, or all pairs (see ALL_PAIRS)."""
     if inside.is_cuda and inside.numel() <= ALL_PAIRS:
         index = torch.arange(inside.numel(), device=inside.device)
         return index // inside.shape[1], index % inside.shape[1]
@@ -99,27 +102,21 @@ def candidates(inside: Tensor) -> tuple[Tensor, Tensor]:
     return row, column
 
 
-def overlaps(boxes: Tensor, truths: Truths, row: Tensor, column: Tensor, inside: Tensor) -> Tensor:
-    """(P,) CIoU of truth `row` and the box of anchor `column` in its image, 0 where negative or not inside."""
-    predicted = boxes.flatten(0, 1)[truths.image[row] * boxes.shape[1] + column]
-    return ciou(truths.boxes[row], predicted).clamp(min=0) * inside[row, column]
-
-
 def resolve_conflicts(
     pairs: Pairs, images: Tensor, own: Tensor, place: Tensor, positive: Tensor, places: int
 ) -> tuple[Tensor, Tensor]:
     """Truth (S,) and positive (S,) of the slots, so that none of the batch's `places` = B·A anchors counts twice.
 
-    `own` (S,) is the truth that chose the slot's anchor, which lies at `place` (S,); `images` (G,) are the truths'
-    images. A contested anchor goes to the truth of the largest CIoU, the first of equals, among all pairs there, even
-    to one that did not choose it.
+    `own` (S,) is the truth that selected the slot's anchor, which is at `place` (S,); `images` (G,) are the truths'
+    images. An anchor selected twice goes to the truth with the largest CIoU (the first of equals) among all pairs of
+    this anchor, even to one that did not select it.
     """
     rows = torch.arange(len(images), device=place.device)
     slots = torch.arange(len(place), device=place.device)
     top = pairs.overlap.new_zeros(places).scatter_reduce(0, pairs.place, pairs.overlap, "amax")
     is_top = pairs.overlap == top[pairs.place]
     best = lowest(pairs.place, torch.where(is_top, pairs.row, len(rows)), places)[place]
-    # Contested without any overlap (only with `unaligned`): the first truth of the image, as Ultralytics 8.3 has it.
+    # Selected twice without any overlap (only with `unaligned`): the first truth of the image, as in Ultralytics 8.3.
     best = torch.where(top[place] > 0, best, lowest(images, rows, places)[images[own]])
     claims = place.new_zeros(places).index_add(0, place, positive.long())[place]
     first = lowest(place, torch.where(positive, slots, len(slots)), places)[place]
@@ -139,7 +136,7 @@ def largest(values: Tensor, rows: Tensor, count: int) -> Tensor:
 def ciou(a: Tensor, b: Tensor, eps: float = 1e-7) -> Tensor:
     """(..., 4), (..., 4) xyxy → (...) complete IoU (Zheng et al. 2020, arXiv:1911.08287, equations 8 to 11).
 
-    The weight of the aspect term is a constant to the gradient. `eps` keeps empty boxes finite.
+    The weight of the aspect term gets no gradient. `eps` keeps the result finite for empty boxes.
     """
     ax1, ay1, ax2, ay2 = a.unbind(-1)
     bx1, by1, bx2, by2 = b.unbind(-1)

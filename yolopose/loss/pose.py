@@ -34,28 +34,28 @@ class Gains:
 
 
 class PoseLoss:
-    """Raw maps and a batch's ground truth → the total to differentiate, and its five parts.
+    """Raw maps and a batch's ground truth → the total loss for the backward pass, and its five parts.
 
     With the slots of `assign`, their targets t, T = max(Σ t, 1), and P the positive slots whose truth has a labelled
     keypoint:
 
     - box = Σ t · (1 − CIoU) / T
-    - dfl = Σ t · `focal` / T
+    - dfl = Σ t · `dfl_loss` / T
     - cls = Σ over anchors and classes of BCE / T
-    - pose = mean over P of `dissimilarity`
+    - pose = mean over P of `oks_loss`
     - kobj = mean over P and K of the BCE of visibility against "is labelled"; 0 for models with D = 2
 
     each times its gain; total = Σ parts · B. Computed in float32 even when the maps are half precision.
 
     With the rule `unlabelled_count` P is every positive slot: a truth without labelled keypoints then pulls its
     visibilities towards 0 and lowers the mean of `pose`. With `no_gradient` a batch without positive slots gives the
-    keypoint maps no gradient at all, so that the optimizer leaves the layers behind them alone, momentum and weight
-    decay included; otherwise it gives zeros.
+    keypoint maps no gradient at all, so that the optimizer skips their layers, with momentum and weight decay;
+    otherwise the gradient is zero.
 
     Several ranks: `reduce` sums a vector over the ranks, so that Σ t, |P| and B are those of all ranks together. Each
     rank's total is its share of that common loss times the number of ranks, because DDP *averages* gradients: the
     optimizer sees the gradient of one process that takes every rank's images as one batch (with separate batch
-    statistics). The ranks' parts add up to the common parts. Every rank must call once per step, truths or not.
+    statistics). The ranks' parts add up to the common parts. Every rank must call once per step, also without truths.
     """
 
     def __init__(
@@ -94,33 +94,33 @@ class PoseLoss:
 
     def _sums(self, maps: Maps, batch: Batch) -> tuple[Tensor, Tensor]:
         """`sums` before gains."""
-        # Anchors before channels: nothing to shuffle in channels_last maps, the fast layout of a CPU.
+        # Anchors before channels: no copy of channels_last maps, the fast layout on CPUs.
         rows = torch.cat([level.permute(0, 2, 3, 1).flatten(1, 2) for level in maps.levels], 1)  # (B, A, 4R+C)
         bins, labels = torch.split(rows, [SIDES, rows.shape[2] - SIDES], 2)
-        logits = exact(labels)
+        logits = as_float32(labels)
         points, steps = (x.to(logits) for x in anchors(maps.levels, self.strides))  # (A, 2) grid, (A, 1)
         height, width = (side * self.strides[0] for side in maps.levels[0].shape[2:])
         truths, keypoints = in_pixels(batch, height, width, logits.dtype)
         with torch.no_grad():
-            predicted = decode(exact(bins), points) * steps  # (B, A, 4) pixels
+            predicted = decode(as_float32(bins), points) * steps  # (B, A, 4) pixels
         slots = assign(predicted, logits, points * steps, truths, unaligned=self.rules.unaligned_anchors)
         point, step = points[slots.anchor], steps[slots.anchor]  # (S, 2) grid, (S, 1)
 
-        chosen = exact(bins[slots.image, slots.anchor])  # (S, 4R)
+        chosen = as_float32(bins[slots.image, slots.anchor])  # (S, 4R)
         goal = truths.boxes[slots.truth] / step  # (S, 4) grid
         box = 1 - ciou(decode(chosen, point), goal)
-        dfl = focal(chosen, torch.cat((point - goal[:, :2], goal[:, 2:] - point), 1))
+        dfl = dfl_loss(chosen, torch.cat((point - goal[:, :2], goal[:, 2:] - point), 1))
         hit = logits[slots.image, slots.anchor, truths.classes[slots.truth]]  # (S,)
         cls = F.softplus(logits).sum() - (hit * slots.target).sum()  # BCE; every target but the slots' is 0
 
         keypoint_maps = maps.keypoints
         if self.rules.no_gradient and not slots.positive.any():
             keypoint_maps = keypoint_maps.detach()
-        raw = exact(keypoint_maps[slots.image, :, slots.anchor]).reshape(len(point), *self.kpt_shape)  # (S, K, D)
+        raw = as_float32(keypoint_maps[slots.image, :, slots.anchor]).reshape(len(point), *self.kpt_shape)  # (S, K, D)
         truth = keypoints[slots.truth]  # (S, K, 3) pixels
         labelled = (truth[..., 2] != 0).to(logits)
         offset = raw[..., :2] * 2 + (point - 0.5)[:, None] - truth[..., :2] / step[:, None]  # (S, K, 2) grid
-        pose = dissimilarity(offset, labelled, (goal[:, 2:] - goal[:, :2]).prod(1), self.sigmas.to(logits))
+        pose = oks_loss(offset, labelled, (goal[:, 2:] - goal[:, :2]).prod(1), self.sigmas.to(logits))
         kobj = torch.zeros_like(pose)
         if raw.shape[2] == 3:
             kobj = F.binary_cross_entropy_with_logits(raw[..., 2], labelled, reduction="none").mean(1)
@@ -133,13 +133,13 @@ class PoseLoss:
 
 
 def divisors(counts: Tensor) -> Tensor:
-    """Counts (4,) that begin with Σ t and |P| → (5,) what the parts are divided by, where it is above 1."""
+    """Counts (4,) that begin with Σ t and |P| → (5,) the divisors of the parts; values below 1 count as 1."""
     targets, positives = counts[:2].unbind()
     return torch.stack((targets, positives, positives, targets, targets))
 
 
-def exact(x: Tensor) -> Tensor:
-    """Half precision to float32, others as they are (float64 for gradient checks)."""
+def as_float32(x: Tensor) -> Tensor:
+    """Half precision to float32; other types unchanged (float64 for gradient checks)."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -159,10 +159,10 @@ def decode(bins: Tensor, points: Tensor) -> Tensor:
     return torch.cat((points - distances[..., :2], points + distances[..., 2:]), -1)
 
 
-def focal(bins: Tensor, distances: Tensor) -> Tensor:
+def dfl_loss(bins: Tensor, distances: Tensor) -> Tensor:
     """(S, 4R), (S, 4) grid units → (S,) distribution focal loss (GFL, arXiv:2006.04388, equation 6), mean of 4 sides.
 
-    Distances beyond what the bins can say are taken as the nearest that they can, a hundredth below the last.
+    Larger distances than the bins can represent are clamped to a hundredth below the last bin.
     """
     distances = distances.clamp(0, REG_MAX - 1 - 0.01)
     left = distances.floor()
@@ -173,7 +173,7 @@ def focal(bins: Tensor, distances: Tensor) -> Tensor:
     return -(low * (1 - weight) + high * weight).mean(-1)
 
 
-def dissimilarity(offset: Tensor, labelled: Tensor, area: Tensor, sigmas: Tensor) -> Tensor:
+def oks_loss(offset: Tensor, labelled: Tensor, area: Tensor, sigmas: Tensor) -> Tensor:
     """(S, K, 2), (S, K), (S,), (K,) → (S,) 1 − OKS: mean over labelled keypoints of 1 − exp(−d² / (2 · (2σ)² · area)).
 
     `offset` from truth to prediction, `area` = w·h of the truth's box, in the same units; 0 without labelled keypoints.
