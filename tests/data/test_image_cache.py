@@ -57,7 +57,7 @@ def test_only_as_many_images_as_the_budget_holds(count: int) -> None:
     sizes = [h * w * 3 for h, w in SHAPES]
     cache = ImageCache(SHAPES, HEADER + 8 * count + sum(sizes[:count]), b"")
     assert cache.count == count
-    assert cache.bytes <= HEADER + 8 * count + sum(sizes[:count])
+    assert cache.memory.size <= HEADER + 8 * count + sum(sizes[:count])
     for index in range(3):
         cache.put(index, image(index))
         assert (cache.get(index) is not None) == (index < count)

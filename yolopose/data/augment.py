@@ -1,8 +1,8 @@
-"""Augmentation: several images drawn straight into one canvas, each with a single resampling, then colours and flips.
+"""Augmentation: images are drawn into one canvas, each resampled once; colour jitter and flips follow.
 
 Coordinates are continuous pixels (the pixel in row i, column j covers [j, j+1) by [i, i+1)); matrices are 3x3 and
-act on columns (x, y, 1). A mosaic is never pasted: each image's place in it and the random affine are multiplied
-into one matrix that takes its pixels to the canvas.
+act on columns (x, y, 1). A mosaic is not assembled first: each image's place in it and the random affine are
+multiplied into one matrix that maps its pixels to the canvas.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from yolopose.rules import DEFAULT, Rules
 Image = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 
-# A box is kept when enough of it is left for a network to find: more than MIN_SIDE pixels either way, more than
-# MIN_VISIBLE of its area inside the canvas, and not thinner than 1 : MAX_ASPECT.
+# A box is kept if enough of it is visible to be detected: both sides longer than MIN_SIDE pixels, more than MIN_VISIBLE
+# of its area inside the canvas, and not thinner than 1 : MAX_ASPECT.
 MIN_SIDE = 2.0
 MIN_VISIBLE = 0.1
 MAX_ASPECT = 100.0
-LEAST_GAIN = 0.05  # of the random zoom
+MIN_GAIN = 0.05  # of the random zoom
 MIXUP_BETA = 32.0  # mixup's blend is drawn from Beta(32, 32): close to half and half
 
 
@@ -59,7 +59,7 @@ class AugmentOptions:
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """An image, its labels, and the matrix that takes its pixels to the canvas."""
+    """An image, its labels, and the matrix that maps its pixels to the canvas."""
 
     image: Image
     labels: Labels
@@ -67,12 +67,12 @@ class Tile:
 
 
 def random_affine(rng: np.random.Generator, options: AugmentOptions, hw: tuple[int, int]) -> Matrix:
-    """A random view of the plane around the origin, into a canvas of (H, W) pixels with the origin near its centre."""
+    """A random matrix that maps the plane to a canvas of (H, W) pixels, the origin near its centre."""
     turn, zoom, shear_x, shear_y, far_x, far_y, move_x, move_y = rng.uniform(-1, 1, 8).tolist()
     angle = math.radians(turn * options.degrees)
-    gain = max(1 + zoom * options.scale, LEAST_GAIN)
+    gain = max(1 + zoom * options.scale, MIN_GAIN)
     cos, sin = gain * math.cos(angle), gain * math.sin(angle)
-    # points as far out as 1.5 canvases (a mosaic's corners) must stay in front of the viewer
+    # points up to 1.5 canvases away (a mosaic's corners) must keep a positive depth
     limit = 0.75 / (3 * max(hw))
     depth = [min(max(far * options.perspective, -limit), limit) for far in (far_x, far_y)]
     view = np.array([[cos, sin, 0], [-sin, cos, 0], [*depth, 1]])
@@ -85,9 +85,9 @@ def random_affine(rng: np.random.Generator, options: AugmentOptions, hw: tuple[i
 
 
 def mosaic_places(rng: np.random.Generator, sizes: Sequence[tuple[int, int]], imgsz: int) -> list[Matrix]:
-    """Where four images of the given (H, W) lie in a mosaic, scaled to a long side of `imgsz`.
+    """Matrices that place four images of the given (H, W) in a mosaic, scaled to a long side of `imgsz`.
 
-    The plane is 2·imgsz wide and high with its origin in the middle; the images meet at a random point of its inner
+    The plane is 2·imgsz wide and high with its origin in the centre; the images meet at a random point of its inner
     half.
     """
     meet_x, meet_y = rng.uniform(-imgsz / 2, imgsz / 2, 2).tolist()
@@ -100,7 +100,7 @@ def mosaic_places(rng: np.random.Generator, sizes: Sequence[tuple[int, int]], im
 
 
 def centred(size: tuple[int, int], canvas: tuple[int, int]) -> Matrix:
-    """The matrix that fits an image of (H, W) into a canvas of (H, W), both with their centres at the origin."""
+    """The matrix that fits an image of (H, W) into a canvas of (H, W) whose centre is the origin."""
     gain = min(canvas[0] / size[0], canvas[1] / size[1])
     return scaling(gain, -gain * size[1] / 2, -gain * size[0] / 2)
 
@@ -111,7 +111,7 @@ def scaling(gain: float, x: float, y: float) -> Matrix:
 
 
 def compose(tiles: Sequence[Tile], hw: tuple[int, int], path: str = "") -> Sample:
-    """Draw tiles into a canvas of (H, W) pixels, grey elsewhere, and take their labels there."""
+    """Draw tiles into a grey canvas of (H, W) pixels and transform their labels to it."""
     canvas = np.full((*hw, 3), PADDING, np.uint8)
     matrices = [draw(tile.image, tile.matrix, canvas) for tile in tiles]
     return _labelled(canvas, tiles, matrices, path)
@@ -126,11 +126,10 @@ def letterboxed(image: Image, labels: Labels, hw: tuple[int, int], path: str = "
 
 
 def draw(image: Image, matrix: Matrix, canvas: Image) -> Matrix:
-    """Draw an image into the canvas where `matrix` takes it; returns the matrix that was realised.
+    """Draw an image into the canvas at the place given by `matrix`; returns the matrix that was really used.
 
-    Without rotation, shear and perspective it is a plain resize of the part that shows, between whole pixels on
-    both sides, hence the realised matrix differs from `matrix` by up to half a pixel at the edges. Otherwise they
-    are equal.
+    Without rotation, shear and perspective this is a resize of the visible part between whole pixels, so the returned
+    matrix differs from `matrix` by up to half a pixel at the edges. Otherwise they are equal.
     """
     upright = not (matrix[0, 1] or matrix[1, 0] or matrix[2, 0] or matrix[2, 1])
     return _draw_upright(image, matrix, canvas) if upright else _draw_warped(image, matrix, canvas)
@@ -152,7 +151,7 @@ def _draw_upright(image: Image, matrix: Matrix, canvas: Image) -> Matrix:
 
 
 def _span(scale: float, shift: float, length: int, limit: int) -> tuple[int, int, int, int] | None:
-    """Along one axis: the canvas pixels [d0, d1) that an image covers, and its own pixels [s0, s1) to be seen there."""
+    """Along one axis: the canvas pixels [d0, d1) that an image covers, and its own pixels [s0, s1) drawn there."""
     d0, d1 = max(round(shift), 0), min(round(shift + scale * length), limit)
     if d0 >= d1:
         return None
@@ -162,7 +161,7 @@ def _span(scale: float, shift: float, length: int, limit: int) -> tuple[int, int
 
 
 def _draw_warped(image: Image, matrix: Matrix, canvas: Image) -> Matrix:
-    """Warp into the part of the canvas that the image covers, through a mask of its outline."""
+    """Warp the image into the part of the canvas that it covers, with a mask of its outline."""
     h, w = image.shape[:2]
     outline = transform(np.array([[0, 0], [w, 0], [w, h], [0, h]], np.float64), matrix)
     low = np.clip(np.floor(outline.min(0)), 0, (canvas.shape[1], canvas.shape[0])).astype(int)
@@ -170,7 +169,7 @@ def _draw_warped(image: Image, matrix: Matrix, canvas: Image) -> Matrix:
     if (low >= high).any():
         return matrix
     place = canvas[low[1] : high[1], low[0] : high[0]]
-    # OpenCV counts pixel centres as whole numbers, here they lie at a half
+    # in OpenCV pixel centres are at integers, here at integers + 0.5
     local = scaling(1, -low[0] - 0.5, -low[1] - 0.5) @ matrix @ scaling(1, 0.5, 0.5)
     warped = cv2.warpPerspective(
         image, local, (place.shape[1], place.shape[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
@@ -192,9 +191,9 @@ def transform(points: NDArray[Any], matrix: NDArray[Any]) -> NDArray[Any]:
 
 
 def _labelled(canvas: Image, tiles: Sequence[Tile], matrices: Sequence[Matrix], path: str) -> Sample:
-    """The canvas as a sample: boxes cut at its edge and dropped when little is left, points outside unlabelled."""
+    """The canvas as a sample: boxes clipped or dropped at its edges, points outside unlabelled."""
     counts = [len(tile.labels) for tile in tiles]
-    # labels are normalised by their image, so its size goes into the matrix
+    # labels are normalised by the image's size, so the matrix includes it
     full = [m * (t.image.shape[1], t.image.shape[0], 1) for m, t in zip(matrices, tiles, strict=True)]
     matrix = np.repeat(np.stack(full), counts, axis=0)  # (N, 3, 3)
     boxes = cxcywh_to_xyxy(np.concatenate([tile.labels.boxes for tile in tiles]).astype(np.float64))
@@ -206,7 +205,7 @@ def _labelled(canvas: Image, tiles: Sequence[Tile], matrices: Sequence[Matrix], 
     xy = transform(keypoints[..., :2].astype(np.float64), matrix)
     keypoints[..., :2] = xy
     keypoints[((xy < 0) | (xy > limit)).any(-1), 2] = 0
-    keep = _worthwhile(high - low, high_seen - low_seen)
+    keep = _is_detectable(high - low, high_seen - low_seen)
     return Sample(
         image=canvas,
         classes=np.concatenate([tile.labels.classes for tile in tiles])[keep],
@@ -216,15 +215,15 @@ def _labelled(canvas: Image, tiles: Sequence[Tile], matrices: Sequence[Matrix], 
     )
 
 
-def _worthwhile(whole: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(N, 2) sides of boxes, and of what is left of them → (N,) those that are kept."""
+def _is_detectable(whole: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N, 2) sides of boxes, and of their visible parts → (N,) mask of the boxes to keep."""
     visible = seen.prod(1) > MIN_VISIBLE * whole.prod(1)
     thin = seen.max(1) >= MAX_ASPECT * seen.min(1)
     return np.asarray((seen > MIN_SIDE).all(1) & visible & ~thin)
 
 
 def mixup(rng: np.random.Generator, first: Sample, second: Sample) -> Sample:
-    """Two samples of one size blended, with the instances of both (Zhang et al., 2018); overwrites `first`'s image."""
+    """Blend two samples of one size, with the instances of both (Zhang et al., 2018); overwrites `first.image`."""
     share = float(rng.beta(MIXUP_BETA, MIXUP_BETA))
     cv2.addWeighted(first.image, share, second.image, 1 - share, 0, dst=first.image)
     return Sample(
@@ -237,7 +236,7 @@ def mixup(rng: np.random.Generator, first: Sample, second: Sample) -> Sample:
 
 
 def finish(rng: np.random.Generator, sample: Sample, options: AugmentOptions, layout: KeypointLayout) -> Sample:
-    """Colour jitter, swapped channels and flips, in place where that can be."""
+    """Apply colour jitter, channel swap and flips, in place where possible."""
     strength = rng.uniform(-1, 1, 3) * (options.hsv_h, options.hsv_s, options.hsv_v)
     swap, up_down, left_right = rng.random(3) < (options.bgr, options.flipud, options.fliplr)
     if strength.any():
@@ -252,23 +251,22 @@ def finish(rng: np.random.Generator, sample: Sample, options: AugmentOptions, la
 
 
 def jitter(image: Image, hue: float, saturation: float, value: float) -> None:
-    """Scale hue, saturation and value by 1 + the given shares, in place."""
+    """Multiply hue, saturation and value by 1 + the given shares, in place."""
     hsv = cv2.cvtColor(image, cv2.COLOR_BGR2HSV)
-    if hue > 0.4:  # hues beyond 255 (of 180 on the circle) would not fit into a byte
+    if hue > 0.4:  # hues above 255 (180 is the full circle) would not fit into a byte
         table = np.tile(np.arange(256, dtype=np.uint8), (3, 1)).T[None].copy()
         table[0, :, 0] = np.round(np.arange(256) * (1 + hue)) % 180
         cv2.LUT(hsv, table, dst=hsv)
         hue = 0.0
-    # one saturating multiplication, several times as fast as a table; the way back takes hues modulo 180
+    # one saturating multiplication, several times as fast as a table; the conversion back takes hues modulo 180
     cv2.transform(hsv, np.diag(np.array([1 + hue, 1 + saturation, 1 + value], np.float32)), dst=hsv)
     cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR, dst=image)
 
 
 def flip(sample: Sample, layout: KeypointLayout, axis: int) -> Sample:
-    """Mirror along x (axis 0) or y (axis 1); keypoints change places by `layout.flip`.
+    """Mirror along x (axis 0) or y (axis 1); keypoints are exchanged by `layout.flip`.
 
-    An up-down mirror exchanges left and right as well: it is the left-right one turned by half a circle, and a body
-    seen in any mirror has its left hand where its right one was.
+    An up-down flip exchanges left and right too: it is a left-right flip rotated by 180 degrees.
     """
     if layout.flip is None:
         raise ValueError("a layout without flip_idx cannot be mirrored")

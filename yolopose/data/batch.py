@@ -1,4 +1,4 @@
-"""A training sample, a batch of them, and how the one becomes the other."""
+"""Training samples, batches, and the collation of samples into a batch."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Sample:
     """An augmented image and its instances, all in pixels of this image.
 
-    image (H, W, 3) BGR uint8; classes (N,) int64; boxes (N, 4) float32 xyxy; keypoints (N, K, 3) float32 x y v, v = 0
-    where a point is not labelled.
+    image (H, W, 3) BGR uint8; classes (N,) int64; boxes (N, 4) float32 xyxy; keypoints (N, K, 3) float32 x y v, where
+    v = 0 is unlabelled.
     """
 
     image: NDArray[np.uint8]
@@ -38,7 +38,7 @@ class Batch:
 
     images (B, 3, H, W) RGB uint8, channels last in memory (call `.contiguous()` where planes are needed);
     image_index (G,) int64, the image each instance is in; classes (G,) int64; boxes (G, 4) cxcywh and keypoints (G,
-    K, 3) x y v, float32, normalised by the images' width and height; paths, B of them.
+    K, 3) x y v, float32, normalised by the images' width and height; paths (B,).
     """
 
     images: Tensor
@@ -59,7 +59,7 @@ class Batch:
 
 
 def collate(samples: Sequence[Sample], out: NDArray[np.uint8] | None = None) -> Batch:
-    """Samples of one size → a batch; `out` (B, H, W, 3), when given, becomes the memory of its images."""
+    """Samples of one size → a batch; `out` (B, H, W, 3), if given, becomes the memory of its images."""
     import torch  # not above: the data set doctor uses samples and flips without it
 
     hw = samples[0].image.shape[:2]

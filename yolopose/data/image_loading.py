@@ -1,4 +1,4 @@
-"""Images as training and validation want them: decoded no larger than needed, or read ahead in threads."""
+"""Load images for training and validation: decoded no larger than needed, or read ahead in threads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Image = NDArray[np.uint8]
 
 
 def working_size(hw: tuple[int, int], imgsz: int, rules: Rules = DEFAULT) -> tuple[int, int]:
-    """(H, W) at which training keeps an image: its long side is at most `imgsz`; with `exact_side` it is that."""
+    """(H, W) of an image in training: the long side is at most `imgsz`, and with the rule `exact_side` exactly that."""
     gain = imgsz / max(hw)
     if rules.exact_side:
         return min(math.ceil(hw[0] * gain), imgsz), min(math.ceil(hw[1] * gain), imgsz)
@@ -32,44 +32,40 @@ def working_size(hw: tuple[int, int], imgsz: int, rules: Rules = DEFAULT) -> tup
 def read_working(path: Path, hw: tuple[int, int], imgsz: int, rules: Rules = DEFAULT) -> Image:
     """An image file of (H, W) pixels → (H', W', 3) BGR at its working size.
 
-    A JPEG of at least twice that is decoded at 1/2, 1/4 or 1/8, which the format offers at a fraction of the work,
-    but never below the working size; with `exact_side` every pixel is decoded.
+    A JPEG of at least twice that size is decoded at 1/2, 1/4 or 1/8, which is much faster, but never below the working
+    size; with the rule `exact_side` it is decoded in full.
     Raises PoseError for a file that cannot be read.
     """
     times = 1 if rules.exact_side else max(hw) // imgsz
     reduce = next((divisor for divisor in (8, 4, 2) if divisor <= times), 1)
-    image = read_image(path, max_pixels=_bound(hw), reduce=reduce)
+    image = _read(path, hw, reduce)
     h, w = working_size(hw, imgsz, rules)
     if image.shape[:2] != (h, w):
         image = np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
     return image
 
 
-def _bound(hw: tuple[int, int]) -> int:
-    """The pixels that an image may have now: as many as when it was scanned, by the caller's `max_pixels`."""
-    return max(hw[0] * hw[1], MAX_PIXELS)
-
-
-def _whole(item: ImageItem) -> Image:
-    return read_image(item.path, max_pixels=_bound(item.hw))
-
-
 def prefetch(items: Iterable[ImageItem], threads: int = 8) -> Iterator[tuple[ImageItem, Image]]:
-    """Each item with its image, (H, W, 3) BGR at full size, in order; `threads` read ahead, at most two images each.
+    """Each item with its image, (H, W, 3) BGR at full size, in order; each of the `threads` reads two images ahead.
 
-    With 0 threads nothing is read ahead. Raises PoseError, in its turn, for an image that cannot be read.
+    With 0 threads nothing is read ahead. Raises PoseError for an image that cannot be read, when its turn comes.
     """
     if threads == 0:
-        yield from ((item, _whole(item)) for item in items)
+        yield from ((item, _read(item.path, item.hw)) for item in items)
         return
-    todo = iter(items)
+    remaining = iter(items)
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[tuple[ImageItem, Future[Image]]] = deque()
+        queue: deque[tuple[ImageItem, Future[Image]]] = deque()
         try:
-            waiting.extend((item, pool.submit(_whole, item)) for item in islice(todo, 2 * threads))
-            while waiting:
-                item, image = waiting.popleft()
-                waiting.extend((later, pool.submit(_whole, later)) for later in islice(todo, 1))
+            queue.extend((item, pool.submit(_read, item.path, item.hw)) for item in islice(remaining, 2 * threads))
+            while queue:
+                item, image = queue.popleft()
+                queue.extend((later, pool.submit(_read, later.path, later.hw)) for later in islice(remaining, 1))
                 yield item, image.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(path: Path, hw: tuple[int, int], reduce: int = 1) -> Image:
+    """Read an image, limited to as many pixels as in the scan, where the caller may have raised `max_pixels`."""
+    return read_image(path, max_pixels=max(hw[0] * hw[1], MAX_PIXELS), reduce=reduce)

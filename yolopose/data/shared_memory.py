@@ -1,6 +1,6 @@
-"""Bytes that several processes see: the loaders' RAM cache and the slots in which workers hand over their images.
+"""Bytes shared between processes: the RAM cache, and the slots in which workers deliver images.
 
-Not `multiprocessing.shared_memory` and not torch's shared tensors: both live in /dev/shm, which containers keep small.
+Not `multiprocessing.shared_memory` and not torch's shared tensors: both use /dev/shm, which is small in containers.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 
 class SharedBytes:
-    """`array` (n,) uint8, zeros at first, shared with every process that a pickled or forked copy reaches.
+    """`array` (n,) uint8, zeros at first; pickled or forked copies in other processes share its memory.
 
-    On Linux it is anonymous memory, on Windows memory with a name, elsewhere a temporary file; all go when the process
-    that made it ends. Given a `file`, the bytes are that file's and stay.
+    On Linux it is anonymous memory, on Windows named memory, elsewhere a temporary file; all are freed when the
+    process that created them ends. With a `file`, the bytes are those of this existing file, which stays.
     """
 
     def __init__(self, size: int, file: Path | None = None) -> None:
@@ -36,7 +36,7 @@ class SharedBytes:
             os.truncate(handle, size)
             self._path = f"/proc/{os.getpid()}/fd/{handle}"
             weakref.finalize(self, os.close, handle)
-        elif sys.platform == "win32":  # a temporary file could not be removed while it is mapped
+        elif sys.platform == "win32":  # a temporary file could not be deleted while it is mapped
             self._path, self._is_file = f"yolopose-{os.getpid()}-{secrets.token_hex(8)}", False
         else:
             handle, self._path = tempfile.mkstemp(prefix="yolopose")
