@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, bounded reads of files that may be anything, YAML read as plain data."""
+"""Atomic writes of files and folders, limited reads of untrusted files, the cache folder."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from typing import Any, BinaryIO
 from yolopose.errors import PoseError, one_line
 from yolopose.limits import MAX_YAML
 
-IDLE = 60.0  # seconds after which the unfinished file of a process that is gone is nobody's
+IDLE = 60.0  # seconds after which the unfinished file of a process that does not run may be deleted
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary name next to `path`, of the same suffix; it is renamed to `path` on success (atomic write).
 
-    For a file or a folder. Missing parents are made. When the block fails, what was written goes and the older stays.
-    A file that the block writes to that name and `.yaml`, about the other one, goes along.
+    For a file or a folder. Missing parents are created. If the block fails, the temporary file is deleted and an
+    existing `path` stays. A file that the block writes to the temporary name plus `.yaml` is renamed with it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{_mark()}{path.name}")
-    about = Path(f"{part}.yaml")
+    metadata = Path(f"{part}.yaml")
     try:
         yield part
         if path.is_dir() and part.is_dir():
             _swap(part, path)
         else:
             os.replace(part, path)
-        if about.is_file():
-            os.replace(about, f"{path}.yaml")
+        if metadata.is_file():
+            os.replace(metadata, f"{path}.yaml")
     finally:
         if part.is_dir():
             shutil.rmtree(part)
         part.unlink(missing_ok=True)
-        about.unlink(missing_ok=True)
+        metadata.unlink(missing_ok=True)
 
 
 def _swap(part: Path, path: Path) -> None:
-    """Put a folder in the place of an older one, which comes back when that fails; no system call does it at once."""
+    """Replace a folder; the old one is restored if that fails, since no system call replaces folders atomically."""
     old = path.with_name(f"{_mark()}old-{path.name}")
     os.rename(path, old)
     try:
@@ -60,10 +60,10 @@ def _swap(part: Path, path: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes that were killed left of `path`: their names by `atomic_path`, untouched for a minute.
+    """Delete temporary files of `atomic_path` for `path` from processes that were killed, if unchanged for a minute.
 
-    The minute is for processes of other machines on a shared disk. On Windows, where asking for a process can end it,
-    nothing is removed.
+    The minute protects files of processes on other machines with a shared disk. On Windows nothing is deleted, since
+    `os.kill` there would end a process instead of checking that it runs.
     """
     for part in () if os.name == "nt" else path.parent.glob(f".*-*-{glob.escape(path.name)}"):
         found = re.match(r"\.(\d+)-\d+-", part.name)
@@ -72,7 +72,7 @@ def remove_leftovers(path: Path) -> None:
                 continue
             if time.time() - part.lstat().st_mtime > IDLE:
                 shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
-        except OSError:  # somebody else was faster, or may do so
+        except OSError:  # another process was faster, or has the permission
             continue
 
 
@@ -87,7 +87,7 @@ def _is_running(process: int) -> bool:
 
 
 def _mark() -> str:
-    """How names of unfinished files begin, hidden and different for every thread that may write them."""
+    """The prefix of temporary names: hidden, and different for every process and thread."""
     return f".{os.getpid()}-{threading.get_ident()}-"
 
 
@@ -110,10 +110,10 @@ def cache_dir() -> Path:
 
 
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """A file opened for reading in binary mode; a pipe, device or folder is refused at once instead of waited for.
+    """Open a regular file for reading in binary mode; pipes, devices and folders are refused at once, without waiting.
 
     Raises:
-        OSError: it is not there, may not be read, or is no regular file.
+        OSError: the file does not exist, may not be read, or is not a regular file.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     number = os.open(path, flags)
@@ -127,7 +127,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def walk(top: str | os.PathLike[str], without: Iterable[Path] = ()) -> Iterator[tuple[str, list[str], list[str]]]:
-    """`os.walk` through links too, in order; a folder reached in several ways comes once, one of `without` never."""
+    """`os.walk` sorted and with links followed; each folder is visited once, those of `without` never."""
     seen = {identity for folder in without if (identity := _identity(folder))}
     for folder, below, names in os.walk(top, followlinks=True):
         here = _identity(folder)
@@ -140,7 +140,7 @@ def walk(top: str | os.PathLike[str], without: Iterable[Path] = ()) -> Iterator[
 
 
 def _identity(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """What tells a folder from others, whatever leads to it; None when it is gone."""
+    """Device and inode of a folder, the same for all links to it; None if it does not exist."""
     try:
         status = os.stat(folder)
     except OSError:
@@ -149,31 +149,31 @@ def _identity(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
 
 
 def cell(text: str) -> str:
-    """Foreign text as a cell of a CSV file, with an apostrophe in front where a spreadsheet would calculate it.
+    """Untrusted text as a cell of a CSV file, with an apostrophe in front if a spreadsheet would take it for a formula.
 
-    Numbers stay as they are, rows of them too.
+    Numbers, also several in one cell, stay unchanged.
     """
     harmless = re.fullmatch(r"[-+.\deE\s]*", text, re.ASCII)
     return f"'{text}" if text.lstrip()[:1] in ("=", "+", "-", "@") and not harmless else text
 
 
 def write_text(path: Path, text: str, errors: str = "strict") -> None:
-    """Write UTF-8 text by `atomic_path`."""
+    """Write UTF-8 text atomically."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8", errors=errors)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes by `atomic_path`."""
+    """Write bytes atomically."""
     with atomic_path(path) as part:
         part.write_bytes(data)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The entries of a YAML file, read as plain data and within the bounds of `limits`.
+    """The entries of a YAML file, read as plain data and within `limits`.
 
     Raises:
-        PoseError: it cannot be read, or holds something else than entries.
+        PoseError: it cannot be read, or is not a mapping.
     """
     from yolopose.yamldata import parse
 
@@ -189,9 +189,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
-    """The bytes of a regular file. Raises ValueError for one of more than `most`, OSError as `open_regular` does."""
+    """The bytes of a regular file. Raises ValueError if there are more than `most`, OSError as `open_regular` does."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > most:
             raise ValueError(f"more than {most >> 20} MB")
-        return file.read(size + (1 << 20))  # some files of /proc state no size, and a few of those never end
+        return file.read(size + (1 << 20))  # some files of /proc have size 0, and a few of them never end

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from urllib.request import HTTPHandler, HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from yolopose.errors import PoseError, one_line
-from yolopose.limits import MAX_ANSWER_HEAD, MAX_DOWNLOAD
+from yolopose.limits import MAX_DOWNLOAD, MAX_RESPONSE_HEADER
 
 TIMEOUT = 30.0  # seconds without any byte
 HEAD_SECONDS = 60.0  # until a response's header must be complete
@@ -102,7 +102,7 @@ class _LimitedStream(io.RawIOBase):
 
     def __init__(self, raw: io.RawIOBase, sock: Any) -> None:
         self.raw, self.sock = raw, sock
-        self.left = MAX_ANSWER_HEAD  # bytes that may still come
+        self.left = MAX_RESPONSE_HEADER  # bytes that may still come
         self.deadline = time.monotonic() + HEAD_SECONDS
         self.due, self.received = 0, 0  # bytes required before the deadline (0 while reading the header) and received
 

@@ -1,4 +1,4 @@
-"""YAML text as plain data, by PyYAML's safe loader, with bounds on what references and numbers in it may grow to."""
+"""Parse YAML text as plain data with PyYAML's safe loader, with limits against references and numbers that explode."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ PLAIN = "tag:yaml.org,2002:str"
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader that composes no more nodes than `MAX_YAML_NODES`, references to earlier ones counted in full.
+    """A safe loader that composes at most `MAX_YAML_NODES` nodes, with references expanded.
 
-    The pure Python one: libyaml's overflows the stack on deep nesting.
+    The pure Python one, since libyaml's overflows the stack on deep nesting.
     """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self._depth = 0
-        self._sizes: dict[int, int] = {}  # of complete nodes, with all that they refer to
+        self._sizes: dict[int, int] = {}  # of complete nodes, with references expanded
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """PyYAML's, with the sizes kept."""
+        """Compose a node as PyYAML does, and limit depth and size."""
         mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-        refers = self.check_event(yaml.AliasEvent)
+        is_alias = self.check_event(yaml.AliasEvent)
         self._depth += 1
         if self._depth > MAX_YAML_DEPTH:
             raise yaml.composer.ComposerError(None, None, f"nested more than {MAX_YAML_DEPTH} deep", mark)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if id(node) not in self._sizes:
-            if refers:
+            if is_alias:
                 raise yaml.composer.ComposerError(None, None, "a part that contains itself", mark)
             self._sizes[id(node)] = self._size(node, mark)
             if len(self._sizes) > MAX_YAML_NODES or self._sizes[id(node)] > MAX_YAML_NODES:
@@ -40,7 +40,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def _size(self, node: Any, mark: Any) -> int:
-        """How many nodes `node` stands for."""
+        """The number of nodes in `node`, with references expanded."""
         if isinstance(node, yaml.ScalarNode):
             if node.tag != PLAIN and len(node.value) > MAX_YAML_NUMBER:
                 raise yaml.composer.ComposerError(None, None, f"a number of {len(node.value)} characters", mark)
@@ -57,12 +57,12 @@ def parse(text: str) -> Any:
     """The value of a YAML text as dicts, lists, numbers, dates and text.
 
     Raises:
-        ValueError: not YAML, not plain data, or more of it than `limits` allows; with the reason.
+        ValueError: not YAML, not plain data, or larger than `limits` allows; with the reason.
     """
     try:
         return _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
     except (KeyError, AttributeError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        # what PyYAML's constructors let through for `!!bool x`, dates that are none, …
+        # PyYAML's constructors do not catch these for `!!bool x`, invalid dates, …
         raise ValueError(f"{type(error).__name__}: {error}") from None

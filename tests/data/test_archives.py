@@ -94,7 +94,7 @@ def test_only_data_are_unpacked(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_rare_methods_are_refused(tmp_path: Path, method: int) -> None:
-    with pytest.raises(BadArchive, match="another way than by deflate"):
+    with pytest.raises(BadArchive, match="another compression than deflate"):
         unpack(archive(tmp_path / "x.zip", {"a.txt": "1"}, method), tmp_path / "out")
 
 
@@ -120,7 +120,7 @@ def test_damaged_archives_are_one_line(tmp_path: Path) -> None:
 
 def test_a_bomb_is_refused_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = archive(tmp_path / "x.zip", {f"{i}.txt": bytes(1 << 20) for i in range(70)}, zipfile.ZIP_DEFLATED)
-    with pytest.raises(BadArchive, match=r"would become 0\.0734 GB, which is not honest"):
+    with pytest.raises(BadArchive, match=r"would become 0\.0734 GB: not plausible"):
         unpack(bomb, tmp_path / "out")
     monkeypatch.setattr(archives, "MAX_ENTRIES", 69)
     with pytest.raises(BadArchive, match="70 files, more than 69"):

@@ -233,5 +233,5 @@ def test_two_processes_make_one_whole_data_set(web: Web, home: Path) -> None:
 def test_a_cache_folder_that_cannot_be_written_is_named(web: Web, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (home / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "file"))
-    with pytest.raises(PoseError, match=r"cannot be made \(Not a directory"):
+    with pytest.raises(PoseError, match=r"cannot be created \(Not a directory"):
         load_data(yaml(home / "work", f"path: set\ndownload: {web.address}x.zip\n"))

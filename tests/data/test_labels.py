@@ -14,10 +14,16 @@ from yolopose.data import rows as rows_module
 from yolopose.data.cache_files import cache_folder
 from yolopose.data.labels import label_path, scan, select
 from yolopose.data.rows import Labels, parse_rows
-from yolopose.data.spec import load_data
+from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
 from yolopose.images import files as files_module
 from yolopose.rules import REFERENCE
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> DataSpec:
+    """A small data set in `tmp_path`."""
+    return load_data(make_dataset(tmp_path))
 
 
 @pytest.fixture
@@ -47,9 +53,8 @@ def test_label_path(image: str, label: str) -> None:
     assert label_path(Path(image)) == Path(label)
 
 
-def test_scan_finds_images_sizes_and_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_scan_finds_images_sizes_and_labels(spec: DataSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="yolopose")
-    spec = load_data(make_dataset(tmp_path))
     found = scan(spec, "train")
     assert [item.path.name for item in found.items] == [f"{i:03}.jpg" for i in range(6)]
     assert [item.hw for item in found.items] == [(64, 48), (48, 64)] * 3
@@ -60,8 +65,9 @@ def test_scan_finds_images_sizes_and_labels(tmp_path: Path, caplog: pytest.LogCa
     np.testing.assert_array_equal(read.keypoints, found.items[3].labels.keypoints)
 
 
-def test_images_of_too_many_pixels_are_set_aside_until_the_caller_raises_the_bound(tmp_path: Path) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_images_of_too_many_pixels_are_set_aside_until_the_caller_raises_the_bound(
+    spec: DataSpec, tmp_path: Path
+) -> None:
     cv2.imwrite(str(tmp_path / "images" / "003.jpg"), np.zeros((50, 64, 3), np.uint8))
     for max_pixels, items in ((48 * 64, 5), (50 * 64, 6), (48 * 64, 5)):  # by the label cache too
         found = scan(spec, "train", max_pixels=max_pixels)
@@ -80,9 +86,8 @@ def spoil(root: Path) -> None:
     (images / "004.jpg").write_bytes(whole[: len(whole) // 2])
 
 
-def test_what_is_wrong_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_wrong_is_set_aside_and_said(spec: DataSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="yolopose")
-    spec = load_data(make_dataset(tmp_path))
     spoil(tmp_path)
     found = scan(spec, "train")
     assert [item.path.name for item in found.items] == ["000.jpg", "001.jpg", "002.jpg", "005.jpg"]
@@ -93,15 +98,13 @@ def test_what_is_wrong_is_set_aside_and_said(tmp_path: Path, caplog: pytest.LogC
     assert "004.jpg: truncated" in caplog.text
 
 
-def test_compat_mode_drops_the_whole_image(tmp_path: Path) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_compat_mode_drops_the_whole_image(spec: DataSpec, tmp_path: Path) -> None:
     spoil(tmp_path)
     found = scan(spec, "train", rules=REFERENCE)
     assert [item.path.name for item in found.items] == ["000.jpg", "001.jpg", "005.jpg"]
 
 
-def test_strict_stops_at_the_first_fault(tmp_path: Path) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_strict_stops_at_the_first_fault(spec: DataSpec, tmp_path: Path) -> None:
     scan(spec, "train", strict=True)
     spoil(tmp_path)
     with pytest.raises(PoseError, match=r"002\.txt:1: class"):
@@ -115,8 +118,9 @@ def test_a_set_without_any_usable_image_is_an_error(tmp_path: Path) -> None:
         scan(spec, "train")
 
 
-def test_the_second_scan_comes_from_the_cache_and_is_the_same(tmp_path: Path, looks: list[Path]) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_the_second_scan_comes_from_the_cache_and_is_the_same(
+    spec: DataSpec, tmp_path: Path, looks: list[Path]
+) -> None:
     spoil(tmp_path)
     first = scan(spec, "train")
     assert len(looks) == 6
@@ -130,8 +134,7 @@ def test_the_second_scan_comes_from_the_cache_and_is_the_same(tmp_path: Path, lo
         np.testing.assert_array_equal(a.labels.keypoints, b.labels.keypoints)
 
 
-def test_only_what_changed_is_looked_at_again(tmp_path: Path, looks: list[Path]) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_only_what_changed_is_looked_at_again(spec: DataSpec, tmp_path: Path, looks: list[Path]) -> None:
     scan(spec, "train")
     looks.clear()
     label = tmp_path / "labels" / "002.txt"
@@ -159,8 +162,7 @@ def test_other_keypoints_or_rules_make_the_cache_useless(tmp_path: Path, looks: 
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", None])
-def test_a_damaged_cache_is_no_cache(tmp_path: Path, looks: list[Path], damage: bytes | None) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_a_damaged_cache_is_no_cache(spec: DataSpec, tmp_path: Path, looks: list[Path], damage: bytes | None) -> None:
     scan(spec, "train")
     (file,) = cache_folder(tmp_path).glob("*.npz")
     data = bytearray(file.read_bytes())
@@ -198,9 +200,8 @@ def test_without_a_cache_folder_there_is_no_cache(
 
 
 def test_a_passing_read_error_is_not_remembered(
-    tmp_path: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    spec: DataSpec, tmp_path: Path, looks: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec = load_data(make_dataset(tmp_path))
 
     for module, name in ((files_module, "open_regular"), (rows_module, "read_bounded")):
         real = getattr(module, name)
@@ -224,8 +225,9 @@ def test_a_passing_read_error_is_not_remembered(
             file.unlink()
 
 
-def test_a_file_replaced_by_one_of_the_same_size_and_date_is_seen(tmp_path: Path, looks: list[Path]) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_a_file_replaced_by_one_of_the_same_size_and_date_is_seen(
+    spec: DataSpec, tmp_path: Path, looks: list[Path]
+) -> None:
     scan(spec, "train")
     looks.clear()
     label = tmp_path / "labels" / "002.txt"
@@ -237,10 +239,9 @@ def test_a_file_replaced_by_one_of_the_same_size_and_date_is_seen(tmp_path: Path
 
 
 def test_an_image_whose_pixels_are_damaged_is_set_aside_by_the_scan(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    spec: DataSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Header and end are well; only decoding tells."""
-    spec = load_data(make_dataset(tmp_path))
     picture = cv2.imread(str(tmp_path / "images" / "000.jpg"))
     data = bytearray(cv2.imencode(".png", picture)[1])
     data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
@@ -257,8 +258,9 @@ def test_an_image_whose_pixels_are_damaged_is_set_aside_by_the_scan(
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_a_set_without_any_label_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture, empty: bool) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_a_set_without_any_label_is_warned_of(
+    spec: DataSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture, empty: bool
+) -> None:
     for label in (tmp_path / "labels").iterdir():
         label.write_text("") if empty else label.unlink()
     scan(spec, "train")
@@ -267,8 +269,7 @@ def test_a_set_without_any_label_is_warned_of(tmp_path: Path, caplog: pytest.Log
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
-def test_pipes_and_devices_are_set_aside_at_once(tmp_path: Path) -> None:
-    spec = load_data(make_dataset(tmp_path))
+def test_pipes_and_devices_are_set_aside_at_once(spec: DataSpec, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "images" / "pipe.jpg")
     (tmp_path / "images" / "zero.jpg").symlink_to("/dev/zero")
     (tmp_path / "images" / "loop.jpg").symlink_to("loop.jpg")

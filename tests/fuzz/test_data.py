@@ -14,6 +14,7 @@ import pytest
 from fuzz.harness import NUMBERS, campaign, many, mutate
 from helpers.builders import make_dataset
 
+from yolopose.data import spec as spec_module
 from yolopose.data.archives import unpack
 from yolopose.data.cache_files import cache_folder
 from yolopose.data.label_cache import cache_key, load_entries
@@ -104,7 +105,8 @@ def case_yaml(rng: random.Random) -> bytes:
 
 
 @many
-def test_data_yamls(count: int, tmp_path: Path) -> None:
+def test_data_yamls(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spec_module, "_download", lambda *_: None)
     root = tmp_path / "set"
     make_dataset(root, count=2)
     (root / "list.txt").write_text("images/000.jpg\nimages/001.jpg\n")
@@ -115,7 +117,7 @@ def test_data_yamls(count: int, tmp_path: Path) -> None:
 
     def target(text: bytes) -> None:
         (root / "data.yaml").write_bytes(text)
-        spec = load_data(root / "data.yaml", download=False)
+        spec = load_data(root / "data.yaml")
         for name in spec.sources:
             assert len(spec.split(name)) < 100
 

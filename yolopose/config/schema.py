@@ -12,11 +12,11 @@ import types
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from yolopose.errors import UsageError, did_you_mean, shown
+from yolopose.limits import MAX_ARGUMENT_VALUES
 
 Config = TypeVar("Config")
 
 LARGEST = 1e18
-MAX_LENGTH = 10_000  # elements of an array that is given for an argument
 _DEVICE = re.compile(r"cpu|mps|auto|cuda|-1|\d+(,\d+)*")
 
 
@@ -118,7 +118,7 @@ def plain(value: Any) -> Any:
         return os.fspath(value)
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple) and callable(getattr(value, "tolist", None)):
-        return value.tolist() if math.prod(shape) <= MAX_LENGTH else value
+        return value.tolist() if math.prod(shape) <= MAX_ARGUMENT_VALUES else value
     if type(value).__module__ == "torch" and type(value).__name__ == "device":
         return str(value)
     return value

@@ -1,4 +1,4 @@
-"""Archives of strangers: .zip files unpacked below one folder, their sizes and counts bounded."""
+"""Unpack untrusted .zip files below one folder, with limits on sizes and counts."""
 
 from __future__ import annotations
 
@@ -36,25 +36,27 @@ _FAULTS = {errno.EINVAL: "it points outside itself", errno.ENAMETOOLONG: "a name
 
 
 class BadArchive(PoseError):
-    """The archive is damaged, too large, or reaches outside its folder; another download may be better."""
+    """The archive is damaged, too large, or would write outside its folder; a new download may help."""
 
 
 def unpack(archive: Path, folder: Path, own_folder: str = "") -> None:
     """Unpack a .zip file; a single top folder called `own_folder` is left out.
 
-    Nothing is written before every entry's name and size has been looked at.
+    All names and sizes are checked before anything is written.
 
     Raises:
-        BadArchive: not a .zip file, damaged, larger than `limits` allows, or holding absolute paths, `..`, links or
-            names that are not possible here.
-        OSError: the disk is full, or may not be written.
+        BadArchive: not a .zip file, damaged, larger than `limits` allows, or with absolute paths, `..`, links or
+            invalid names.
+        OSError: the disk is full or read-only.
     """
     try:
         with _Bounded(io.FileIO(archive)) as file, zipfile.ZipFile(file) as packed:
             listed = [(entry, _parts(entry)) for entry in packed.infolist() if not entry.is_dir()]
             entries = [(entry, parts) for entry, parts in listed if _is_data(parts)]
             _check_sizes([entry for entry, _ in entries], archive.stat().st_size, folder)
-            _tell([entry.filename for entry, parts in listed if not _is_data(parts) and parts[0] != "__MACOSX"])
+            others = [entry.filename for entry, parts in listed if not _is_data(parts) and parts[0] != "__MACOSX"]
+            if others:
+                log.info(f"left out of the data set: {len(others)} files of other kinds, such as {shown(others[0])}")
             drop = int(all(parts[0] == own_folder and len(parts) > 1 for _, parts in entries))
             for entry, parts in entries:
                 target = folder.joinpath(*parts[drop:])
@@ -70,10 +72,10 @@ def unpack(archive: Path, folder: Path, own_folder: str = "") -> None:
 
 
 def safe_parts(name: str, what: str = "name") -> tuple[str, ...]:
-    """The folders and file of a path that strangers wrote, once it is sure that it stays below where it is put.
+    """The folders and file name of an untrusted path, after checking that it stays below its target folder.
 
-    That holds on every system: a colon, a backslash or a device's name means something on some. An empty path or `.`
-    has no parts. Raises BadArchive for any other path.
+    This holds on every system: a colon, a backslash or a device name has a meaning on some. An empty path or `.` has
+    no parts. Raises BadArchive for an unsafe path.
     """
     path = name.replace("\\", "/")
     parts = PurePosixPath(path).parts
@@ -91,27 +93,22 @@ def _parts(entry: zipfile.ZipInfo) -> tuple[str, ...]:
     if stat.S_ISLNK(entry.external_attr >> 16) or not parts:
         raise BadArchive(f"refused: {shown(entry.filename)} is a link or has no name")
     if entry.compress_type not in _METHODS:
-        raise BadArchive(f"{shown(entry.filename)} is packed in another way than by deflate")
+        raise BadArchive(f"{shown(entry.filename)} uses another compression than deflate")
     return parts
 
 
 def _is_data(parts: tuple[str, ...]) -> bool:
     """Whether this is an image, a label or a text about them; nothing else is unpacked.
 
-    A data set that could bring a `.py` file into a folder where Python looks for modules would run code.
+    A `.py` file in a folder where Python searches for modules would run as code.
     """
     hidden = any(part.startswith(".") for part in parts) or parts[0] == "__MACOSX"
     about = PurePosixPath(parts[-1]).stem.upper() in _ABOUT and "." not in parts[-1]
     return not hidden and (about or suffix_of(parts[-1]) in _DATA | IMAGE_SUFFIXES)
 
 
-def _tell(names: list[str]) -> None:
-    if names:
-        log.info(f"left out of the data set: {len(names)} files of other kinds, such as {shown(names[0])}")
-
-
 def _check_sizes(entries: Sequence[zipfile.ZipInfo], size: int, folder: Path) -> None:
-    """Refuse too many entries, and contents that are far larger than an archive of `size` bytes can honestly hold.
+    """Raise BadArchive for too many entries, or contents far larger than an archive of `size` bytes can hold.
 
     No entry can become larger than it declares: `zipfile` stops there.
     """
@@ -121,14 +118,14 @@ def _check_sizes(entries: Sequence[zipfile.ZipInfo], size: int, folder: Path) ->
         raise BadArchive(f"the archive holds {len(entries)} files, more than {MAX_ENTRIES}")
     total = sum(entry.file_size for entry in entries)
     if total > min(max(size * MAX_EXPANSION, MAX_UNPACKED_FREELY), MAX_UNPACKED):
-        raise BadArchive(f"the archive of {size / 1e6:.3g} MB would become {total / 1e9:.3g} GB, which is not honest")
+        raise BadArchive(f"the archive of {size / 1e6:.3g} MB would become {total / 1e9:.3g} GB: not plausible")
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if total > (free := shutil.disk_usage(there).free):
         raise PoseError(f"{there}: {total / 1e9:.3g} GB are to be unpacked, but {free / 1e9:.3g} GB are left")
 
 
 class _Bounded(io.BufferedReader):
-    """An archive whose index, which `zipfile` reads in one piece, is not larger than is taken."""
+    """An archive file that limits the size of the index, which `zipfile` reads at once."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > MAX_ARCHIVE_INDEX:

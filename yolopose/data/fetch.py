@@ -1,4 +1,4 @@
-"""Published data sets: download their archives, check them, unpack them, all inside a folder of our own making."""
+"""Download published data sets: verify their archives and unpack them, inside one new folder."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from yolopose.locks import file_lock
 from yolopose.web import masked
 
 OFFLINE = "a small data set comes with the package: data=sample-pose.yaml"
-_STAGING = ".yolopose-"  # how the names of our own folders begin
+_STAGING = ".yolopose-"  # prefix of temporary folders
 
 
 @dataclass(frozen=True)
 class Download:
-    """A .zip file on the net; `into` is the folder below the data set's own that it is unpacked in."""
+    """A .zip file to download; it is unpacked in the subfolder `into` of the data set."""
 
     url: str
     sha256: str | None = None
     into: str = "."
 
     def __post_init__(self) -> None:
-        """Refuse what is no sum, and a folder that is hidden or not below the data set's."""
+        """Raise PoseError for an invalid sum, or a folder that is hidden or outside the data set."""
         if any(part.startswith(".") for part in safe_parts(self.into, "download: into")):
             raise PoseError(f"download: into {shown(self.into)} is a hidden folder, where programs keep their settings")
         if self.sha256 is not None and not re.fullmatch("[0-9A-Fa-f]{64}", self.sha256):
@@ -41,20 +41,20 @@ class Download:
 
 
 def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> None:
-    """Download and unpack the archives of a data set, so that `root` appears only when it is complete.
+    """Download and unpack the archives of a data set; `root` appears only when it is complete.
 
-    Everything is written to a new folder beside `root`, under names of our own; what a broken download leaves there is
-    continued by the next call. Processes that want the same data set wait for the first of them. Where no sha256 is
-    known, an archive that has changed since its first download is refused.
+    Everything is written to a new folder next to `root`; file names do not come from the server. A broken download is
+    continued by the next call. Processes that want the same data set wait for the first of them. If no sha256 is known,
+    an archive that has changed since its first download is refused.
 
     Raises:
         PoseError: `root` is in none of the folders `within`, no network, a wrong checksum, or an archive that is
-            damaged, too large or reaches outside its folder.
+            damaged, too large or would write outside its folder.
     """
     try:
         place, is_link = root.parent.resolve(), root.is_symlink()
     except OSError as e:
-        raise PoseError(f"{one_line(root)}: cannot be made ({e.strerror or e})") from None
+        raise PoseError(f"{one_line(root)}: cannot be created ({e.strerror or e})") from None
     if not any(_may_hold(folder.resolve(), place / root.name) for folder in within):
         inside = Path("datasets") / root.name
         raise PoseError(
@@ -74,16 +74,16 @@ def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> 
                 _fetch(place / root.name, downloads, notes, notes / f"{key}.txt")
                 log.info(f"data set unpacked into {one_line(root)}")
     except OSError as e:
-        raise PoseError(f"{root}: cannot be made ({e.strerror or e}: {e.filename or ''})") from None
+        raise PoseError(f"{root}: cannot be created ({e.strerror or e}: {e.filename or ''})") from None
 
 
 def _may_hold(folder: Path, root: Path) -> bool:
-    """Whether `root` lies below `folder`, and not in a hidden folder there: those are read as settings."""
+    """Whether `root` is below `folder`, and not in a hidden folder there, where programs keep their settings."""
     return root.is_relative_to(folder) and not any(part.startswith(".") for part in root.relative_to(folder).parts)
 
 
 def _fetch(root: Path, downloads: Sequence[Download], notes: Path, note: Path) -> None:
-    """`fetch`, by one process at a time; `note` holds the name of the staging folder between calls."""
+    """Download and unpack under the lock; `note` stores the name of the staging folder between calls."""
     missing = [folder for folder in root.parents if not folder.exists()]
     root.parent.mkdir(parents=True, exist_ok=True)
     staging = _staging(root.parent, note)
@@ -103,15 +103,15 @@ def _fetch(root: Path, downloads: Sequence[Download], notes: Path, note: Path) -
             archive.unlink(missing_ok=True)
     finally:
         shutil.rmtree(contents, ignore_errors=True)
-        with suppress(OSError):  # what is left of a download is kept for the next call
+        with suppress(OSError):  # a folder with a broken download is kept for the next call
             staging.rmdir()
             note.unlink()
-            for folder in missing:  # made by us, and empty when the download failed
+            for folder in missing:  # created here, and empty if the download failed
                 folder.rmdir()
 
 
 def _staging(parent: Path, note: Path) -> Path:
-    """The folder that an earlier call has made and left in `parent`, or a new one."""
+    """The staging folder that an earlier call left in `parent`, or a new one."""
     with suppress(OSError, ValueError):
         name = note.read_text(encoding="utf-8")
         earlier = parent / name
@@ -123,7 +123,7 @@ def _staging(parent: Path, note: Path) -> Path:
 
 
 def _archive(source: Download, staging: Path, notes: Path) -> Path:
-    """The archive, downloaded under a name of our own."""
+    """Download an archive; its file name is a hash of the address."""
     name = hashlib.sha256(source.url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     archive = staging / f"{name}.zip"
     try:

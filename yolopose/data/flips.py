@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from yolopose.data.rows import Labels
 from yolopose.geometry.keypoints import KeypointLayout
 
-ENOUGH = 40  # instances below which nothing is said
-AGREE = 0.5  # a pair that points the way of the others in fewer instances is the wrong way round
-FAR = 0.15  # of the box: a mirrored mean position as far from its partner's is suspicious …
-NEARER = 0.5  # … if another keypoint's is nearer by this factor
-ODD = 0.15, 0.35  # shares of mirror-wise instances that are worth a word; near one half the shape has no handedness
+MIN_COUNT = 40  # instances needed for a check
+MIN_AGREEMENT = 0.5  # a pair that points the same way as the others in a smaller share of instances is swapped
+FAR = 0.15  # of the box: a mirrored mean position this far from its partner is suspicious …
+NEARER = 0.5  # … if another keypoint is nearer by this factor
+ODD = 0.15, 0.35  # shares of mirrored instances that are reported; near one half the shape has no handedness
 FLAT = 0.01  # of the box's area (or, for lengths, its side): too small to tell left from right
 
 
 def audit_flip(labels: Iterable[Labels], layout: KeypointLayout) -> list[str]:
-    """What speaks against `layout.flip`, one sentence each; none where it fits or the labels are too few to tell."""
+    """The problems of `layout.flip`, one sentence each; none if it fits the labels, or there are too few of them."""
     if layout.flip is None:
         return []
     stacked = [rows for rows in labels if len(rows)]
@@ -30,7 +30,7 @@ def audit_flip(labels: Iterable[Labels], layout: KeypointLayout) -> list[str]:
     points = np.concatenate([rows.keypoints for rows in stacked]).astype(np.float64)
     usable = (boxes[:, 2:] > 0).all(1)
     boxes, points = boxes[usable], points[usable]
-    xy = (points[..., :2] - boxes[:, None, :2]) / boxes[:, None, 2:]  # of the box, its centre at 0 0
+    xy = (points[..., :2] - boxes[:, None, :2]) / boxes[:, None, 2:]  # relative to the box, its centre is 0 0
     there = points[..., 2] > 0
     return [*_positions(xy, there, layout), *_directions(xy, there, layout), *_chirality(xy, there, layout)]
 
@@ -40,9 +40,9 @@ def _pairs(layout: KeypointLayout) -> list[tuple[int, int]]:
 
 
 def _positions(xy: NDArray[Any], there: NDArray[Any], layout: KeypointLayout) -> list[str]:
-    """(N, K, 2), (N, K): the mean shape, mirrored, must put every keypoint near the one it is exchanged with."""
+    """(N, K, 2), (N, K): in the mirrored mean shape every keypoint must be near the one it is exchanged with."""
     count = there.sum(0)
-    known = np.flatnonzero(count >= ENOUGH)
+    known = np.flatnonzero(count >= MIN_COUNT)
     if not len(known):
         return []
     mean = (xy * there[..., None]).sum(0) / np.maximum(count, 1)[:, None]
@@ -61,34 +61,34 @@ def _positions(xy: NDArray[Any], there: NDArray[Any], layout: KeypointLayout) ->
 
 
 def _directions(xy: NDArray[Any], there: NDArray[Any], layout: KeypointLayout) -> list[str]:
-    """(N, K, 2), (N, K): from left to right, all pairs of an instance point about the same way."""
+    """(N, K, 2), (N, K): the vectors from left to right of all pairs of an instance must have about one direction."""
     pairs = _pairs(layout)
     if len(pairs) < 2:
         return []
     left, right = np.array(pairs).T
     way = xy[:, right] - xy[:, left]  # (N, P, 2)
     length = np.linalg.norm(way, axis=-1)
-    told = there[:, left] & there[:, right] & (length > FLAT)
-    way = np.where(told[..., None], way / np.maximum(length, FLAT)[..., None], 0)
+    known = there[:, left] & there[:, right] & (length > FLAT)
+    way = np.where(known[..., None], way / np.maximum(length, FLAT)[..., None], 0)
     others = way.sum(1, keepdims=True) - way
     found = []
     for p, (i, j) in enumerate(pairs):
-        compared = told[:, p] & (np.linalg.norm(others[:, p], axis=-1) > 0.5)
-        if compared.sum() < ENOUGH:
+        compared = known[:, p] & (np.linalg.norm(others[:, p], axis=-1) > 0.5)
+        if compared.sum() < MIN_COUNT:
             continue
         share = float(((way[:, p] * others[:, p]).sum(-1) > 0)[compared].mean())
-        if share < AGREE:
+        if share < MIN_AGREEMENT:
             found.append(
-                f"{layout.names[i]} and {layout.names[j]} look swapped: they lie the same way round as the other "
+                f"{layout.names[i]} and {layout.names[j]} look swapped: they have the direction of the other "
                 f"pairs in only {share:.0%} of {compared.sum()} instances"
             )
     return found
 
 
 def _chirality(xy: NDArray[Any], there: NDArray[Any], layout: KeypointLayout) -> list[str]:
-    """(N, K, 2), (N, K): seen from the front, left, right and middle turn the same way round in every instance.
+    """(N, K, 2), (N, K): left, right and middle must have the same orientation in every instance seen from the front.
 
-    The sign of that turn survives any rotation of the image, but not a mirror.
+    Its sign does not change with a rotation of the image, but with a reflection.
     """
     pairs, middle = _pairs(layout), [k for k, j in enumerate(layout.flip or ()) if k == j]
     if not pairs or not middle:
@@ -97,11 +97,11 @@ def _chirality(xy: NDArray[Any], there: NDArray[Any], layout: KeypointLayout) ->
     for i, j in pairs:
         side, up = xy[:, j] - xy[:, i], xy[:, middle[0]] - (xy[:, i] + xy[:, j]) / 2
         turn = side[:, 0] * up[:, 1] - side[:, 1] * up[:, 0]
-        told = there[:, [i, j, middle[0]]].all(1) & (abs(turn) > FLAT)
-        if told.sum() >= ENOUGH:
-            share = float((turn[told] < 0).mean())
-            shares.append((min(share, 1 - share), int(told.sum())))
-    share, count = min(shares, default=(0.0, 0))  # the pair that tells the two most clearly apart
+        known = there[:, [i, j, middle[0]]].all(1) & (abs(turn) > FLAT)
+        if known.sum() >= MIN_COUNT:
+            share = float((turn[known] < 0).mean())
+            shares.append((min(share, 1 - share), int(known.sum())))
+    share, count = min(shares, default=(0.0, 0))  # the pair with the clearest orientation
     if not ODD[0] <= share <= ODD[1]:
         return []
     return [f"left and right look swapped in {share:.0%} of {count} instances, compared with the rest"]

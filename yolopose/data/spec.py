@@ -1,4 +1,4 @@
-"""A data set's YAML file: where its images are, what its classes and keypoints are called, where it is published."""
+"""Data YAML files: image folders, class and keypoint names, download addresses."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a data YAML says.
+    """The contents of a data YAML.
 
-    `path` is the folder that the splits are relative to, `sources` the entries of each split as written there.
-    `layout.flip` is None where the YAML has no flip_idx; `given_sigmas` tells whether it states kpt_oks_sigmas.
-    `annotations` are the splits' COCO files, where the YAML names them: areas and crowds for val's metric=coco.
+    `path` is the folder that the splits are relative to, `sources` the entries of each split as written in the file.
+    `layout.flip` is None if the YAML has no flip_idx; `given_sigmas` is True if it has kpt_oks_sigmas. `annotations`
+    are the COCO files of splits, if given: areas and crowds for val's metric=coco.
     """
 
     yaml: Path
@@ -39,7 +39,7 @@ class DataSpec:
     annotations: dict[str, Path] = field(default_factory=dict)
 
     def split(self, name: str) -> list[Path]:
-        """The images of a split in a fixed order, each once. Raises PoseError when there is none."""
+        """The images of a split in a fixed order, without duplicates. Raises PoseError if there are none."""
         if name not in self.sources:
             there = ", ".join(self.sources)
             raise PoseError(f"{self.yaml}: no {name!r} split (it has {there}); add a line '{name}: folder'")
@@ -49,7 +49,7 @@ class DataSpec:
         return images
 
     def _images(self, name: str, entry: str) -> Iterator[Path]:
-        """The images of one entry: a folder (with those below it), a list file or an image."""
+        """The images of one entry: a folder (with its subfolders), a list file or an image."""
         place = self.path / entry
         if os.path.isdir(place):
             yield from _walk(place)
@@ -62,17 +62,16 @@ class DataSpec:
             raise PoseError(f"{self.yaml}: {name}: {one_line(place)} {reason} (path is relative to the YAML file)")
 
 
-def load_data(file: str | Path, *, download: bool = True, data_dir: str | Path | None = None) -> DataSpec:
-    """Read a data YAML: a file, or the name of one that comes with the package (`coco8-pose.yaml`).
+def load_data(file: str | Path, *, data_dir: str | Path | None = None) -> DataSpec:
+    """Read a data YAML: a file, or the name of one in the package (`coco8-pose.yaml`).
 
-    `path` in the YAML is relative to the YAML file itself. For a packaged YAML of a published data set it is
-    relative to the folder `datasets` in the current directory. A data set that is not there is looked for in `data_dir`
-    under the last name of its path. One that is not there either is downloaded from the YAML's `download:` addresses,
-    unless `download` is False: to `data_dir` if it is given, otherwise only below the YAML's folder or the current
-    directory.
+    `path` in the YAML is relative to the YAML file. For a packaged YAML of a published data set it is relative to the
+    folder `datasets` in the current directory. If that folder does not exist, the data set is searched in `data_dir`
+    under the last name of its path. If it is not there either, it is downloaded from the YAML's `download:`
+    addresses: to `data_dir` if given, otherwise only below the YAML's folder or the current directory.
 
     Raises:
-        PoseError: no such file, or an entry is missing or wrong; one line that names it.
+        PoseError: no such file, or an entry is missing or wrong; the line names it.
     """
     yaml_file = _find(Path(file))
     values = read_yaml(yaml_file)
@@ -81,25 +80,25 @@ def load_data(file: str | Path, *, download: bool = True, data_dir: str | Path |
         if data_dir is not None and not os.path.exists(path):
             path = Path(os.path.abspath(data_dir)) / path.name
         spec = _spec(yaml_file, values, path)
-        if download and not os.path.exists(path):
-            _obtain(spec, values, data_dir)
+        if not os.path.exists(path):
+            _download(spec, values, data_dir)
     except PoseError as e:
         message = str(e)
         raise PoseError(message if str(yaml_file) in message else f"{yaml_file}: {message}") from None
     return spec
 
 
-def _obtain(spec: DataSpec, values: Mapping[str, Any], data_dir: str | Path | None) -> None:
-    """Download a data set that is not there, or say why not."""
+def _download(spec: DataSpec, values: Mapping[str, Any], data_dir: str | Path | None) -> None:
+    """Download a data set that does not exist. Raises PoseError if it has no addresses, or the download fails."""
     packaged = spec.yaml.parent == CONFIGS
     if spec.downloads:
-        cwd = Path.cwd()  # the user's own link `datasets` is followed for our own YAMLs only
+        cwd = Path.cwd()  # a link `datasets` is followed only for packaged YAMLs
         within = [cwd, cwd / "datasets"] if packaged else [cwd, spec.yaml.parent]
         fetch(spec.path, spec.downloads, [Path(data_dir)] if data_dir is not None else within)
     elif values.get("download"):
         raise PoseError(
             f"{one_line(spec.path)} does not exist, and download: holds code, which is never run; "
-            "list addresses of .zip files there, or fetch the data by hand"
+            "list addresses of .zip files there, or download the data by hand"
         )
     elif packaged:
         raise PoseError(f"{one_line(spec.path)} does not exist; the first lines of {spec.yaml} say how to make it")
@@ -108,7 +107,7 @@ def _obtain(spec: DataSpec, values: Mapping[str, Any], data_dir: str | Path | No
 
 
 def _find(file: Path) -> Path:
-    """The YAML file itself, or the packaged one of that name."""
+    """The YAML file, or the packaged one of that name. Raises PoseError if there is neither."""
     if os.path.isfile(file):
         return file.absolute()
     if file.name == str(file) and os.path.isfile(packaged := CONFIGS / file.with_suffix(".yaml").name):
@@ -119,7 +118,7 @@ def _find(file: Path) -> Path:
 
 
 def _path(file: Path, values: Mapping[str, Any]) -> Path:
-    """The folder of the data set that a YAML states."""
+    """The folder of the data set, from the entry `path`."""
     given = _text("path", values.get("path") or ".")
     published = file.parent == CONFIGS and not given.startswith(".")
     base = Path.cwd() / "datasets" if published else file.parent
@@ -130,9 +129,9 @@ def _path(file: Path, values: Mapping[str, Any]) -> Path:
 
 
 def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
-    """The checked entries of a data YAML."""
-    named = {"val": values.get("val", values.get("validation"))}  # Ultralytics 8.3 accepts either word
-    entries = {name: named.get(name, values.get(name)) for name in SPLITS}
+    """Check the entries of a data YAML."""
+    entries = {name: values.get(name) for name in SPLITS}
+    entries["val"] = values.get("val", values.get("validation"))  # Ultralytics 8.3 accepts both names
     sources = {name: _entries(name, entry) for name, entry in entries.items() if entry}
     if not sources:
         raise PoseError("no train, val or test entry")
@@ -156,7 +155,7 @@ def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
 
 
 def _text(name: str, value: Any) -> str:
-    """A path or name as text. Raises PoseError for what cannot be one."""
+    """A path or name as text. Raises PoseError for anything that cannot be one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise PoseError(f"{name} must be text, got {shown(value)}")
     text = (
@@ -168,7 +167,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _entries(name: str, entry: Any) -> tuple[str, ...]:
-    """The places of a split: one text or a list of them."""
+    """The entries of a split: a text or a list of texts."""
     listed = [entry] if isinstance(entry, str) else entry
     if isinstance(listed, list) and all(isinstance(e, str) for e in listed):
         return tuple(_text(name, e) for e in listed)
@@ -176,7 +175,7 @@ def _entries(name: str, entry: Any) -> tuple[str, ...]:
 
 
 def _names(values: Mapping[str, Any]) -> dict[int, str]:
-    """Class names by index, from `names` (list or mapping), else made from `nc`."""
+    """Class names by index, from `names` (list or mapping), otherwise generated from `nc`."""
     names, nc = values.get("names"), values.get("nc")
     if nc is not None:
         nc = whole(nc, "nc", 1, MAX_CLASSES)
@@ -192,7 +191,7 @@ def _names(values: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _downloads(value: Any) -> tuple[Download, ...]:
-    """The addresses under `download:`; text that is no address (a script) counts as none."""
+    """The addresses under `download:`; none if any entry is not an address (but a script)."""
     listed = value if isinstance(value, list) else [value]
     downloads = []
     for entry in listed:
@@ -208,22 +207,21 @@ def _downloads(value: Any) -> tuple[Download, ...]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """The images in a folder and below, sorted.
+    """The images in a folder and its subfolders, sorted.
 
-    Links are followed, but not to a folder above (which would be a circle, or the whole disk), and of a folder that is
-    reached in several ways the first counts.
+    Links are followed, except to a parent folder (a cycle, or the whole disk); each folder is visited once.
     """
     found: list[str] = []
     above = Path(os.path.realpath(folder)).parents
     for count, (base, _, names) in enumerate(walk(folder, without=above), start=1):
-        if count > MAX_FOLDERS:  # such as the whole disk
+        if count > MAX_FOLDERS:  # for example the whole disk
             raise PoseError(f"{one_line(folder)}: more than {MAX_FOLDERS} folders; name the one that the images are in")
         found += [os.path.join(base, n) for n in names if suffix_of(n) in IMAGE_SUFFIXES]
     yield from map(Path, sorted(found))
 
 
 def _listed(file: Path, root: Path) -> Iterator[Path]:
-    """The images named in a text file, one a line; relative to that file, or else to the data set's folder."""
+    """The images named in a text file, one per line; relative to that file, or else to the data set's folder."""
     try:
         text = read_bounded(file, MAX_LIST_BYTES).decode("utf-8-sig")
     except OSError as e:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from yolopose.errors import PoseError, UsageError, one_line, shown
 from yolopose.geometry.boxes import area
 from yolopose.geometry.keypoints import KeypointLayout
+from yolopose.limits import MAX_NAME
 
 Image: TypeAlias = NDArray[np.uint8]
 Array: TypeAlias = NDArray[Any]
@@ -43,7 +44,6 @@ SHADE = (20, 20, 20)
 PARTS = {"shoulder": "arm", "elbow": "arm", "wrist": "arm", "hip": "leg", "knee": "leg", "ankle": "leg"}
 # A box narrower than its label has none when more others than this are within the label's width of it.
 MOST_NEIGHBOURS = 2
-MAX_NAME = 40  # characters of a class name on a label
 # OpenCV's own small circles are diamonds.
 DISC = np.array([(math.cos(t * math.pi / 12), math.sin(t * math.pi / 12)) for t in range(24)])
 

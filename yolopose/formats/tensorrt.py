@@ -21,14 +21,13 @@ from yolopose.errors import PoseError, first_line
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, to_rgb
 from yolopose.formats.onnx import onnx_model
 from yolopose.formats.pytorch import choose_device
+from yolopose.limits import MAX_ENGINE_METADATA
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
     import torch
 
     from yolopose.nn.network import PoseNet
-
-MOST_METADATA = 1 << 20  # bytes; a file whose first number is larger is a bare engine
 
 
 class TensorRtBackend(FileBackend):
@@ -109,7 +108,7 @@ def read_engine(path: Path) -> tuple[dict[str, Any], bytes]:
     """
     data = path.read_bytes()
     length = int.from_bytes(data[:4], "little")
-    if 0 < length < min(len(data) - 4, MOST_METADATA):
+    if 0 < length < min(len(data) - 4, MAX_ENGINE_METADATA):
         with suppress(ValueError):
             values = json.loads(data[4 : 4 + length])
             if isinstance(values, dict):

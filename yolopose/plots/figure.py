@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from yolopose.console import log
 from yolopose.errors import one_line
 from yolopose.files import atomic_path
+from yolopose.limits import MAX_NAME
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 160
-MAX_NAME = 40  # characters
 INK, QUIET, FAINT, GRID = "#1f2933", "#7b8794", "#c3cbd4", "#e9ecef"
 MAIN = "#1f6fd6"
 # Distinct also in grey and to the colour-blind (after Okabe and Ito 2008).

@@ -18,7 +18,7 @@ from yolopose.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from yolopose.config import TrainConfig, parse, to_dict
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, shown
-from yolopose.limits import MAX_BATCH
+from yolopose.limits import MAX_BATCH, MAX_COUNT
 from yolopose.saving import RUNS
 from yolopose.train.loggers import LOCAL
 from yolopose.train.optim import OPTIMIZERS, Recipe
@@ -43,7 +43,6 @@ REQUIRED = {
     "Adamax": frozenset({"step", "exp_avg", "exp_inf"}),
     "RMSprop": frozenset({"step", "square_avg"}),
 }  # entries that an optimizer reads from the state of a parameter, unless that state is empty
-MAX_COUNT = 1 << 48  # more epochs, batches or updates than any run has
 
 
 def averaged(run: TrainingRun, epoch: int) -> Checkpoint:
