@@ -190,13 +190,7 @@ def check_export(network: PoseNet, made: Path, target: Path, device: str | None 
 
 
 def compare_files(
-    a: str,
-    b: str,
-    *,
-    data: str | None = None,
-    split: str = "val",
-    device: str | None = None,
-    out: str | None = None,
+    a: str, b: str, *, data: str | None = None, split: str = "val", device: str | None = None, out: str | None = None
 ) -> bool:
     """Print how the detections of two model files differ; → whether by no more than the tolerance of `b`'s format.
 
