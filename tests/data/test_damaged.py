@@ -52,7 +52,7 @@ def test_the_header_alone_does_not_tell(data: Path) -> None:
 
 def test_val_goes_on_without_them(data: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="yolopose")
-    config = parse(ValConfig, {"plots": False, "verbose": False, "workers": 2, "imgsz": 64})
+    config = parse(ValConfig, {"plots": False, "workers": 2, "imgsz": 64})
     metrics = validate(FakeBackend(5), load_data(data), config)
     assert metrics.images == 3
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

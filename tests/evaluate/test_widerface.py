@@ -23,7 +23,7 @@ from yolopose.evaluate.widerface import (
     select_photos,
 )
 
-REFERENCE = {  # easy, medium, hard on all images and on the 244 of the subset, by the customary script
+REFERENCE = {  # easy, medium, hard on all images and on the 244 of the subset, by the usual script
     "pred_derronqi_yolov7-face": ((0.9324932634, 0.9127942910, 0.8297205022), (0.925335, 0.896704, 0.842289)),
     "pred_ajmalrasi_Pytorch_Jit_Retinaface": (
         (0.9448373913, 0.9244706568, 0.8153250448),
@@ -47,7 +47,7 @@ def test_published_predictions_have_the_reference_figures(shared: Path, tmp_path
     assert [subset[s].ap for s in SETTINGS] == pytest.approx(REFERENCE[name][1], abs=1e-6)
     assert [s.faces for s in whole.values()] == [7211, 13319, 31958]
     assert [s.faces for s in subset.values()] == [548, 943, 2777]
-    assert seconds < 30, "the customary script takes about 60 s; 2 to 3 s are usual here"
+    assert seconds < 30, "the usual script takes about 60 s; 2 to 3 s are usual here"
 
 
 def looped(photos: Faces, found: dict[str, Any], setting: str) -> float:

@@ -113,15 +113,9 @@ def groups(backend: Backend, sizes: Sequence[HW], options: BatchOptions) -> list
         scales = [[fit(hw, info.input_size(hw), stride=info.stride, scaleup=False) for hw in sizes]]
     else:
         h, w = info.input_size(options.imgsz)
-        factors = FACTORS if options.resize == "multi" else (1.0,)
-        scales = [
-            letterboxes_for(
-                backend,
-                sizes,
-                DetectOptions(imgsz=(round(h * f), round(w * f)), rect=options.rect, rules=options.rules),
-            )
-            for f in factors
-        ]
+        imgsz = [(round(h * f), round(w * f)) for f in (FACTORS if options.resize == "multi" else (1.0,))]
+        sized = [DetectOptions(imgsz=size, rect=options.rect, rules=options.rules) for size in imgsz]
+        scales = [letterboxes_for(backend, sizes, one) for one in sized]
     first = scales[0]
     most = min(options.batch, CPU_BATCH) if backend.device == "cpu" else options.batch
     parts: list[list[int]] = []

@@ -43,19 +43,7 @@ if TYPE_CHECKING:
     from yolopose.nn.head import Maps
 
 WIDER_ARGUMENTS = {"iou": 0.6, "max_det": 1000}  # usual for WIDER FACE: its images hold up to 2,000 faces
-REPORTED = [
-    "conf",
-    "iou",
-    "max_det",
-    "imgsz",
-    "agnostic_nms",
-    "single_cls",
-    "classes",
-    "compat",
-    "split",
-    "prefix",
-    "model",
-]
+REPORTED = ("conf", "iou", "max_det", "imgsz", "agnostic_nms", "single_cls", "classes", "compat", "split", "prefix")
 
 
 def validate(
