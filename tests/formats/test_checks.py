@@ -62,7 +62,7 @@ def test_a_missing_package(
     ("kind", "file", "told"),
     [
         ("edgetpu", "m_edgetpu.tflite", r"edgetpu_compiler is not on this machine .*out=NAME_full_integer\.tflite"),
-        ("tfjs", "m_web_model", r"to verify what it writes \(verify=False does not\): TF\.js files run in Node"),
+        ("tfjs", "m_web_model", r"to verify the new file \(verify=False does not\): TF\.js files run in Node"),
     ],
 )
 def test_a_missing_tool(

@@ -9,6 +9,7 @@ import numpy as np
 
 from yolopose.console import log
 from yolopose.data.spec import load_data
+from yolopose.errors import PoseError
 from yolopose.formats.base import Array
 from yolopose.geometry.letterbox import fit
 from yolopose.images import read_image
@@ -23,19 +24,29 @@ def sample_photographs() -> list[Path]:
     return sorted(SAMPLES.rglob("*.jpg"))
 
 
+def calibration_paths(data: str | None) -> list[Path]:
+    """The train images of a data set, or the packaged photographs when there is none.
+
+    Raises:
+        PoseError: the data set cannot be read or has no train images.
+    """
+    paths = sample_photographs() if data is None else load_data(data).split("train")
+    if not paths:
+        raise PoseError(f"data={data}: its train split has no images")
+    return paths
+
+
 def calibration_images(info: ModelInfo, data: str | None) -> list[Array]:
     """Letterboxed (1, H, W, 3) BGR uint8 images of the size that `info` states.
 
-    They come evenly from the train split of a data set, at most `CALIBRATION_IMAGES`; from the packaged photographs
-    when there is none.
+    At most `CALIBRATION_IMAGES` of `calibration_paths(data)`, evenly spaced.
 
     Raises:
         PoseError: the data set or one of its images cannot be read.
     """
     if data is None:
         log.warning("int8: calibrated on the 8 packaged photographs; data=YAML of the model's own data is better")
-    paths = sample_photographs() if data is None else load_data(data).split("train")
-    return [letterboxed(path, info) for path in evenly(paths, CALIBRATION_IMAGES)]
+    return [letterboxed(path, info) for path in evenly(calibration_paths(data), CALIBRATION_IMAGES)]
 
 
 def calibration_batches(info: ModelInfo, data: str | None) -> list[Array]:

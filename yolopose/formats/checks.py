@@ -25,14 +25,6 @@ def check_packages(format: str, packages: str, extra: str, options: ExportOption
             raise PoseError(f"format={format}: needs {package}: pip install '{extra}'")
 
 
-def check_calibration(data: str | None) -> None:
-    """Raise PoseError for a calibration data set that cannot be read or has no train images."""
-    from yolopose.data.spec import load_data
-
-    if data and not load_data(data).split("train"):
-        raise PoseError(f"data={data}: its train split has no images")
-
-
 def check_place(target: Path, files: Sequence[str]) -> None:
     """Raise PoseError where `target` cannot be written, or holds other files of the user.
 

@@ -13,7 +13,8 @@ from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.files import atomic_path, cache_dir, remove_leftovers
 from yolopose.formats.base import Backend, ExportOptions, OpenOptions, Suppression
-from yolopose.formats.checks import check_calibration, check_packages, check_place
+from yolopose.formats.calibration import calibration_paths
+from yolopose.formats.checks import check_packages, check_place
 from yolopose.formats.coreml import CoremlBackend, export_coreml
 from yolopose.formats.edgetpu import WHOLE, check_edgetpu, export_edgetpu, open_edgetpu
 from yolopose.formats.ncnn import NcnnBackend, export_ncnn
@@ -219,7 +220,7 @@ def _check(row: Format, options: ExportOptions, target: Path) -> None:
         row.check(options, target)
     check_packages(row.argument, row.packages, row.exporter, options)
     if options.int8 or row.argument == "edgetpu":
-        check_calibration(options.data)
+        calibration_paths(options.data)
     check_place(target, row.files)
 
 
