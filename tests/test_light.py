@@ -1,4 +1,4 @@
-"""Prediction from .onnx in an environment that holds the light install and nothing else."""
+"""Prediction from .onnx and the doctor in an environment that holds the light install and nothing else."""
 
 import importlib.metadata as metadata
 import os
@@ -106,3 +106,18 @@ def test_what_needs_torch_says_so_in_one_line(light: Path, golden: Path) -> None
     lines = told.stderr.splitlines()
     assert len(lines) == 2
     assert all("pip install 'yolopose[train]'" in line for line in lines), lines
+
+
+def test_the_doctor_runs_without_torch(light: Path, tmp_path: Path) -> None:
+    code = (
+        "import cv2, numpy as np, pathlib; from yolopose.cli import main; "
+        f"folder = pathlib.Path({str(tmp_path)!r}); (folder / 'images').mkdir(); (folder / 'labels').mkdir(); "
+        "cv2.imwrite(str(folder / 'images' / 'a.jpg'), np.full((64, 64, 3), 99, np.uint8)); "
+        "(folder / 'labels' / 'a.txt').write_text('0 0.5 0.5 0.4 0.6 0.4 0.4 0.6 0.4'); "
+        "text = 'train: images\\nval: images\\nnames: [face]\\nkpt_shape: [2, 2]\\nflip_idx: [1, 0]\\n'; "
+        "(folder / 'data.yaml').write_text(text); "
+        "print(main(['doctor', f'data={folder}/data.yaml', f'out={folder}/report']))"
+    )
+    told = run(light, code)
+    assert told.stdout.endswith("\n0\n"), told.stderr
+    assert (tmp_path / "report" / "report.html").exists()
