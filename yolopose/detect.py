@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -93,11 +93,16 @@ def detect(
     """
     if letterboxes is None:
         letterboxes = letterboxes_for(backend, [(image.shape[0], image.shape[1]) for image in images], options)
+    groups: dict[tuple[int, int], list[int]] = {}  # canvas: positions of its images
+    for i, box in enumerate(letterboxes):
+        groups.setdefault(box.canvas, []).append(i)
     found: dict[int, Detections] = {}
-    for positions in _groups(letterboxes):
+    for canvas, positions in groups.items():
         start = time.perf_counter()
         boxes = [letterboxes[i] for i in positions]
-        batch = _letterboxed([images[i] for i in positions], boxes)
+        batch = np.empty((len(positions), *canvas, 3), np.uint8)
+        for i, box, out in zip(positions, boxes, batch, strict=True):
+            box.image(images[i], out=out)
         middle = time.perf_counter()
         rows = _run(backend, batch, positions, options.conf, observe)
         end = time.perf_counter()
@@ -134,22 +139,6 @@ def unscaled_letterbox(backend: Backend, source: tuple[int, int]) -> Letterbox:
             "resize or pad it, or pass a NumPy array, which is letterboxed"
         )
     return fit(source, source, stride=stride)
-
-
-def _groups(letterboxes: Sequence[Letterbox]) -> Iterable[list[int]]:
-    """Positions of the images that share a canvas, in order of first appearance."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, box in enumerate(letterboxes):
-        groups.setdefault(box.canvas, []).append(i)
-    return groups.values()
-
-
-def _letterboxed(images: Sequence[Image], letterboxes: Sequence[Letterbox]) -> Image:
-    """Images into one (B, H, W, 3) batch of canvases."""
-    batch = np.empty((len(images), *letterboxes[0].canvas, 3), np.uint8)
-    for image, box, canvas in zip(images, letterboxes, batch, strict=True):
-        box.image(image, out=canvas)
-    return batch
 
 
 def _run(

@@ -55,7 +55,7 @@ def one_line(text: object, limit: int = 400) -> str:
 
 
 def first_line(error: object) -> str:
-    """The first line of what a library says, as `one_line` has it; of an error that says nothing, its type."""
+    """The first line of an error's message as `one_line` gives it; the type of an error without message."""
     return one_line((str(error).strip() or type(error).__name__).splitlines()[0])
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Rows(ABC):
-    """Something that has a `summary`, in other forms; what needs pandas says so when it is not installed."""
+    """Base class that gives a `summary` in other forms; `to_df` needs pandas."""
 
     @abstractmethod
     def summary(self, normalize: bool = False, decimals: int = 5) -> list[dict[str, Any]]:

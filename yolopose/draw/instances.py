@@ -184,7 +184,7 @@ class Skeleton:
 
     @classmethod
     def of(cls, layout: KeypointLayout) -> Skeleton:
-        """Coloured by side and body part when the keypoints' names tell them, otherwise a colour per keypoint."""
+        """Coloured by side and body part when the keypoints' names contain them, otherwise a colour per keypoint."""
         parts = [part_of(name) for name in layout.names]
         if any(part != "head" for _, part in parts):
             edges = [edge_color(parts[a], parts[b]) for a, b in layout.edges]

@@ -1,4 +1,4 @@
-"""Boxes in NumPy: conversions, overlap and non-maximum suppression. Coordinates are pixels unless said otherwise."""
+"""Boxes in NumPy: conversions, overlap and non-maximum suppression. Coordinates are pixels unless stated otherwise."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class KeypointLayout:
     """What the K keypoints of an instance are.
 
     `shape` is (K, D), D = 2 for x y or 3 for x y and a visibility score. `flip[i]` is the keypoint that takes the
-    place of `i` in a mirrored image, or `flip` is None when nobody said so. `edges` are the skeleton's lines as pairs
+    place of `i` in a mirrored image, or `flip` is None when unknown. `edges` are the skeleton's lines as pairs
     of indices. `sigmas` are the per-keypoint constants of OKS (COCO keypoint evaluation, 2017).
     """
 
@@ -63,10 +63,10 @@ class KeypointLayout:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> KeypointLayout:
-        """The layout from `kpt_shape` and whatever else is there; what is absent comes from `default_layout`.
+        """The layout from `kpt_shape` and the other entries; missing ones come from `default_layout`.
 
         Raises:
-            PoseError: an entry of another type or size than it should have, named; whatever the values are.
+            PoseError: an entry of another type or size than it should have, named in the message.
         """
         shape = as_kpt_shape(values.get("kpt_shape"))
         k, base = shape[0], default_layout(shape)
@@ -150,7 +150,7 @@ FACE_5 = KeypointLayout(
 
 
 def default_layout(shape: tuple[int, int]) -> KeypointLayout:
-    """The layout for (K, D) when nobody described it.
+    """The layout for (K, D) without a description.
 
     17 points are COCO's, 5 are a face's. Sigmas are COCO's for 17 points and 1/K otherwise, as in Ultralytics 8.3; 1/K
     is far more lenient than COCO's, so data sets should state their own `kpt_oks_sigmas`.

@@ -10,9 +10,9 @@ from yolopose.images.files import (
     encode_jpeg,
     image_size,
     read_image,
+    unlogged,
 )
 from yolopose.images.headers import Header, read_header
-from yolopose.images.opencv import unlogged
 
 __all__ = [
     "Header",

@@ -18,7 +18,7 @@ def to_bgr(image: Any, name: str = "image") -> list[NDArray[np.uint8]]:
 
     NumPy: (H, W), (H, W, 1), (H, W, 3) BGR, (H, W, 4) BGRA or a batch (B, H, W, C). torch: (C, H, W) or (B, C, H, W),
     RGB. PIL: any mode. Samples: uint8; uint16 keeps its upper 8 bits; bool; floating-point numbers in 0..1. Pixels are
-    taken as they lie: an EXIF orientation that PIL has not applied is not applied here either. Raises PoseError.
+    not turned: an EXIF orientation that PIL has not applied is not applied here either. Raises PoseError.
     """
     family = picture_family(image)
     if family == "numpy":

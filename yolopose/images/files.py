@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +16,6 @@ from numpy.typing import NDArray
 from yolopose.errors import PoseError, one_line, printable
 from yolopose.files import atomic_path, open_regular, read_bounded
 from yolopose.images.headers import Header, plugin, read_header
-from yolopose.images.opencv import unlogged
 from yolopose.limits import MAX_IMAGE_BYTES, MAX_PIXELS
 
 Image = NDArray[np.uint8]
@@ -26,8 +27,13 @@ _BY_PILLOW = ("GIF", "WebP")  # what OpenCV before 4.11 does not decode, or not 
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
+_lock = threading.Lock()
+_inside = 0  # threads within a block
+_level = 0  # the log level before the first of them
+
+
 class ImageError(PoseError):
-    """An image that cannot be used: damaged, truncated, of a foreign format, or too large; `reason` says which."""
+    """An image that cannot be used: damaged, truncated, of a foreign format, or too large; `reason` is which."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(name, reason)
@@ -38,11 +44,11 @@ class ImageError(PoseError):
 
 
 class ImageReadError(ImageError):
-    """A file whose bytes cannot be had: missing, not allowed, a failing disk. It may be well the next time."""
+    """A file that cannot be read: missing, not allowed, a failing disk. The next try may succeed."""
 
 
 def decode(data: bytes, name: str = "image bytes", *, max_pixels: int = MAX_PIXELS, reduce: int = 1) -> Image:
-    """An encoded image → (H, W, 3) BGR, turned as its EXIF orientation says.
+    """An encoded image → (H, W, 3) BGR, turned by its EXIF orientation.
 
     JPEG, PNG, WebP, BMP, TIFF, GIF, PNM, PFM, JPEG 2000 and AVIF. 16-bit samples keep their upper 8 bits,
     floating-point samples are clipped to 0..1, transparency is dropped, and of an animation the first picture counts.
@@ -121,7 +127,7 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
 
 def check_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """(H, W) of an image file that is whole; ImageError for a truncated or foreign file or a side under 10 pixels.
+    """(H, W) of a complete image file; ImageError for a truncated or foreign file or a side under 10 pixels.
 
     Looks at the header and the end of the file, so that a data set is scanned in moments: damage in between shows only
     when `read_image` raises ImageError. Where that does not raise, its size is the one given here. Formats other than
@@ -147,7 +153,7 @@ def check_header(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) 
 
 
 def _header(file: BinaryIO, name: str, max_pixels: int) -> Header:
-    """The header of an image that may be decoded."""
+    """The header of an image that is safe to decode; raises ImageError for others."""
     try:
         header = read_header(file)
     except EOFError:
@@ -218,13 +224,36 @@ def _by_pillow(data: bytes, header: Header) -> Image | None:
 
 
 def _turned(image: Image, orientation: int) -> Image:
-    """A stored picture as EXIF orientation 1 to 8 means it to be seen."""
+    """A stored picture turned by EXIF orientation 1 to 8."""
     import cv2
 
     if orientation >= 5:
         image = np.asarray(cv2.transpose(image), np.uint8)
     axis = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
     return image if axis is None else np.asarray(cv2.flip(image, axis), np.uint8)
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Keep OpenCV from logging to standard error within the block; the caller reports failures in one line.
+
+    The log level belongs to the process, so it is restored when no thread is in such a block any more.
+    """
+    import cv2
+
+    global _inside, _level
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    with _lock:
+        if not _inside:
+            _level = set_level(0)
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                set_level(_level)
 
 
 def _cause(error: OSError) -> str:

@@ -1,4 +1,4 @@
-"""What an image file says of itself before it is decoded: format, size, orientation, and whether it is whole.
+"""Image headers: format, size and orientation of a file, and whether it is complete, before it is decoded.
 
 JPEG, PNG, WebP, BMP and GIF are read by Pillow, through a window that bounds what a header may make it read. The
 directory of a TIFF file, which is that of EXIF too, is read here: Pillow before 13 unpacks every tag of it, so that
@@ -26,20 +26,20 @@ _PNG_STUB = b"\0\0\0\0IDAT\x35\xaf\x06\x1e"  # an empty chunk, at which Pillow s
 
 
 class Header(NamedTuple):
-    """What an image file says of itself; `height` and `width` are as stored, before the EXIF orientation."""
+    """The facts in the header of an image file; `height` and `width` are as stored, before the EXIF orientation."""
 
     kind: str
     height: int
     width: int
     orientation: int = 1
-    complete: bool | None = True  # False: the file ends before its image does; None: only decoding tells
+    complete: bool | None = True  # False: the file ends before its image does; None: known only after decoding
     floating: bool = False  # samples are floating-point numbers
     animated: bool = False  # a PNG with several pictures
     preview: bool = False  # the readable image is only a preview of raw sensor data (DNG)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W) as the image is meant to be seen."""
+        """(H, W) after the EXIF orientation."""
         turned = self.orientation >= 5
         return (self.width, self.height) if turned else (self.height, self.width)
 
@@ -47,7 +47,7 @@ class Header(NamedTuple):
 def read_header(file: BinaryIO) -> Header | None:
     """The header of an image file opened in binary mode, or None for a format that is not read.
 
-    Takes bounded time and memory, whatever the file declares. Raises ValueError where the header is damaged, EOFError
+    Time and memory are bounded for any content of the file. Raises ValueError where the header is damaged, EOFError
     where it is cut off, OSError where the file cannot be read.
     """
     magic = file.read(16)

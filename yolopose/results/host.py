@@ -1,8 +1,8 @@
 """The array type of results where torch is not imported: NumPy's data under the names that scripts call on tensors.
 
 Scripts written for YOLO treat results as tensors (`r.boxes.xyxy.cpu().numpy()`, `int(box.cls)`, `ids.int().tolist()`).
-`HostArray` answers to those habits without torch. It is no ndarray: a client that tests for one would take it for a
-plain array, and trip over elements that are arrays again.
+`HostArray` has these methods without torch. It is not an ndarray: programs that test for one would then fail on
+elements that are arrays again.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class HostArray(np.lib.mixins.NDArrayOperatorsMixin):
         return format(self.item() if self._array.ndim == 0 else str(self), spec)
 
     def __hash__(self) -> builtins.int:
-        """Of a single number, so that it finds its dictionary entry."""
+        """The hash of a single number, so that it can be a dictionary key."""
         if self._array.ndim:
             raise TypeError("an array of several numbers has no hash; take one, or .tolist()")
         return hash(self.item())
@@ -98,15 +98,15 @@ class HostArray(np.lib.mixins.NDArrayOperatorsMixin):
         return builtins.bool(self._array)
 
     def __int__(self) -> builtins.int:
-        """Of the only element, whatever the number of dimensions."""
+        """The only element; the number of dimensions does not matter."""
         return builtins.int(self.item())
 
     def __float__(self) -> builtins.float:
-        """Of the only element, whatever the number of dimensions."""
+        """The only element; the number of dimensions does not matter."""
         return builtins.float(self.item())
 
     def __index__(self) -> builtins.int:
-        """Of the only element, when it is a whole number's type."""
+        """The only element, if its type is a whole number."""
         return self._array.__index__()
 
     @property

@@ -180,9 +180,9 @@ class Results(Exports):
             write_numbered(folder, Path(file_name).stem, ".jpg", encode_jpeg(np.ascontiguousarray(crop)))
 
     def align(self, size: int = 112) -> Image:
-        """Every face upright in a (size, size) crop, as face recognition wants it: (N, size, size, 3) BGR.
+        """The upright faces for face recognition: (N, size, size, 3) BGR.
 
-        A similarity transform (Umeyama) takes the five landmarks to the customary 112 x 112 template, scaled to `size`.
+        A similarity transform (Umeyama) maps the five landmarks to ArcFace's 112 x 112 template, scaled to `size`.
 
         Raises:
             PoseError: not five keypoints, a face whose landmarks coincide, or the image is gone.
@@ -235,9 +235,8 @@ class Results(Exports):
     ) -> Any:
         """A copy of the image, or of `img`, with what was found drawn on it: (H, W, 3) BGR, with `pil` a PIL image.
 
-        What each option draws is told by `yolopose.draw.DrawStyle`. `show` and `save` (to `filename`) do so besides.
-        `im_gpu`, `masks`, `probs` and `txt_color` are about masks and class scores: there are none, and they change
-        nothing.
+        `yolopose.draw.DrawStyle` describes the options. With `show` the picture is also shown, with `save` also written
+        to `filename`. `im_gpu`, `masks`, `probs` and `txt_color` are for masks and class scores and change nothing.
         """
         from yolopose.draw import DrawStyle, draw_instances
         from yolopose.images import to_bgr

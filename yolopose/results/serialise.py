@@ -25,7 +25,7 @@ COLUMNS = ("name", "class", "confidence", "box", "track_id", "keypoints")
 def summary_rows(
     boxes: Boxes, keypoints: Keypoints, names: Mapping[int, str], *, normalize: bool, decimals: int
 ) -> list[dict[str, Any]]:
-    """One dict of JSON types per instance, under the keys of `COLUMNS` as far as there is something to tell.
+    """One dict of JSON types per instance, with those keys of `COLUMNS` that it has.
 
     Coordinates are pixels, or fractions of the image's width and height with `normalize`.
     """
@@ -84,7 +84,7 @@ class Exports(Rows):
         table = table.assign(**{name: table[name].map(json.dumps) for name in ("box", "keypoints") if name in table})
         try:
             with closing(sqlite3.connect(db_path)) as database:
-                kinds = {name: SQL_TYPES.get(name, "TEXT") for name in table}  # pandas cannot tell those of no rows
+                kinds = {name: SQL_TYPES.get(name, "TEXT") for name in table}  # pandas cannot infer types without rows
                 table.to_sql(table_name, database, if_exists="append", index=False, dtype=kinds)
         except (sqlite3.Error, OSError, ValueError) as error:
             raise PoseError(
@@ -133,6 +133,6 @@ def write_numbered(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
         try:
             with path(free).open("xb") as file:
                 file.write(data)
-        except FileExistsError:  # somebody else took it meanwhile
+        except FileExistsError:  # another thread or process took it
             continue
         return path(free)

@@ -196,7 +196,7 @@ def is_url(text: str) -> bool:
 
 
 def surely_stream(url: str) -> bool:
-    """Whether the address alone says that this is a stream."""
+    """Whether the address alone shows that this is a stream, by its scheme or suffix."""
     return _parts(url).scheme.lower() in STREAM_SCHEMES or suffix_of_url(url) in STREAM_SUFFIXES
 
 

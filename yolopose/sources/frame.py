@@ -20,7 +20,7 @@ class Frame:
     """One picture of a source, or (`image` None, `error` set) one thing that could not be read.
 
     `index` of `total` counts photographs of the source, or frames within the video or stream; `item` of `items` counts
-    the things that the source names (a photograph, a whole video). Totals are None where nobody knows them.
+    the things that the source names (a photograph, a whole video). Totals are None where they are unknown.
     """
 
     image: NDArray[np.uint8] | None  # (H, W, 3) BGR
@@ -35,7 +35,7 @@ class Frame:
     fps: float | None = None  # of the frames yielded, hence divided by vid_stride
     file: bool = False  # `path` leads to a file of this machine
     named: bool = False  # the user named this very thing: alone, or in a Python list
-    exact: bool = False  # a tensor: it is the network's input as it is, whatever imgsz says
+    exact: bool = False  # a tensor: the network's input as it is, imgsz does not count
 
     @property
     def full_path(self) -> str:
