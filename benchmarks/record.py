@@ -75,7 +75,9 @@ def network() -> Any:
         yaml.write_text(text.replace("kpt_shape: [17, 3]", "kpt_shape: [5, 3]"))
         model = YOLO(str(yaml), task="pose")
     state = torch.load(WEIGHTS, map_location="cpu", weights_only=True)["state"]
-    model.model.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+    model.model.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    )
     model.model.names, model.model.kpt_shape = {0: "face"}, [5, 3]
     return model
 
@@ -119,7 +121,9 @@ def numbers() -> None:
         "batch_idx": torch.tensor([0.0, 0, 1]),
         "cls": torch.zeros(3, 1),
         "bboxes": torch.tensor([[0.3, 0.4, 0.3, 0.5], [0.7, 0.6, 0.4, 0.6], [0.5, 0.5, 0.05, 0.06]]),
-        "keypoints": torch.from_numpy(np.concatenate((rng.uniform(0.2, 0.8, (3, 5, 2)), np.full((3, 5, 1), 2)), 2)).float(),
+        "keypoints": torch.from_numpy(
+            np.concatenate((rng.uniform(0.2, 0.8, (3, 5, 2)), np.full((3, 5, 1), 2)), 2)
+        ).float(),
     }
     batch["keypoints"][1, :, 2] = 0
     model.eval()
