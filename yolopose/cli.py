@@ -218,9 +218,7 @@ COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
 }
 TEXTS: dict[str, Callable[[], str]] = {
     "help": helptext.overview,
-    "version": lambda: __version__,
-    "v": lambda: __version__,
-    "V": lambda: __version__,
+    **dict.fromkeys(("version", "v", "V"), lambda: __version__),
     "checks": helptext.checks,
     "cfg": helptext.all_arguments,
     "formats": helptext.formats,

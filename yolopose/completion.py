@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,22 +21,20 @@ def script(shell: str) -> str:
     if shell not in SHELLS:
         wanted = f"completion of {shown(shell)}" if shell else "completion needs a shell"
         raise UsageError(f"{wanted}: one of {', '.join(SHELLS)}{did_you_mean(shell, SHELLS)}")
-    parts = {"COMMANDS": " ".join((*MODES, *COMMANDS))}
+    separator = " " if shell == "fish" else "|"
+    parts = {"COMMANDS": " ".join((*MODES, *COMMANDS)), "MODES": separator.join(MODES)}
     if shell == "fish":
-        parts |= {"MODES": " ".join(MODES), "ARGUMENTS": "\n".join(_fish_lines())}
+        parts["ARGUMENTS"] = "\n".join(_fish_lines())
     else:
         assign = 'words="{}"' if shell == "bash" else "words_=({})"
         names = ((mode, [a.name for a in _ordered(mode)]) for mode in MODES)
         values = ((f"{mode}:{a.name}", _values(a, mode)) for mode in MODES for a in _ordered(mode))
-        parts["MODES"] = "|".join(MODES)
         parts["ARGUMENTS"] = "\n".join(f"        {key}) {assign.format(' '.join(words))} ;;" for key, words in names)
         parts["VALUES"] = "\n".join(
             f"            {key}) {assign.format(' '.join(words))} ;;" for key, words in values if words
         )
-    text = (TEMPLATES / f"yolo.{shell}").read_text(encoding="utf-8")
-    for name, part in parts.items():
-        text = text.replace(f"@{name}@", part)
-    return text
+    template = (TEMPLATES / f"yolo.{shell}").read_text(encoding="utf-8")
+    return re.sub("@([A-Z]+)@", lambda match: parts[match[1]], template)
 
 
 def _ordered(mode: str) -> list[Argument]:
