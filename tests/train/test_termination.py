@@ -23,7 +23,7 @@ ARGS = {"imgsz": 64, "batch": 2, "nbs": 4, "device": "cpu", "plots": False, "opt
 
 
 def begin(root: Path, workers: int, epochs: int = 500) -> subprocess.Popen[str]:
-    """A run in a process group of its own, some epochs on its way."""
+    """Start a run in its own process group and wait for some epochs."""
     network = make_network()
     make_dataset(root / "data", 6)
     checkpoint.save_checkpoint(root / "start.pt", Checkpoint(network.state_dict(), network.spec, network.info))

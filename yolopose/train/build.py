@@ -68,10 +68,10 @@ def build_run(
     memory_format = torch.contiguous_format if rules.plain_layout else torch.channels_last
     network = network.to(ranks.device).to(memory_format=memory_format)  # type: ignore[call-overload]
     dtype = autocast_type(network, ranks.device, amp=config.amp, bf16=config.bf16)
-    augment = pick(AugmentOptions, config)
-    samples = pick(SampleOptions, config, imgsz=config.side, stride=network.info.stride, augment=augment, rules=rules)
+    augment, stride = pick(AugmentOptions, config), network.info.stride
+    samples = pick(SampleOptions, config, imgsz=config.side, stride=stride, augment=augment, rules=rules)
     dataset = PoseDataset(scan_split("train"), samples)
-    size = batch_size(config.batch, network, ranks, dtype, side=config.side, images=len(dataset))
+    size = batch_size(config.batch, network, ranks, dtype, config.side, len(dataset), memory_format)
     if ranks.main:
         log.info(summary(network, config.side, table=config.verbose and checkpoint is None))
     loader = Loader(

@@ -53,7 +53,13 @@ def autocast_type(network: nn.Module, device: torch.device, *, amp: bool, bf16: 
 
 
 def batch_size(
-    batch: float, network: nn.Module, ranks: Ranks, dtype: torch.dtype | None, *, side: int, images: int
+    batch: float,
+    network: nn.Module,
+    ranks: Ranks,
+    dtype: torch.dtype | None,
+    side: int,
+    images: int,
+    memory_format: torch.memory_format = torch.channels_last,
 ) -> int:
     """The images per iteration, all ranks together, for the argument `batch` and a data set of so many `images`.
 
@@ -77,7 +83,7 @@ def batch_size(
         log.info(f"batch={batch:g}: measured on GPUs only, using {DEFAULT_BATCH}")
         return DEFAULT_BATCH
     total = torch.cuda.get_device_properties(ranks.device).total_memory
-    peaks = _measure_peaks(network, side, ranks.device, dtype)
+    peaks = _measure_peaks(network, side, ranks.device, dtype, memory_format)
     if len(peaks) < 2:
         raise PoseError(f"batch={batch:g}: the GPU's {total / 1e9:.1f} GB hold less than {TRIALS[1]} images")
     free = torch.cuda.mem_get_info(ranks.device)[0] + torch.cuda.memory_reserved(ranks.device)
@@ -98,7 +104,13 @@ def fitting_batch(peaks: Mapping[int, int], room: float, images: int) -> int:
     return fitting
 
 
-def _measure_peaks(network: nn.Module, side: int, device: torch.device, dtype: torch.dtype | None) -> dict[int, int]:
+def _measure_peaks(
+    network: nn.Module,
+    side: int,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    memory_format: torch.memory_format,
+) -> dict[int, int]:
     """Peak memory in bytes of a forward and backward pass, by batch size, for the TRIALS that fit."""
     network = copy.deepcopy(network).train()  # the trials change the batch statistics of the copy
     cudnn, peaks = torch.backends.cudnn, {}
@@ -109,7 +121,7 @@ def _measure_peaks(network: nn.Module, side: int, device: torch.device, dtype: t
             torch.cuda.reset_peak_memory_stats(device)
             images = torch.zeros(count, 3, side, side, device=device)
             with torch.autocast("cuda", dtype=dtype or torch.float16, enabled=dtype is not None):
-                maps = network(images.contiguous(memory_format=torch.channels_last))
+                maps = network(images.contiguous(memory_format=memory_format))
             sum(level.float().sum() for level in (*maps.levels, maps.keypoints)).backward()
             network.zero_grad(set_to_none=True)
             peaks[count] = torch.cuda.max_memory_allocated(device)
