@@ -132,8 +132,12 @@ def tests_compat(known: dict[str, Path]) -> list[str]:
 def outside_contract(known: dict[str, Path]) -> list[str]:
     """Modules that stand in no layer of the import contract."""
     contracts = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
-    layers = [layer for contract in contracts for layer in contract.get("layers", [])]
-    roots = {name.strip("() ") for layer in layers for name in layer.replace("|", ":").split(":")}
+    roots = set()
+    for contract in contracts:
+        names = (
+            " ".join(contract.get("layers", [])).replace("|", " ").replace(":", " ").replace("(", "").replace(")", "")
+        )
+        roots |= {".".join((*contract.get("containers", ()), name)) for name in names.split()}
     chains = {m: list(itertools.accumulate(m.split("."), "{}.{}".format)) for m in known}
     packages = {"yolopose"} | {m.rpartition(".")[0] for m in known}  # an __init__ stands with its modules
     return sorted(m for m, chain in chains.items() if m not in packages and not roots.intersection(chain))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from yolopose.telemetry import switch_off
+from yolopose.version import __version__
 
 switch_off()  # before any package that would send statistics can be loaded
 
-__version__ = "0.1.0"
+
 __all__ = ["YOLO", "Boxes", "Keypoints", "PoseError", "Results", "__version__"]
 
 _HOMES = {

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yolopose import __version__, completion, helptext
+from yolopose import completion, helptext
 from yolopose.config import (
     MODES,
     BenchmarkConfig,
@@ -29,6 +29,7 @@ from yolopose.config import (
 from yolopose.config.foreign import ABSENT
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
+from yolopose.version import __version__
 from yolopose.words import joined, mode_of_cfg, read_arguments, split_mode
 
 

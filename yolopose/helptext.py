@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from yolopose import __version__
 from yolopose.config import MODES, Argument, arguments
 from yolopose.config.groups import grouped
+from yolopose.version import __version__
 
 OVERVIEW = """\
 yolopose {version}: find people, faces and keypoints of your own with YOLOv8-pose (Apache-2.0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from yolopose import __version__
 from yolopose.evaluate import keypoint_errors, widerface
 from yolopose.evaluate.confusion import IOU as CONFUSION_IOU
 from yolopose.evaluate.keypoint_errors import keypoint_lines
 from yolopose.evaluate.metrics import KindMetrics, Metrics
 from yolopose.geometry.keypoints import COCO_SIGMAS
 from yolopose.tables import text_table
+from yolopose.version import __version__
 
 KEYS = ("precision", "recall", "mAP50", "mAP50-95")
 HEAD = (

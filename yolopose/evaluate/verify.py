@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose import __version__
 from yolopose.console import log
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
@@ -22,6 +21,7 @@ from yolopose.formats.calibration import evenly, letterboxed, sample_photographs
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import format_of, open_backend
 from yolopose.geometry.boxes import cxcywh_to_xyxy, iou_matrix, nms
+from yolopose.version import __version__
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yolopose import __version__
 from yolopose.config import ExportConfig, arguments, pick
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
@@ -28,6 +27,7 @@ from yolopose.formats.tfjs import TfjsBackend, check_tfjs, export_tfjs
 from yolopose.formats.tflite import TfliteBackend, export_tflite
 from yolopose.formats.torchscript import TorchScriptBackend, export_torchscript
 from yolopose.metadata import METADATA, SUPPRESSED, ModelInfo
+from yolopose.version import __version__
 from yolopose.weights import ASSETS
 
 if TYPE_CHECKING:

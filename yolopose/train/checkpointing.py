@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from yolopose import __version__
 from yolopose.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from yolopose.config import TrainConfig, parse, to_dict
 from yolopose.console import log
@@ -23,6 +22,7 @@ from yolopose.saving import RUNS
 from yolopose.train.loggers import LOCAL
 from yolopose.train.optim import OPTIMIZERS, Recipe
 from yolopose.train.run import TrainingRun
+from yolopose.version import __version__
 
 # Entries of `train_state` and the attributes of TrainingRun that they hold.
 COUNTERS = {
