@@ -75,3 +75,14 @@ def test_the_ledger_of_findings_names_tests_that_exist() -> None:
             if (path and not text) or (name and f"def {name}(" not in text):
                 missing.append(f"{file}::{name}")
     assert not missing, "\n".join(missing)
+
+
+def test_the_map_of_the_code_names_files_that_exist_and_every_room() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    package = ROOT / "yolopose"
+    named = {name for name in re.findall(r"`([\w/]+\.(?:py|html))`", text) if not name.startswith("tests/")}
+    assert {name for name in named if not (package / name).is_file()} == set()
+    rows = text.split("## Rooms")[1].split("**Arguments")[0]
+    rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    missing = {room for room in rooms if not room.startswith("_") and f"`{room}`" not in rows}
+    assert missing == set()
