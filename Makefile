@@ -1,5 +1,6 @@
 # make demo   light environment in .venv (no torch), then the main job on the bundled photographs
 # make test   development environment in .venv-dev, then the tests (tests/test_network.py needs strace: apt-get install strace)
+# make coverage   the tests of make test with coverage.py; lists the modules of which less than COVERED percent of the lines ran
 # make test-clients   third-party programs in .venv-clients (with torch, 2.3 GB) and .venv-clients-light (without, 1.5 GB), then their tests
 # make test-exports   every export runtime in .venv-exports (5 GB), then the tests of all formats
 # make test-gpu   what exists only on a GPU, with a Python that has torch for CUDA (GPU_PYTHON=…); without one it says so and ends 0
@@ -10,6 +11,7 @@ PIP_INSTALL = install --quiet --disable-pip-version-check --constraint constrain
 PIP_CLIENTS = install --quiet --disable-pip-version-check --constraint
 LIGHT = .venv/.installed
 DEV = .venv-dev/.installed
+COVERED = 90
 # one thread per test process: the tests run in as many processes as there are cores
 PYTEST = OMP_NUM_THREADS=1 .venv-dev/bin/python -m pytest
 
@@ -26,7 +28,7 @@ OLDEST = .venv-oldest/.installed
 OLDEST_TESTS = tests/config tests/data tests/evaluate tests/geometry tests/images tests/sources tests/test_bundled.py tests/test_cli.py \
   tests/test_errors.py tests/test_files.py tests/test_light.py tests/test_predict.py tests/results tests/test_saving.py tests/test_draw.py
 
-.PHONY: demo test test-slow test-clients test-oldest test-exports test-gpu check clean
+.PHONY: demo test test-slow coverage test-clients test-oldest test-exports test-gpu check clean
 
 $(LIGHT): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -75,6 +77,11 @@ test: $(DEV)
 test-slow: $(DEV)
 	$(PYTEST) -n auto -m slow
 
+# all lines, also of the processes that tests start; .venv-dev/bin/coverage html shows which ones did not run
+coverage: $(DEV)
+	$(PYTEST) -n auto --cov --cov-report=
+	@.venv-dev/bin/coverage report --sort=cover | awk '/^yolopose/ && $$NF + 0 < $(COVERED) || /^(Name|TOTAL)/'
+
 $(OLDEST): pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt \
@@ -104,4 +111,4 @@ check: $(DEV)
 	.venv-dev/bin/lint-imports
 
 clean:
-	rm -rf .venv .venv-dev .venv-oldest .venv-clients .venv-clients-light .venv-exports tests/exports/node_modules build dist runs *.egg-info
+	rm -rf .venv .venv-dev .venv-oldest .venv-clients .venv-clients-light .venv-exports tests/exports/node_modules build dist runs .coverage* htmlcov *.egg-info
