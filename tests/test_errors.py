@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from yolopose.errors import MAX_MESSAGE, MAX_SHOWN, PoseError, UsageError, first_line, one_line, shown
-from yolopose.limits import whole
+from yolopose.limits import int_of
 
 
 def test_ordinary_values_read_as_in_python() -> None:
@@ -40,10 +40,10 @@ def test_the_first_line_of_an_error_that_may_say_nothing() -> None:
 
 
 def test_whole_numbers_are_bounded() -> None:
-    assert whole(3, "nc", 1, 10) == whole(3.0, "nc", 1, 10) == 3
+    assert int_of(3, "nc", 1, 10) == int_of(3.0, "nc", 1, 10) == 3
     for bad in (True, "3", 2.5, float("nan"), float("inf"), 11, 0, 10**400, None, [3]):
         with pytest.raises(PoseError, match="nc must be"):
-            whole(bad, "nc", 1, 10)
+            int_of(bad, "nc", 1, 10)
 
 
 def test_an_error_is_one_printable_line_whatever_stands_in_it() -> None:

@@ -71,7 +71,7 @@ MAX_CHECKPOINT_DEPTH = 64  # and their nesting
 MAX_CHECKPOINT_TEXT = 1 << 20  # characters of text in it, or four times its size if that is more
 
 
-def whole(value: Any, name: str, low: int, high: int) -> int:
+def int_of(value: Any, name: str, low: int, high: int) -> int:
     """`value` as an int from `low` to `high`; error messages name the entry `name`.
 
     Raises:
@@ -86,14 +86,14 @@ def whole(value: Any, name: str, low: int, high: int) -> int:
     return value
 
 
-def number(value: Any, name: str, low: float, high: float) -> float:
-    """`value` as a finite float from `low` to `high`; raises PoseError as `whole` does."""
+def float_of(value: Any, name: str, low: float, high: float) -> float:
+    """`value` as a finite float from `low` to `high`; raises PoseError as `int_of` does."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:  # NaN neither
         raise PoseError(f"{name} must be a number from {low:g} to {high:g}, got {shown(value)}")
     return float(value)
 
 
-def items(value: Any, name: str, low: int, high: int) -> Sequence[Any]:
+def list_of(value: Any, name: str, low: int, high: int) -> Sequence[Any]:
     """`value`, a list or tuple of `low` to `high` entries.
 
     Raises:
@@ -107,7 +107,7 @@ def items(value: Any, name: str, low: int, high: int) -> Sequence[Any]:
     return value
 
 
-def text(value: Any, name: str) -> str:
+def text_of(value: Any, name: str) -> str:
     """`value` as text of at most `MAX_TEXT` characters; YAML reads some words as numbers or dates.
 
     Raises:

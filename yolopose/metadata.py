@@ -21,9 +21,9 @@ from yolopose.limits import (
     MAX_PIXELS,
     MAX_SIDE,
     MAX_STRIDE,
-    items,
-    text,
-    whole,
+    int_of,
+    list_of,
+    text_of,
 )
 
 PREPROCESSING = "letterbox to (imgsz) with value 114 keeping the aspect ratio, RGB, divide by 255, float32 NCHW"
@@ -111,10 +111,10 @@ class ModelInfo:
             return cls(
                 names=class_names(values.get("names", {0: "object"})),
                 layout=layout,
-                stride=whole(values.get("stride", 32), "stride", 1, MAX_STRIDE),
+                stride=int_of(values.get("stride", 32), "stride", 1, MAX_STRIDE),
                 imgsz=sides(values.get("imgsz", 640)),
-                batch=whole(values.get("batch", 1), "batch", 1, MAX_BATCH),
-                dynamic=bool(whole(int(dynamic) if isinstance(dynamic, bool) else dynamic, "dynamic", 0, 1)),
+                batch=int_of(values.get("batch", 1), "batch", 1, MAX_BATCH),
+                dynamic=bool(int_of(int(dynamic) if isinstance(dynamic, bool) else dynamic, "dynamic", 0, 1)),
                 extra={key: value for key, value in values.items() if key not in known},
             )
         except PoseError as error:
@@ -136,27 +136,27 @@ def class_names(value: Any) -> dict[int, str]:
     if isinstance(value, Mapping):
         if len(value) > MAX_CLASSES:
             raise PoseError(f"names must have 1 to {MAX_CLASSES} entries, has {len(value)}")
-        found = {_class_number(key): text(name, "a name of names") for key, name in value.items()}
+        found = {_class_number(key): text_of(name, "a name of names") for key, name in value.items()}
         if sorted(found) == list(range(len(value))) and found:
             return dict(sorted(found.items()))
         raise PoseError(f"names must number the classes from 0, got {shown(value)}")
-    return {i: text(name, "a name of names") for i, name in enumerate(items(value, "names", 1, MAX_CLASSES))}
+    return {i: text_of(name, "a name of names") for i, name in enumerate(list_of(value, "names", 1, MAX_CLASSES))}
 
 
 def _class_number(key: Any) -> int:
     """A key of `names`; JSON has them as text."""
     if isinstance(key, str) and key.isascii() and key.isdecimal() and len(key) < 8:
         key = int(key)
-    return whole(key, "a number of names", 0, MAX_CLASSES)
+    return int_of(key, "a number of names", 0, MAX_CLASSES)
 
 
 def sides(value: Any) -> tuple[int, int]:
     """(H, W) in pixels from one side or two. Raises PoseError for anything else, and for more than `MAX_PIXELS`."""
     if isinstance(value, list | tuple):
-        h, w = items(value, "imgsz", 1, 2)[0], value[-1]
+        h, w = list_of(value, "imgsz", 1, 2)[0], value[-1]
     else:
         h = w = value
-    h, w = whole(h, "imgsz", 1, MAX_SIDE), whole(w, "imgsz", 1, MAX_SIDE)
+    h, w = int_of(h, "imgsz", 1, MAX_SIDE), int_of(w, "imgsz", 1, MAX_SIDE)
     if h * w > MAX_PIXELS:
         raise PoseError(f"imgsz must be of at most {MAX_PIXELS} pixels, got {h}x{w}")
     return h, w
@@ -196,7 +196,7 @@ def info_from_file(
         batch, _, h, w = inputs
         if isinstance(h, int) and isinstance(w, int):
             info = replace(info, imgsz=sides((h, w)))
-        batch = whole(batch, "the batch of its input", 1, MAX_BATCH) if isinstance(batch, int) else 1
+        batch = int_of(batch, "the batch of its input", 1, MAX_BATCH) if isinstance(batch, int) else 1
     except PoseError as error:
         raise PoseError(f"{name}: {error}") from None
     info = replace(info, batch=batch, dynamic=not isinstance(h, int))

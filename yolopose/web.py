@@ -149,20 +149,14 @@ class _Response(http.client.HTTPResponse):
         self.fp = io.BufferedReader(self.stream)
 
 
-class _Connection(http.client.HTTPConnection):
-    response_class = _Response
-
-
-class _SecureConnection(http.client.HTTPSConnection):
-    response_class = _Response
-
-
 class _Handler(HTTPHandler, HTTPSHandler):
-    def http_open(self, req: Request) -> Any:
-        return self.do_open(_Connection, req)
+    def do_open(self, http_class: Any, req: Request, **options: Any) -> http.client.HTTPResponse:
+        def connect(*args: Any, **more: Any) -> http.client.HTTPConnection:
+            connection = http_class(*args, **more)
+            connection.response_class = _Response
+            return cast(http.client.HTTPConnection, connection)
 
-    def https_open(self, req: Request) -> Any:
-        return self.do_open(_SecureConnection, req)
+        return super().do_open(cast(Any, connect), req, **options)
 
 
 class _WebRedirects(HTTPRedirectHandler):

@@ -10,7 +10,7 @@ from torch import Tensor
 from yolopose.checkpoint.archive import Archive
 from yolopose.checkpoint.records import StandIn, TensorView
 from yolopose.errors import PoseError
-from yolopose.limits import MAX_CLASSES, MAX_IDENTIFIER, MAX_MODULE_DEPTH, MAX_MODULES, whole
+from yolopose.limits import MAX_CLASSES, MAX_IDENTIFIER, MAX_MODULE_DEPTH, MAX_MODULES, int_of
 
 # The class of the last layer of networks of other tasks.
 TASKS = {"Detect": "detection", "Segment": "segmentation", "Classify": "classification", "OBB": "oriented-box"}
@@ -45,7 +45,7 @@ def read_metadata(archive: Archive, network: StandIn) -> dict[str, Any]:
         value = archive.plain(head.state.get(key, spec.get(key)))
         spec[key] = list(value) if isinstance(value, tuple) else value
     try:
-        classes = whole(spec["nc"], "nc", 1, MAX_CLASSES)
+        classes = int_of(spec["nc"], "nc", 1, MAX_CLASSES)
     except PoseError as error:
         raise PoseError(f"{archive.path}: {error}") from None
     train_args = archive.plain(root.get("train_args") or network.state.get("args"))

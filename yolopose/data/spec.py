@@ -12,7 +12,7 @@ from yolopose.data.fetch import Download, fetch
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
 from yolopose.files import read_bounded, read_yaml, walk
 from yolopose.geometry.keypoints import KeypointLayout
-from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, is_unicode, whole
+from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, int_of, is_unicode
 from yolopose.metadata import class_names
 from yolopose.sources.files import IMAGE_SUFFIXES, suffix_of
 
@@ -158,9 +158,8 @@ def _text(name: str, value: Any) -> str:
     """A path or name as text. Raises PoseError for anything that cannot be one."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise PoseError(f"{name} must be text, got {shown(value)}")
-    text = (
-        value if isinstance(value, str) else f"{whole(value, name, 0, 1 << 53)}" if value == value // 1 else f"{value}"
-    )
+    whole = not isinstance(value, str) and value == value // 1
+    text = str(int_of(value, name, 0, 1 << 53) if whole else value)
     if "\0" in text or len(text) > MAX_TEXT or not is_unicode(text):
         raise PoseError(f"{name} is no usable text: {shown(text)}")
     return text
@@ -178,7 +177,7 @@ def _names(values: Mapping[str, Any]) -> dict[int, str]:
     """Class names by index, from `names` (list or mapping), otherwise generated from `nc`."""
     names, nc = values.get("names"), values.get("nc")
     if nc is not None:
-        nc = whole(nc, "nc", 1, MAX_CLASSES)
+        nc = int_of(nc, "nc", 1, MAX_CLASSES)
     if names is None and nc is not None:
         return {i: f"class{i}" for i in range(nc)}
     try:

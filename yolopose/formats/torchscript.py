@@ -15,7 +15,7 @@ from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions
 from yolopose.formats.pytorch import as_tensor, choose_device
 from yolopose.formats.quiet import quiet, without_warnings
-from yolopose.limits import MAX_BATCH, MAX_PIXELS, whole
+from yolopose.limits import MAX_BATCH, MAX_PIXELS, int_of
 from yolopose.metadata import ModelInfo, check_task, read_archived, sides
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def _sizes(path: Path, metadata: Mapping[str, Any]) -> tuple[int, int, int, int]
     """(B, 3, H, W) of the traced input by the metadata; (1, 3, 640, 640) where they lack it."""
     try:
         h, w = sides(metadata.get("imgsz", 640))
-        batch = whole(metadata.get("batch", 1), "batch", 1, MAX_BATCH)
-        whole(batch * h * w, "the pixels of its input", 1, MAX_PIXELS)
+        batch = int_of(metadata.get("batch", 1), "batch", 1, MAX_BATCH)
+        int_of(batch * h * w, "the pixels of its input", 1, MAX_PIXELS)
     except PoseError as error:
         raise PoseError(f"{path}: its metadata are damaged: {error}") from None
     return batch, 3, h, w

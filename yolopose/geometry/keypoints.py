@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import PoseError, shown
-from yolopose.limits import MAX_EDGES, MAX_KEYPOINTS, MAX_SIGMA, items, number, text, whole
+from yolopose.limits import MAX_EDGES, MAX_KEYPOINTS, MAX_SIGMA, float_of, int_of, list_of, text_of
 
 COCO_SIGMAS = (0.026, 0.025, 0.025, 0.035, 0.035, 0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
                0.107, 0.107, 0.087, 0.087, 0.089, 0.089)  # fmt: skip
@@ -77,12 +77,16 @@ class KeypointLayout:
             names = next(iter(names.values()))
         return cls(
             shape=shape,
-            names=base.names if names is None else tuple(text(n, "kpt_names") for n in items(names, "kpt_names", k, k)),
-            edges=base.edges if edges is None else tuple(_edge(e, k) for e in items(edges, "skeleton", 0, MAX_EDGES)),
+            names=base.names
+            if names is None
+            else tuple(text_of(n, "kpt_names") for n in list_of(names, "kpt_names", k, k)),
+            edges=base.edges if edges is None else tuple(_edge(e, k) for e in list_of(edges, "skeleton", 0, MAX_EDGES)),
             sigmas=base.sigmas
             if sigmas is None
-            else tuple(number(s, "kpt_oks_sigmas", 0, MAX_SIGMA) for s in items(sigmas, "kpt_oks_sigmas", k, k)),
-            flip=None if flip is None else tuple(whole(i, "flip_idx", 0, k - 1) for i in items(flip, "flip_idx", k, k)),
+            else tuple(float_of(s, "kpt_oks_sigmas", 0, MAX_SIGMA) for s in list_of(sigmas, "kpt_oks_sigmas", k, k)),
+            flip=None
+            if flip is None
+            else tuple(int_of(i, "flip_idx", 0, k - 1) for i in list_of(flip, "flip_idx", k, k)),
         )
 
 
@@ -94,8 +98,8 @@ def _given(values: Mapping[str, Any], key: str) -> Any:
 
 def _edge(value: Any, k: int) -> tuple[int, int]:
     """A line of the skeleton: the indices of two of `k` keypoints."""
-    a, b = items(value, "a line of skeleton", 2, 2)
-    return whole(a, "an index in skeleton", 0, k - 1), whole(b, "an index in skeleton", 0, k - 1)
+    a, b = list_of(value, "a line of skeleton", 2, 2)
+    return int_of(a, "an index in skeleton", 0, k - 1), int_of(b, "an index in skeleton", 0, k - 1)
 
 
 def as_kpt_shape(value: Any) -> tuple[int, int]:
@@ -103,7 +107,7 @@ def as_kpt_shape(value: Any) -> tuple[int, int]:
     k, d = value if isinstance(value, list | tuple) and len(value) == 2 else (None, None)
     if type(k) is not int or type(d) is not int or k < 1 or d not in (2, 3):
         raise PoseError(f"kpt_shape must be [K, 2] or [K, 3], got {shown(value)}")
-    return whole(k, "K of kpt_shape", 1, MAX_KEYPOINTS), d
+    return int_of(k, "K of kpt_shape", 1, MAX_KEYPOINTS), d
 
 
 def check_flip(flip: Sequence[int], k: int) -> None:

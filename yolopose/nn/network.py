@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from yolopose.errors import PoseError, first_line, one_line, shown
 from yolopose.geometry.keypoints import KeypointLayout, default_layout
-from yolopose.limits import MAX_CHANNELS, MAX_PARAMETERS, MAX_STRIDE, whole
+from yolopose.limits import MAX_CHANNELS, MAX_PARAMETERS, MAX_STRIDE, int_of
 from yolopose.metadata import ModelInfo
 from yolopose.nn import layers
 from yolopose.nn.head import Maps, PoseHead, anchors
@@ -65,7 +65,7 @@ class PoseNet(nn.Module):
         if layout is not None:
             given["kpt_shape"] = list(layout.shape)
         self.spec = check_spec(given)
-        channels = whole(channels, f"{self.spec['yaml_file']}: ch", 1, MAX_CHANNELS)
+        channels = int_of(channels, f"{self.spec['yaml_file']}: ch", 1, MAX_CHANNELS)
         _check_size(self.spec, channels)
         modules, self.parts = build_modules(self.spec, channels)
         self.model = nn.Sequential(*modules)
@@ -232,7 +232,7 @@ def _build_row(row: LayerRow, inputs: Sequence[Part], spec: Mapping[str, Any]) -
             raise row.error("joins channels only: its arguments are [1]")
         return layers.Concat(), Part(row, row.args, sum(part.channels for part in inputs), stride)
     if row.module == "nn.Upsample":
-        factor = whole(row.args[1], "the factor", -MAX_STRIDE, MAX_STRIDE)
+        factor = int_of(row.args[1], "the factor", -MAX_STRIDE, MAX_STRIDE)
         if factor < 1 or stride % factor:
             raise row.error(f"cannot enlarge a map of stride {stride} {factor} times")
         return nn.Upsample(*row.args), Part(row, row.args, c1, stride // factor)
@@ -249,8 +249,8 @@ def _build_row(row: LayerRow, inputs: Sequence[Part], spec: Mapping[str, Any]) -
 def _build_block(row: LayerRow, c1: int, stride: int, spec: Mapping[str, Any]) -> tuple[nn.Module, Part]:
     _, width, limit = scale_factors(spec)
     block = BLOCKS[row.module]
-    given = whole(row.args[0], "channels", 1, MAX_CHANNELS)
-    c2 = whole(scale_channels(given, width, limit), "channels times width", 1, MAX_CHANNELS)
+    given = int_of(row.args[0], "channels", 1, MAX_CHANNELS)
+    c2 = int_of(scale_channels(given, width, limit), "channels times width", 1, MAX_CHANNELS)
     if row.module in REPEATED_INSIDE:
         args = (c1, c2, row.repeats, *row.args[1:])
         module = block(*args)

@@ -14,7 +14,7 @@ from yolopose.console import log
 from yolopose.errors import MAX_SHOWN, PoseError, shown
 from yolopose.files import read_yaml
 from yolopose.geometry.keypoints import as_kpt_shape
-from yolopose.limits import MAX_ARGUMENTS, MAX_CLASSES, MAX_LAYERS, MAX_MULTIPLE, MAX_ROWS, items, number
+from yolopose.limits import MAX_ARGUMENTS, MAX_CLASSES, MAX_LAYERS, MAX_MULTIPLE, MAX_ROWS, float_of, list_of
 
 MODELS = Path(__file__).parent / "models"
 SCALED_NAME = re.compile(r"(yolov?\d+)([nslmx])(?![a-z])", re.IGNORECASE)
@@ -92,7 +92,7 @@ def check_spec(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_multiple(value: Any, name: str) -> None:
-    if number(value, name, 0, MAX_MULTIPLE) == 0:
+    if float_of(value, name, 0, MAX_MULTIPLE) == 0:
         raise PoseError(f"{name} must be a number above 0")
 
 
@@ -105,10 +105,10 @@ def _choose_scale(scale: Any, scales: dict[Any, Any], file: str) -> Any:
         raise PoseError(f"{file}: scale {shown(scale)} is not among its scales {known}")
     row = scales[scale]
     try:
-        depth, width, limit = items(row, "row", 3, 3)
+        depth, width, limit = list_of(row, "row", 3, 3)
         _check_multiple(depth, "depth")
         _check_multiple(width, "width")
-        number(limit, "max_channels", 1, math.inf)
+        float_of(limit, "max_channels", 1, math.inf)
     except PoseError as error:
         raise PoseError(
             f"{file}: scale {shown(scale)} must be [depth, width, max_channels], got {shown(row)} ({error})"
