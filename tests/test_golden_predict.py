@@ -14,7 +14,7 @@ from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.table import export, open_backend
 from yolopose.geometry.boxes import iou_matrix
 from yolopose.images import read_image
-from yolopose.rules import rules_of
+from yolopose.rules import RULES
 
 SETTINGS = [
     {"conf": 0.25, "imgsz": 320},
@@ -64,7 +64,7 @@ def test_every_setting_is_recorded(recorded: list[Any]) -> None:
 def test_recorded_predictions(
     settings: dict[str, Any], compat: bool, backend: Backend, recorded: list[Any], shared: Path
 ) -> None:
-    options = pick(DetectOptions, PredictConfig(**settings), rect=True, rules=rules_of(compat))
+    options = pick(DetectOptions, PredictConfig(**settings), rect=True, rules=RULES[compat])
     errors = []
     for name, these, truth in recorded:
         if these != settings:
@@ -87,8 +87,7 @@ def test_recorded_predictions(
 def test_unsure_keypoints_are_hidden_in_compat_mode_only(backend: Backend, shared: Path) -> None:
     image = photograph(shared, "000000000165.jpg")
     raw, hidden = (
-        detect(backend, [image], DetectOptions(imgsz=320, rules=rules_of(compat)))[0].keypoints
-        for compat in (False, True)
+        detect(backend, [image], DetectOptions(imgsz=320, rules=RULES[compat]))[0].keypoints for compat in (False, True)
     )
     unsure = raw[..., 2] < 0.5
     assert unsure.any()

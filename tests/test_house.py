@@ -54,7 +54,7 @@ def test_files_functions_and_classes_stay_within_comfort() -> None:
     too_long = []
     for path in (*sources(), *sorted((ROOT / "tests").rglob("*.py"))):
         text = path.read_text(encoding="utf-8")
-        if len(text.splitlines()) > 400:
+        if len(text.splitlines()) > 400 and "made by docs/generate.py" not in text[:300]:
             too_long.append(f"{path.relative_to(ROOT)}: {len(text.splitlines())} lines")
         for node in ast.walk(ast.parse(text)):
             limit = {ast.FunctionDef: 80, ast.AsyncFunctionDef: 80, ast.ClassDef: 250}.get(type(node))

@@ -23,6 +23,7 @@ from yolopose.config import (
     ValConfig,
     VerifyConfig,
     parse,
+    pick,
     replace,
     required,
 )
@@ -83,12 +84,21 @@ def _text(bare: list[str]) -> str:
 def predict(values: dict[str, Any]) -> int:
     """`yolo predict`: pictures are written unless save=False. Returns 1 when an input failed, otherwise 0."""
     from yolopose.api import YOLO
+    from yolopose.formats.base import OpenOptions
+    from yolopose.formats.table import open_backend
+    from yolopose.predict import Predictor
+    from yolopose.weights import default_model, find
 
     config = parse(PredictConfig, {"save": True, "keep_image": False, **values})
+    source, model = required(config, "source"), config.model or ""
     collecting = gc.isenabled()
     gc.disable()  # importing torch makes so many lasting objects that walking them costs 0.2 s
     try:
-        run = YOLO(config.model).predict_with(config)
+        if model.endswith((".yaml", ".yml")):  # an architecture: no file to open
+            run = YOLO(model).predict_with(config)
+        else:
+            file = find(model) if model else default_model()
+            run = Predictor(open_backend(file, pick(OpenOptions, config)), source, config)
         next(run, None)
     finally:
         if collecting:
@@ -207,15 +217,8 @@ def eval_widerface(values: dict[str, Any]) -> int:
 
 
 COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
-    "predict": predict,
-    "val": val,
-    "train": train,
-    "export": export,
-    "verify": verify,
-    "benchmark": benchmark,
-    "doctor": doctor,
-    "convert": convert,
-    "eval-widerface": eval_widerface,
+    command.__name__.replace("_", "-"): command
+    for command in (predict, val, train, export, verify, benchmark, doctor, convert, eval_widerface)
 }
 TEXTS: dict[str, Callable[[], str]] = {
     "help": helptext.overview,

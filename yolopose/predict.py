@@ -19,7 +19,7 @@ from yolopose.detect import DetectOptions, detect, letterboxes_for, unscaled_let
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
 from yolopose.results import Results
-from yolopose.rules import rules_of
+from yolopose.rules import RULES
 from yolopose.saving import Saver
 from yolopose.sources import Frame, Source, SourceOptions, open_source
 
@@ -51,7 +51,7 @@ class Predictor(Iterator[Results]):
         self.batch: tuple[list[str], list[Image], None, list[str]] = ([], [], None, [])
         self._hooks = hooks
         self._backend = backend
-        self._options = pick(DetectOptions, config, rect=True, rules=rules_of(config.compat))
+        self._options = pick(DetectOptions, config, rect=True, rules=RULES[config.compat])
         self._speed: Counter[str] = Counter()
         self._shape: tuple[int, ...] = ()
         check_arguments(backend, config)

@@ -80,8 +80,4 @@ class Rules:
 
 DEFAULT = Rules()
 REFERENCE = Rules(**{field.name: True for field in dataclasses.fields(Rules)})
-
-
-def rules_of(compat: bool) -> Rules:
-    """The rules that the argument `compat` asks for."""
-    return REFERENCE if compat else DEFAULT
+RULES = {False: DEFAULT, True: REFERENCE}  # by the value of `compat`

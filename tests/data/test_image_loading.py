@@ -10,7 +10,7 @@ from yolopose.data.image_loading import prefetch, read_working, working_size
 from yolopose.data.labels import scan
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
-from yolopose.rules import REFERENCE, rules_of
+from yolopose.rules import REFERENCE, RULES
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ def photo(folder: Path, hw: tuple[int, int], suffix: str = ".jpg") -> tuple[Path
 @pytest.mark.parametrize("compat", [False, True])
 def test_a_photo_is_read_at_its_working_size(tmp_path: Path, hw, suffix: str, compat: bool) -> None:
     path, image = photo(tmp_path, hw, suffix)
-    found = read_working(path, hw, 100, rules_of(compat))
-    assert found.shape[:2] == working_size(hw, 100, rules_of(compat))
+    found = read_working(path, hw, 100, RULES[compat])
+    assert found.shape[:2] == working_size(hw, 100, RULES[compat])
     expected = cv2.resize(image, found.shape[1::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(found.astype(int) - expected).mean() < 4
 

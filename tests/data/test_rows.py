@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolopose.data.rows import parse_rows
-from yolopose.rules import rules_of
+from yolopose.rules import RULES
 
 GOOD = "0 0.5 0.5 0.2 0.4 0.45 0.5 2 0.55 0.5 1"
 
@@ -14,7 +14,7 @@ GOOD = "0 0.5 0.5 0.2 0.4 0.45 0.5 2 0.55 0.5 1"
 def parse(tmp_path: Path, text: str | bytes, kpt_shape=(2, 3), classes=2, compat=False):
     file = tmp_path / "a.txt"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return parse_rows(file, kpt_shape, classes, rules=rules_of(compat))
+    return parse_rows(file, kpt_shape, classes, rules=RULES[compat])
 
 
 def test_good_rows_become_labels(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from helpers.builders import FakeBackend
 
 from yolopose.data.rows import Labels
 from yolopose.evaluate.batching import BatchOptions, Group, batch_of, groups, truth_of
-from yolopose.rules import rules_of
+from yolopose.rules import RULES
 
 # (H, W) of golden/pose8, in the order of their names
 POSE8 = [(536, 640), (640, 427), (375, 500), (429, 640), (640, 427), (640, 480), (413, 640), (640, 480)]
 
 
 def plan(compat: bool = False, **values: Any) -> list[Group]:
-    return groups(FakeBackend(), POSE8, BatchOptions(rules=rules_of(compat), **values))
+    return groups(FakeBackend(), POSE8, BatchOptions(rules=RULES[compat], **values))
 
 
 def places(group: Group) -> list[tuple[int, int]]:

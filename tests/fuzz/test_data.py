@@ -22,7 +22,7 @@ from yolopose.data.labels import scan
 from yolopose.data.rows import parse_rows
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
-from yolopose.rules import rules_of
+from yolopose.rules import RULES
 
 LAUGHS = "[&a0 [x,x,x,x,x,x,x,x]" + "".join(f", &a{i} [{f'*a{i - 1}, ' * 8}]" for i in range(1, 12)) + "]"
 VALUES = (
@@ -153,7 +153,7 @@ def test_label_files(count: int, tmp_path: Path) -> None:
     def target(case: tuple[bytes, int, bool]) -> None:
         text, d, compat = case
         file.write_bytes(text)
-        labels, bad, duplicates = parse_rows(file, (2, d), 2, rules=rules_of(compat))
+        labels, bad, duplicates = parse_rows(file, (2, d), 2, rules=RULES[compat])
         n = len(labels)
         assert labels.boxes.shape == (n, 4)
         assert labels.keypoints.shape == (n, 2, 3)
@@ -179,7 +179,7 @@ def written(tmp_path: Path) -> tuple[Path, str]:
     spec = load_data(yaml)
     scan(spec, "train")
     (file,) = cache_folder(spec.path).glob("labels-*.npz")
-    return file, cache_key(spec.layout.shape, 1, rules_of(False))
+    return file, cache_key(spec.layout.shape, 1, RULES[False])
 
 
 def read_cache(file: Path, root: Path, made_for: str) -> None:

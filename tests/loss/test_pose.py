@@ -15,7 +15,7 @@ from yolopose.loss.assign import Truths, assign
 from yolopose.loss.pose import PARTS, Gains, PoseLoss, decode, dfl_loss, in_pixels, oks_loss
 from yolopose.metadata import ModelInfo
 from yolopose.nn.head import Maps, anchors
-from yolopose.rules import REFERENCE, rules_of
+from yolopose.rules import REFERENCE, RULES
 
 STRIDES = (8, 16, 32)
 HW = (96, 128)
@@ -181,7 +181,7 @@ def loop_loss(maps, batch, sigmas, *, compat):
 def test_equals_the_loops(images, rows, shape, classes, compat):
     maps = make_maps(images, shape, classes, seed=rows)
     batch = make_batch(images, rows, shape[0], classes, seed=rows)
-    total, parts = make_loss(shape, classes, rules=rules_of(compat))(maps, batch)
+    total, parts = make_loss(shape, classes, rules=RULES[compat])(maps, batch)
     expected = loop_loss(maps, batch, default_layout(shape).sigmas, compat=compat)
     np.testing.assert_allclose(parts.numpy(), expected, rtol=2e-5, atol=1e-6)
     assert total.item() == pytest.approx(sum(expected) * images, rel=1e-5)
@@ -324,7 +324,7 @@ def shard(maps, batch, first, stop):
 def test_ranks_average_to_the_gradient_of_one_process(cut, compat):
     maps, batch = make_maps(4, seed=3), make_batch(4, 12, seed=3)
     batch.image_index[batch.image_index == 3] = 2  # the last image, a rank of its own when cut = 3, has no truth
-    whole, parts = make_loss(rules=rules_of(compat))(maps, batch)
+    whole, parts = make_loss(rules=RULES[compat])(maps, batch)
     whole.backward()
     ranks = [shard(maps, batch, 0, cut), shard(maps, batch, cut, 4)]
     counts = []
@@ -334,8 +334,8 @@ def test_ranks_average_to_the_gradient_of_one_process(cut, compat):
         return vector
 
     for rank in ranks:
-        make_loss(rules=rules_of(compat), reduce=remember)(*rank)
-    results = [make_loss(rules=rules_of(compat), reduce=lambda _: counts[0] + counts[1])(*rank) for rank in ranks]
+        make_loss(rules=RULES[compat], reduce=remember)(*rank)
+    results = [make_loss(rules=RULES[compat], reduce=lambda _: counts[0] + counts[1])(*rank) for rank in ranks]
     for total, _ in results:
         total.backward()
     torch.testing.assert_close(results[0][1] + results[1][1], parts)

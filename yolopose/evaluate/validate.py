@@ -34,7 +34,7 @@ from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.plots.figure import can_plot
 from yolopose.predict import check_arguments
-from yolopose.rules import rules_of
+from yolopose.rules import RULES
 from yolopose.saving import run_folder
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def validate(
         UsageError: an argument does not go with the model or with another argument.
         PoseError: model and data set do not fit, or an image cannot be read.
     """
-    config, rules, info, hooks = _with_metric(config), rules_of(config.compat), backend.info, hooks or Hooks()
+    config, rules, info, hooks = _with_metric(config), RULES[config.compat], backend.info, hooks or Hooks()
     if not isinstance(data, Scan):
         data = scan(
             data, config.split, strict=config.strict, rules=rules, max_pixels=config.max_pixels, verbose=config.verbose
@@ -205,7 +205,7 @@ def _samples(
         config,
         agnostic_nms=config.agnostic_nms or config.single_cls,
         multi_label=True,
-        rules=replace(rules_of(config.compat), zero_unsure=False),  # Ultralytics 8.3 zeroes them in predict only
+        rules=replace(RULES[config.compat], zero_unsure=False),  # Ultralytics 8.3 zeroes them in predict only
     )
     reader = prefetch((items[i] for group in plan for i in group.positions), config.workers)
     for group in plan:

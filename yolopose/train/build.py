@@ -27,7 +27,7 @@ from yolopose.nn.network import PoseNet, transfer
 from yolopose.nn.summary import summary
 from yolopose.plots.figure import can_plot
 from yolopose.resources import processors
-from yolopose.rules import DEFAULT, Rules, rules_of
+from yolopose.rules import DEFAULT, RULES, Rules
 from yolopose.saving import run_folder
 from yolopose.train.checkpointing import folder_of, restore, restore_optimizer
 from yolopose.train.device import autocast_type, batch_size
@@ -54,7 +54,7 @@ def build_run(
         raise UsageError("data is missing: name the YAML of a data set, as in data=coco8-pose.yaml")
     if config.plots and ranks.main and not can_plot():
         config = replace(config, plots=False)
-    rules, options = rules_of(config.compat), pick(OptimOptions, config)
+    rules, options = RULES[config.compat], pick(OptimOptions, config)
     data = _load_data(config, ranks)
     scan_split = partial(scan, data, strict=config.strict, rules=rules, max_pixels=config.max_pixels)
     if isinstance(source, PoseNet):
