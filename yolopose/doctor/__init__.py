@@ -17,11 +17,11 @@ import yolopose.data.labels as data_labels
 from yolopose.data.labels import label_path
 from yolopose.data.rows import BadRow
 from yolopose.data.spec import DataSpec, load_data
-from yolopose.doctor.checks import Checked, Finding, count_split, facts, find_matches, findings
+from yolopose.doctor.checks import add_findings, count_split, facts, find_matches
 from yolopose.doctor.duplicates import fingerprint
 from yolopose.doctor.page import page
 from yolopose.doctor.previews import preview, select_samples
-from yolopose.doctor.report import Report
+from yolopose.doctor.report import Checked, Report
 from yolopose.doctor.statistics import statistics
 from yolopose.errors import PoseError
 from yolopose.files import write_text
@@ -47,28 +47,25 @@ def examine(
         PoseError: the YAML cannot be read, none of its splits has images, or the report exists and not `exist_ok`.
     """
     spec = load_data(data, data_dir=data_dir)
-    splits, missing = check_images(spec)
-    if out is None:
-        folder = run_folder(None, None, "doctor")
-    else:
-        folder = Path(out)
-        if (folder / "report.html").exists() and not exist_ok:
-            raise PoseError(f"{folder / 'report.html'} exists; choose another out, or exist_ok=True to write over it")
-        folder.mkdir(parents=True, exist_ok=True)
+    splits, failed = check_images(spec)
+    folder = run_folder(None, None, "doctor") if out is None else Path(out)
+    if (folder / "report.html").exists() and not exist_ok:
+        raise PoseError(f"{folder / 'report.html'} exists; choose another out, or exist_ok=True to write over it")
+    folder.mkdir(parents=True, exist_ok=True)
     items = [image.item for images in splits.values() for image in images if image.usable]
-    counts = {name: count_split(images, spec.names) for name, images in splits.items()}
-    numbers = statistics(items, spec.layout)
-    matches = find_matches(splits)
     report = Report(
         spec=spec,
-        counts=counts,
-        statistics=numbers,
-        findings=[*missing, *findings(spec, splits, counts, numbers, matches)],
-        facts=facts(spec, counts, numbers),
+        counts={name: count_split(images, spec.names) for name, images in splits.items()},
+        statistics=statistics(items, spec.layout),
         bad={name: [row for image in images for row in image.entry.bad] for name, images in splits.items()},
-        matches=matches,
+        matches=find_matches(splits),
         folder=folder,
     )
+    for name, error in failed.items():
+        what = str(error).removeprefix(f"{spec.yaml}: ")
+        report.add("error", "splits", what, f"correct the {name} line, or remove it")
+    add_findings(report, splits)
+    report.facts.extend(facts(report))
     samples = [preview(item, spec) for item in select_samples(items, previews)]
     # file names need not be UTF-8
     write_text(folder / "report.json", json.dumps(report.to_dict(), indent=1, ensure_ascii=False), "backslashreplace")
@@ -76,31 +73,28 @@ def examine(
     return report
 
 
-def check_images(spec: DataSpec) -> tuple[dict[str, list[Checked]], list[Finding]]:
-    """Every image of every split of `spec`, and a finding for each split without images.
+def check_images(spec: DataSpec) -> tuple[dict[str, list[Checked]], dict[str, PoseError]]:
+    """Every image of every split of `spec`, and the errors of the splits without images.
 
     Raises:
         PoseError: no split has images.
     """
     splits: dict[str, list[Checked]] = {}
-    missing: list[Finding] = []
-    failed: list[PoseError] = []
+    failed: dict[str, PoseError] = {}
     known: dict[Path, Checked] = {}
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         for name in spec.sources:
             try:
                 images = spec.split(name)
-            except PoseError as e:
-                failed.append(e)
-                what = str(e).removeprefix(f"{spec.yaml}: ")
-                missing.append(Finding("error", "splits", what, f"correct the {name} line, or remove it"))
+            except PoseError as error:
+                failed[name] = error
                 continue
             new = [path for path in images if path not in known]
             known.update(zip(new, pool.map(functools.partial(_check_image, spec), new), strict=True))
             splits[name] = [known[path] for path in images]
     if not splits:
-        raise failed[0]
-    return splits, missing
+        raise next(iter(failed.values()))
+    return splits, failed
 
 
 def _check_image(spec: DataSpec, image: Path) -> Checked:

@@ -14,11 +14,12 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from yolopose.doctor.checks import plural
 from yolopose.doctor.previews import Preview, thumbnail
-from yolopose.doctor.report import Report
+from yolopose.doctor.report import Match, Report, plural
 from yolopose.doctor.statistics import INPUT, Statistics
 from yolopose.geometry.keypoints import KeypointLayout
+
+Values = list[dict[str, object]]  # of the entries of a list
 
 SHOWN_MATCHES = 12  # pairs of copies; report.json has them all
 SHOWN_ROWS = 200  # bad rows on the page; report.json has them all
@@ -68,46 +69,56 @@ def page(report: Report, previews: Sequence[Preview]) -> str:
         "entry": report.facts,
         "chart": _charts(statistics),
         **_keypoints(statistics, spec.layout),
-        "previews": [],
-        "copies": [],
-        "bad_rows": [],
+        "previews": _previews(report, previews),
+        "copies": _copies(report.matches),
+        "bad_rows": _bad_rows(report),
     }
-    if previews:
-        pairs = [
-            {"image": [_image(p.path, jpeg) for jpeg in (p.picture, p.mirrored) if jpeg], "path": [_path(p.path)]}
-            for p in previews
-        ]
-        values["previews"] = [{"hint": LEGEND if spec.layout.flip else NO_FLIP, "preview": pairs}]
-    shown = sorted(report.matches, key=lambda match: match.split == match.other_split)[:SHOWN_MATCHES]
-    if shown:
-        copies = [
-            {
-                "kind": "" if match.split == match.other_split else "leak",
-                "splits": " ↔ ".join(dict.fromkeys((match.split, match.other_split))),
-                "how": "identical" if match.identical else f"likeness {match.likeness:.2f}",
-                "image": [_image(path, thumbnail(path)) for path in (match.file, match.other)],
-                "path": [_path(match.file), _path(match.other)],
-            }
-            for match in shown
-        ]
-        values["copies"] = [{"copy": copies, "quiet": _more(len(report.matches) - len(shown), "pairs")}]
-    bad = [(split, row) for split, rows in report.bad.items() for row in rows]
-    if bad:
-        folder = f"{spec.path}{os.sep}"
-        rows = [
-            {"name": split, "cell": [row.file.replace(folder, ""), str(row.line or "–"), row.reason]}
-            for split, row in bad[:SHOWN_ROWS]
-        ]
-        more = _more(len(bad) - SHOWN_ROWS, "entries")
-        values["bad_rows"] = [{"open": "open" if len(bad) <= 20 else "", "count": len(bad), "row": rows, "quiet": more}]
     return fill("page", values)
 
 
-def _charts(statistics: Statistics) -> list[dict[str, object]]:
+def _previews(report: Report, previews: Sequence[Preview]) -> Values:
+    """The sample images."""
+    hint = LEGEND if report.spec.layout.flip else NO_FLIP
+    pairs = [
+        {"image": [_image(p.path, jpeg) for jpeg in (p.picture, p.mirrored) if jpeg], "path": [_path(p.path)]}
+        for p in previews
+    ]
+    return [{"hint": hint, "preview": pairs}] if pairs else []
+
+
+def _copies(matches: Sequence[Match]) -> Values:
+    """The first copies of images, those in two splits before those in one."""
+    copies = [
+        {
+            "kind": "" if match.split == match.other_split else "leak",
+            "splits": " ↔ ".join(dict.fromkeys((match.split, match.other_split))),
+            "how": "identical" if match.identical else f"likeness {match.likeness:.2f}",
+            "image": [_image(path, thumbnail(path)) for path in (match.file, match.other)],
+            "path": [_path(match.file), _path(match.other)],
+        }
+        for match in sorted(matches, key=lambda match: match.split == match.other_split)[:SHOWN_MATCHES]
+    ]
+    return [{"copy": copies, "quiet": _more(len(matches) - len(copies), "pairs")}] if copies else []
+
+
+def _bad_rows(report: Report) -> Values:
+    """The first rows and files that were set aside."""
+    folder = f"{report.spec.path}{os.sep}"
+    rows = [
+        {"name": split, "cell": [row.file.replace(folder, ""), str(row.line or "–"), row.reason]}
+        for split, bad in report.bad.items()
+        for row in bad
+    ]
+    more = _more(len(rows) - SHOWN_ROWS, "entries")
+    opened = "open" if len(rows) <= 20 else ""
+    return [{"open": opened, "count": len(rows), "row": rows[:SHOWN_ROWS], "quiet": more}] if rows else []
+
+
+def _charts(statistics: Statistics) -> Values:
     """The histograms of sizes, shapes and instances per image."""
     low, middle, high = statistics.size_percentiles
     size_note = f"√(w·h); 5% {low:g}, median {middle:g}, 95% {high:g}"
-    charts: list[dict[str, object]] = []
+    charts: Values = []
     for title, note, histogram in (
         (f"Size at imgsz={INPUT}, pixels", size_note, statistics.size),
         ("Shape, width : height", "of the box in pixels", statistics.aspect),
@@ -115,11 +126,7 @@ def _charts(statistics: Statistics) -> list[dict[str, object]]:
     ):
         most, total = max(*histogram.counts, 1), max(sum(histogram.counts), 1)
         bars = [
-            {
-                "name": name,
-                "filled": [{"kind": "", "share": f"{n / most:.1%}"}],
-                "share": f"{n / total:.1%}" if n else "0",
-            }
+            _bar(name, {"": n / most}, f"{n / total:.1%}" if n else "0")
             for name, n in zip(histogram.bins, histogram.counts, strict=True)
         ]
         charts.append({"title": title, "note": note, "bar": bars})
@@ -131,8 +138,8 @@ def _keypoints(statistics: Statistics, layout: KeypointLayout) -> dict[str, obje
     bars, dots = [], []
     for point in statistics.keypoints:
         kinds = {"visible": point.visible, "hidden": point.hidden}
-        filled = [{"kind": k, "share": f"{n / max(statistics.with_keypoints, 1):.1%}"} for k, n in kinds.items()]
-        bars.append({"name": point.name, "filled": filled, "share": f"{point.labelled:.0%}"})
+        filled = {kind: n / max(statistics.with_keypoints, 1) for kind, n in kinds.items()}
+        bars.append(_bar(point.name, filled, f"{point.labelled:.0%}"))
         if point.mean is not None:
             side = next((side for side in ("left", "right") if side in point.name.lower()), "middle")
             dots.append({"side": side, "x": f"{point.mean[0]:.1%}", "y": f"{point.mean[1]:.1%}", "name": point.name})
@@ -141,6 +148,11 @@ def _keypoints(statistics: Statistics, layout: KeypointLayout) -> dict[str, obje
         {"x1": f"{a[0]:.1%}", "y1": f"{a[1]:.1%}", "x2": f"{b[0]:.1%}", "y2": f"{b[1]:.1%}"} for a, b in ends if a and b
     ]
     return {"bar": bars, "line": lines, "dot": dots}
+
+
+def _bar(name: str, filled: Mapping[str, float], share: str) -> dict[str, object]:
+    """A bar of a chart, `filled` by kind (0..1 each)."""
+    return {"name": name, "filled": [{"kind": k, "share": f"{part:.1%}"} for k, part in filled.items()], "share": share}
 
 
 def _image(path: Path, jpeg: bytes) -> dict[str, str]:

@@ -1,16 +1,84 @@
-"""The doctor's report: everything that was found, as JSON and as text for the console."""
+"""The doctor's report: its records, and all of them as JSON and as text for the console."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import itertools
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from yolopose.data.label_cache import Entry
+from yolopose.data.labels import ImageItem
 from yolopose.data.rows import BadRow
 from yolopose.data.spec import DataSpec
-from yolopose.doctor.checks import Finding, Match, SplitCounts, plural
+from yolopose.doctor.duplicates import Fingerprint
 from yolopose.doctor.statistics import Statistics
 from yolopose.errors import printable
+
+EXAMPLES = 5  # per finding
+
+
+class Checked(NamedTuple):
+    """An image after its check: its labels and faults, and its fingerprint unless it is unusable."""
+
+    path: Path
+    entry: Entry
+    fingerprint: Fingerprint | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether the image and at least some of its labels can be read."""
+        return self.entry.hw != (0, 0)
+
+    @property
+    def item(self) -> ImageItem:
+        """The image as an item of a data set."""
+        return ImageItem(self.path, self.entry.hw, self.entry.labels)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem: `level` is error or warning; `examples` are files or rows, relative to the data set."""
+
+    level: str
+    topic: str
+    what: str
+    remedy: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two images that show the same, in one split or in two; likeness is 1 for identical files."""
+
+    split: str
+    file: Path
+    other_split: str
+    other: Path
+    identical: bool
+    likeness: float
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """The counts of a split; `unlabelled` images have no label file, `backgrounds` no instance."""
+
+    images: int
+    unlabelled: int
+    backgrounds: int
+    corrupt: int
+    instances: int
+    with_keypoints: int
+    bad_rows: int
+    duplicate_rows: int
+    classes: dict[str, int]
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +88,17 @@ class Report:
     spec: DataSpec
     counts: dict[str, SplitCounts]
     statistics: Statistics
-    findings: list[Finding]
-    facts: list[str]
     bad: dict[str, list[BadRow]]
     matches: list[Match]
     folder: Path
+    findings: list[Finding] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+
+    def add(self, level: str, topic: str, what: str, remedy: str, examples: Iterable[object] = ()) -> None:
+        """Append a finding with the first few of `examples`."""
+        folder = f"{self.spec.path}{os.sep}"
+        texts = tuple(str(example).replace(folder, "") for example in itertools.islice(examples, EXAMPLES))
+        self.findings.append(Finding(level, topic, what, remedy, texts))
 
     @property
     def levels(self) -> dict[str, int]:
