@@ -18,7 +18,7 @@ from yolopose.detect import DetectOptions, detect
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import export, open_backend
-from yolopose.geometry.letterbox import fit
+from yolopose.geometry.boxes import fit
 from yolopose.predict import Predictor
 from yolopose.rules import REFERENCE
 from yolopose.sources import Frame, Source

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from yolopose.errors import UsageError
 from yolopose.formats.base import Backend
-from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, nms
-from yolopose.geometry.letterbox import Letterbox, fit
+from yolopose.geometry.boxes import Letterbox, clip_boxes, cxcywh_to_xyxy, fit, nms
 from yolopose.rules import DEFAULT, Rules
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
@@ -154,8 +155,8 @@ class Predictor(Iterator[Results]):
         info = self._backend.info
         self.results = [
             Results(
-                image, frame.full_path, info.names, one.boxes, one.keypoints, one.speed,
-                layout=info.layout, save_dir=self.save_dir,
+                image, os.path.abspath(frame.path) if frame.file else frame.path, info.names, one.boxes, one.keypoints,
+                one.speed, layout=info.layout, save_dir=self.save_dir,
             )
             for frame, image, one in zip(frames, images, found, strict=True)
         ]  # fmt: skip

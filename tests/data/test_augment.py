@@ -11,8 +11,8 @@ from yolopose.data import augment
 from yolopose.data.augment import AugmentOptions, Tile
 from yolopose.data.batch import Sample
 from yolopose.data.rows import Labels
+from yolopose.geometry.boxes import PADDING
 from yolopose.geometry.keypoints import FACE_5
-from yolopose.geometry.letterbox import PADDING
 
 SIZE = 96
 VIEWS = {

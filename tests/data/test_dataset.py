@@ -14,7 +14,7 @@ from yolopose.data.batch import Sample
 from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import Scan, scan
 from yolopose.data.spec import load_data
-from yolopose.geometry.letterbox import fit
+from yolopose.geometry.boxes import fit
 from yolopose.rules import REFERENCE
 
 PLAIN = AugmentOptions(**{field.name: 0.0 for field in fields(AugmentOptions)})
@@ -59,7 +59,7 @@ def test_without_augmentation_a_sample_is_the_letterboxed_image(found: Scan) -> 
         sample = dataset[index]
         np.testing.assert_array_equal(sample.image, box.image(cv2.imread(str(item.path))))
         h, w = item.hw
-        points = box.points_to_canvas(item.labels.keypoints * (w, h, 1))
+        points = item.labels.keypoints * (w, h, 1) * (*box.scale, 1) + (*box.point_offset, 0)
         np.testing.assert_allclose(sample.keypoints, points, atol=1e-3)
         assert sample.path == str(item.path)
 

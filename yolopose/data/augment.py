@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from yolopose.data.batch import Sample
 from yolopose.data.rows import Labels
-from yolopose.geometry.boxes import cxcywh_to_xyxy
+from yolopose.geometry.boxes import PADDING, cxcywh_to_xyxy, fit
 from yolopose.geometry.keypoints import KeypointLayout
-from yolopose.geometry.letterbox import PADDING, fit
 from yolopose.rules import DEFAULT, Rules
 
 Image = NDArray[np.uint8]

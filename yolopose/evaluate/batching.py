@@ -15,8 +15,7 @@ from yolopose.detect import Detections, DetectOptions, NmsOptions, letterboxes_f
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.precision import Truth
 from yolopose.formats.base import Backend
-from yolopose.geometry.boxes import clip_boxes, cxcywh_to_xyxy, nms, xyxy_to_cxcywh
-from yolopose.geometry.letterbox import Letterbox, fit
+from yolopose.geometry.boxes import Letterbox, clip_boxes, cxcywh_to_xyxy, fit, nms, xyxy_to_cxcywh
 from yolopose.rules import DEFAULT, Rules
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from yolopose.console import log
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
 from yolopose.formats.base import Array
-from yolopose.geometry.letterbox import fit
+from yolopose.geometry.boxes import fit
 from yolopose.images import read_image
 from yolopose.metadata import ModelInfo
 

@@ -1,12 +1,24 @@
-"""Boxes in NumPy: conversions, overlap and non-maximum suppression. Coordinates are pixels unless stated otherwise."""
+"""Boxes in NumPy (conversions, overlap, non-maximum suppression), and the letterbox: an image scaled into a canvas.
+
+The letterbox is the only resize geometry of the project, and takes boxes and points there and back. Coordinates are
+continuous pixels unless stated otherwise: the pixel in row i and column j covers [j, j+1) by [i, i+1), so its centre
+lies at (j + 0.5, i + 0.5). Rounding the scaled size to whole pixels makes the two axes' ratios differ a little; the
+inverse uses each axis's own ratio, hence it is exact.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.rules import DEFAULT, Rules
+
+PADDING = 114  # the grey that YOLO networks are trained with
+_BLOCK = 128  # boxes settled at a time: large enough for NumPy, small enough that few overlaps are computed in vain
 Array = NDArray[Any]
 
 
@@ -41,11 +53,7 @@ def area(boxes: Array) -> Array:
 
 def iou_matrix(a: Array, b: Array) -> Array:
     """(M, 4), (N, 4) xyxy → (M, N) intersection over union; 0 where both boxes are empty."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2])
-    high = np.minimum(a[:, None, 2:4], b[None, :, 2:4])
-    side = np.maximum(high - low, 0)
-    inter = side[..., 0] * side[..., 1]
-    union = area(a)[:, None] + area(b)[None, :] - inter
+    inter, union = _intersections(a, b)
     return np.asarray(np.divide(inter, union, out=np.zeros_like(inter), where=union > 0))
 
 
@@ -65,10 +73,9 @@ def nms(
     ranked = boxes[order]
     if len(order) <= _BLOCK:
         return order[_greedy(_overlaps(ranked, ranked, iou))[:limit]]
-    limit = len(order) if limit is None else limit
     kept = np.empty(0, np.intp)  # ranks
     for start in range(0, len(order), _BLOCK):
-        if len(kept) >= limit:
+        if limit is not None and len(kept) >= limit:
             break
         ranks = np.arange(start, min(start + _BLOCK, len(order)))
         if len(kept):
@@ -77,11 +84,8 @@ def nms(
     return order[kept[:limit]]
 
 
-_BLOCK = 128  # boxes settled at a time: large enough for NumPy, small enough that few overlaps are computed in vain
-
-
-def _overlaps(a: Array, b: Array, iou: float) -> NDArray[np.bool_]:
-    """(M, 4), (N, 4) xyxy → (M, N), whether the overlap exceeds `iou`; without the division of `iou_matrix`."""
+def _intersections(a: Array, b: Array) -> tuple[Array, Array]:
+    """(M, 4), (N, 4) xyxy → areas of intersection (M, N) and of union (M, N)."""
     columns = np.ascontiguousarray(b.T)
     w = np.minimum(a[:, 2, None], columns[2])
     w -= np.maximum(a[:, 0, None], columns[0])
@@ -92,6 +96,12 @@ def _overlaps(a: Array, b: Array, iou: float) -> NDArray[np.bool_]:
     size = area(b)
     union = (size if a is b else area(a))[:, None] + size
     union -= inter
+    return inter, union
+
+
+def _overlaps(a: Array, b: Array, iou: float) -> NDArray[np.bool_]:
+    """(M, 4), (N, 4) xyxy → (M, N), whether the overlap exceeds `iou`; without the division of `iou_matrix`."""
+    inter, union = _intersections(a, b)
     union *= iou
     return np.asarray(inter > union)
 
@@ -105,3 +115,102 @@ def _greedy(over: NDArray[np.bool_]) -> list[int]:
             stay.append(i)
             alive &= ~strikes
     return stay
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where an image of `source` (H, W) lies: scaled to `size` (H, W), at (`top`, `left`) of a `canvas` (H, W).
+
+    `nominal_gain` maps back with the one nominal `gain` for both axes instead of the exact ratios (see `rules`).
+    """
+
+    source: tuple[int, int]
+    size: tuple[int, int]
+    canvas: tuple[int, int]
+    top: int
+    left: int
+    nominal_gain: bool = False
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """(x, y) canvas pixels per source pixel."""
+        if self.nominal_gain:
+            gain = min(self.canvas[0] / self.source[0], self.canvas[1] / self.source[1])
+            return gain, gain
+        return self.size[1] / self.source[1], self.size[0] / self.source[0]
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """(x, y) of the image's corner in the canvas; for boxes by the nominal gain, rounded."""
+        if not self.nominal_gain:
+            return self.left, self.top
+        x, y = self.point_offset
+        return round(x - 0.1), round(y - 0.1)
+
+    @property
+    def point_offset(self) -> tuple[float, float]:
+        """(x, y) of the corner for points: `offset`, with the nominal gain not rounded."""
+        if not self.nominal_gain:
+            return self.left, self.top
+        gain, _ = self.scale
+        return (self.canvas[1] - self.source[1] * gain) / 2, (self.canvas[0] - self.source[0] * gain) / 2
+
+    def image(self, image: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """(H, W, 3) → the canvas (H', W', 3), written into `out` when given; the channel order stays."""
+        import cv2
+
+        if image.shape[:2] != self.source:
+            raise ValueError(f"letterbox made for {self.source}, image is {image.shape[:2]}")
+        h, w = self.size
+        if out is None:
+            out = np.empty((*self.canvas, image.shape[2]), np.uint8)
+        bottom, right = self.top + h, self.left + w
+        out[: self.top] = PADDING
+        out[bottom:] = PADDING
+        out[self.top : bottom, : self.left] = PADDING
+        out[self.top : bottom, right:] = PADDING
+        inside = out[self.top : bottom, self.left : right]
+        if self.size == self.source:
+            inside[:] = image
+        else:
+            cv2.resize(image, (w, h), dst=inside, interpolation=cv2.INTER_LINEAR)
+        return out
+
+    def points_to_source(self, points: Array) -> Array:
+        """(..., 2+) x y [and more columns, kept] from canvas to source pixels; a new array, not clipped."""
+        return self._to_source(points, self.point_offset)
+
+    def boxes_to_source(self, boxes: Array) -> Array:
+        """(..., 4) xyxy from canvas to source pixels; a new array, not clipped."""
+        return self._to_source(boxes.reshape(*boxes.shape[:-1], 2, 2), self.offset).reshape(boxes.shape)
+
+    def _to_source(self, points: Array, offset: tuple[float, float]) -> Array:
+        out = points.copy()
+        out[..., :2] -= np.asarray(offset, out.dtype)
+        out[..., :2] /= np.asarray(self.scale, out.dtype)
+        return out
+
+
+def fit(
+    source: tuple[int, int],
+    imgsz: tuple[int, int],
+    *,
+    stride: int = 32,
+    rect: bool = True,
+    scaleup: bool = True,
+    rules: Rules = DEFAULT,
+) -> Letterbox:
+    """The letterbox of an image of `source` (H, W) pixels into `imgsz` (H, W).
+
+    With `rect` the canvas is the smallest multiple of `stride` that holds the scaled image, otherwise `imgsz` itself.
+    Without `scaleup` a smaller image keeps its size. Padding is split evenly, an odd pixel going below or to the right.
+    """
+    gain = min(imgsz[0] / source[0], imgsz[1] / source[1], math.inf if scaleup else 1.0)
+    size = (max(round(source[0] * gain), 1), max(round(source[1] * gain), 1))
+    pad = [imgsz[0] - size[0], imgsz[1] - size[1]]
+    if rect:
+        pad = [p % stride for p in pad]
+    canvas = (size[0] + pad[0], size[1] + pad[1])
+    return Letterbox(
+        source, size, canvas, top=round(pad[0] / 2 - 0.1), left=round(pad[1] / 2 - 0.1), nominal_gain=rules.nominal_gain
+    )

@@ -12,6 +12,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from yolopose.images import decode, read_image, to_bgr
 from yolopose.images.arrays import picture_family
 from yolopose.limits import MAX_DOWNLOAD, MAX_IMAGE_BYTES
 from yolopose.sources.files import Item, classify, expand, is_url, read_lines, suffix_of, suffix_of_url, surely_stream
-from yolopose.sources.frame import Frame, Source, SourceOptions
+from yolopose.sources.frame import Frame, SourceOptions
 from yolopose.sources.screen import SCREEN, screen_frames, screen_region
 from yolopose.sources.stdin import stdin_frames
 from yolopose.sources.stream import stream_frames
@@ -28,6 +29,42 @@ from yolopose.sources.video import video_frames
 from yolopose.web import masked
 
 __all__ = ["Frame", "Source", "SourceOptions", "open_source"]
+
+
+class Source(AbstractContextManager["Source"], Iterator[Frame]):
+    """The frames of a source, once, in order; `close()` or leaving a `with` block releases files, cameras and threads.
+
+    `len_hint` is the number of frames where it is known beforehand; `streams` the number of live streams read at once,
+    one frame of each per round, and 0 for everything else.
+    """
+
+    def __init__(
+        self,
+        frames: Generator[Frame, None, None],
+        *,
+        len_hint: int | None = None,
+        streams: int = 0,
+        stop: threading.Event | None = None,
+    ):
+        self._frames = frames
+        self._stop = stop or threading.Event()
+        self.len_hint = len_hint
+        self.streams = streams
+
+    def __next__(self) -> Frame:
+        if self._stop.is_set():
+            self._frames.close()
+            raise StopIteration
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Release everything; any thread may call it, also while another one waits for a frame."""
+        self._stop.set()
+        with suppress(ValueError):  # another thread is inside the generator and closes it with the next frame
+            self._frames.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def open_source(source: Any, options: SourceOptions | None = None) -> Source:

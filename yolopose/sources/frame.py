@@ -1,12 +1,8 @@
-"""What a source yields, what a reader may ask of it, and the handle that closes it."""
+"""A frame of a source, and the options for reading one."""
 
 from __future__ import annotations
 
-import os
-import threading
-from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
@@ -37,11 +33,6 @@ class Frame:
     named: bool = False  # the user named this very thing: alone, or in a Python list
     exact: bool = False  # a tensor: the network's input as it is, imgsz does not count
 
-    @property
-    def full_path(self) -> str:
-        """`path`, of a file from the root: it still leads there when the working folder is another."""
-        return os.path.abspath(self.path) if self.file else self.path
-
 
 @dataclass(frozen=True)
 class SourceOptions:
@@ -59,49 +50,3 @@ class SourceOptions:
     reconnect: int = 5
     backoff: float = 0.5
     timeout: float = 10.0
-
-
-class Source:
-    """The frames of a source, once, in order; `close()` or leaving a `with` block releases files, cameras and threads.
-
-    `len_hint` is the number of frames where it is known beforehand; `streams` the number of live streams read at once,
-    one frame of each per round, and 0 for everything else.
-    """
-
-    def __init__(
-        self,
-        frames: Generator[Frame, None, None],
-        *,
-        len_hint: int | None = None,
-        streams: int = 0,
-        stop: threading.Event | None = None,
-    ):
-        self._frames = frames
-        self._stop = stop or threading.Event()
-        self.len_hint = len_hint
-        self.streams = streams
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self
-
-    def __next__(self) -> Frame:
-        if self._stop.is_set():
-            self._frames.close()
-            raise StopIteration
-        return next(self._frames)
-
-    def close(self) -> None:
-        """Release everything; any thread may call it, also while another one waits for a frame."""
-        self._stop.set()
-        try:
-            self._frames.close()
-        except ValueError:  # another thread is inside the generator and closes it when it asks for the next frame
-            return
-
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
