@@ -137,9 +137,9 @@ def class_names(value: Any) -> dict[int, str]:
         if len(value) > MAX_CLASSES:
             raise PoseError(f"names must have 1 to {MAX_CLASSES} entries, has {len(value)}")
         found = {_class_number(key): text_of(name, "a name of names") for key, name in value.items()}
-        if sorted(found) == list(range(len(value))) and found:
-            return dict(sorted(found.items()))
-        raise PoseError(f"names must number the classes from 0, got {shown(value)}")
+        if not found or sorted(found) != list(range(len(value))):
+            raise PoseError(f"names must number the classes from 0, got {shown(value)}")
+        return dict(sorted(found.items()))
     return {i: text_of(name, "a name of names") for i, name in enumerate(list_of(value, "names", 1, MAX_CLASSES))}
 
 
@@ -152,11 +152,8 @@ def _class_number(key: Any) -> int:
 
 def sides(value: Any) -> tuple[int, int]:
     """(H, W) in pixels from one side or two. Raises PoseError for anything else, and for more than `MAX_PIXELS`."""
-    if isinstance(value, list | tuple):
-        h, w = list_of(value, "imgsz", 1, 2)[0], value[-1]
-    else:
-        h = w = value
-    h, w = int_of(h, "imgsz", 1, MAX_SIDE), int_of(w, "imgsz", 1, MAX_SIDE)
+    both = list_of(value, "imgsz", 1, 2) if isinstance(value, list | tuple) else [value]
+    h, w = (int_of(side, "imgsz", 1, MAX_SIDE) for side in (both[0], both[-1]))
     if h * w > MAX_PIXELS:
         raise PoseError(f"imgsz must be of at most {MAX_PIXELS} pixels, got {h}x{w}")
     return h, w

@@ -192,24 +192,18 @@ def refuse_other_device(name: str, options: OpenOptions) -> None:
 
 def decoded(rows: Float, classes: int) -> Float:
     """(B, N, 6+K·D) xyxy score class keypoints → (B, 4+C+K·D, N), the form of a file without suppression."""
-    out = np.zeros((rows.shape[0], rows.shape[2] - 2 + classes, rows.shape[1]), np.float32)
     low, high = rows[..., :2], rows[..., 2:4]
-    out[:, 0:2] = ((low + high) / 2).transpose(0, 2, 1)
-    out[:, 2:4] = (high - low).transpose(0, 2, 1)
-    for c in range(classes):
-        out[:, 4 + c] = np.where(rows[..., 5] == c, rows[..., 4], 0)
-    out[:, 4 + classes :] = rows[..., 6:].transpose(0, 2, 1)
-    return out
+    scores = np.where(rows[..., 5:6] == np.arange(classes), rows[..., 4:5], np.float32(0))  # (B, N, C)
+    return np.concatenate([(low + high) / 2, high - low, scores, rows[..., 6:]], 2).transpose(0, 2, 1)
 
 
 def in_batches_of(size: int, images: Array, run: Callable[[Array], Float]) -> Float:
     """`run` on batches of exactly `size` images, the last one padded with black images, for files of a fixed batch."""
-    outputs = []
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
-        blank = np.zeros((size - len(part), *part.shape[1:]), part.dtype)
-        outputs.append(run(np.concatenate([part, blank]) if len(blank) else part)[: len(part)])
-    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+    count, missing = len(images), -len(images) % size
+    if missing:
+        images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+    outputs = [run(images[i : i + size]) for i in range(0, count, size)]
+    return (outputs[0] if len(outputs) == 1 else np.concatenate(outputs))[:count]
 
 
 def to_nchw(images: Array) -> Float:

@@ -76,17 +76,12 @@ def _paddle() -> Any:
 
     `RTLD_DEEPBIND` makes Paddle prefer its own functions.
     """
-    with quiet():
-        after_tensorflow = "tensorflow" in sys.modules and "paddle" not in sys.modules and hasattr(os, "RTLD_DEEPBIND")
-        flags = sys.getdlopenflags() if after_tensorflow else 0
-        try:
-            if after_tensorflow:
-                sys.setdlopenflags(flags | os.RTLD_DEEPBIND)
-            import paddle.inference
-        finally:
-            if after_tensorflow:
-                sys.setdlopenflags(flags)
-        return paddle
+    with quiet(), ExitStack() as stack:
+        if "tensorflow" in sys.modules and hasattr(os, "RTLD_DEEPBIND"):
+            stack.callback(sys.setdlopenflags, sys.getdlopenflags())
+            sys.setdlopenflags(sys.getdlopenflags() | os.RTLD_DEEPBIND)
+        import paddle.inference
+    return paddle
 
 
 def export_paddle(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:
@@ -121,7 +116,7 @@ def _write(program: Any, operators: dict[str, Callable[..., Any]], shape: tuple[
         def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return operators.get(_operator_name(target), target)(*args, **kwargs)
 
-    held = {**program.state_dict, **program.constants}
+    held = program.state_dict | program.constants
     static, main = paddle.static, paddle.static.Program()
     with ExitStack() as stack:
         if paddle.in_dynamic_mode():  # restored at the end

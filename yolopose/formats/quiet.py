@@ -19,7 +19,6 @@ from types import ModuleType
 from yolopose.files import cache_dir
 
 _lock = threading.RLock()
-_depth = 0  # of nested `quiet` blocks, all in the thread that holds the lock
 
 
 @contextmanager
@@ -30,21 +29,12 @@ def quiet() -> Iterator[None]:
     folder instead of the home folder. It affects the whole process and blocks other threads: for exports and for the
     first import of a runtime, not for computing.
     """
-    global _depth
-    with _lock, ExitStack() as stack:
-        if not _depth:
-            stack.enter_context(redirect_stdout(io.StringIO()))
-            stack.enter_context(redirect_stderr(io.StringIO()))
-            stack.enter_context(without_warnings())
-            stack.enter_context(replaced_modules({"openvino_telemetry": None}))
-            stack.enter_context(_keras_home())
-            for stream, number in ((sys.__stdout__, 1), (sys.__stderr__, 2)):
-                stack.enter_context(_silent(stream, number))
-        _depth += 1
-        try:
-            yield
-        finally:
-            _depth -= 1
+    streams = _silent(sys.__stdout__, 1), _silent(sys.__stderr__, 2)
+    others = without_warnings(), replaced_modules({"openvino_telemetry": None}), _keras_home()
+    with _lock, redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), ExitStack() as stack:
+        for context in (*others, *streams):
+            stack.enter_context(context)
+        yield
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -164,14 +165,21 @@ def open_backend(path: str | Path, options: OpenOptions = DEFAULT) -> Backend:
     row = format_of(path)
     if not Path(path).exists():
         raise PoseError(f"{path}: no such file")
-    try:
+    with _failures(row.title, str(path), row.runtime, f"{path}: cannot be opened"):
         return row.open(Path(path), options)
+
+
+@contextmanager
+def _failures(title: str, subject: str, package: str, os_error: str) -> Iterator[None]:
+    """Turn the error of a package that is missing or cannot be loaded, and any OSError, into a PoseError."""
+    try:
+        yield
     except ModuleNotFoundError as e:
-        raise PoseError(f"{path}: needs {e.name}: pip install '{row.runtime}'") from None
+        raise PoseError(f"{subject}: needs {e.name}: pip install '{package}'") from None
     except ImportError as e:  # the package is installed, but not a system library that it needs
-        raise PoseError(f"{path}: the runtime of {row.title} cannot be loaded: {one_line(e)}") from None
+        raise PoseError(f"{subject}: the package for {title} cannot be loaded: {one_line(e)}") from None
     except OSError as e:
-        raise PoseError(f"{path}: cannot be opened: {one_line(e.strerror or e)}") from None
+        raise PoseError(f"{os_error}: {one_line(e.strerror or e)}") from None
 
 
 def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | None = None) -> Path:
@@ -196,7 +204,7 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
     _check(row, options, target)
     network = load_network(Path(model)) if isinstance(model, (str, Path)) else model
     info = _info(network, config)
-    try:
+    with _failures(row.title, f"format={row.argument}", row.exporter, f"{target}: cannot be written"):
         remove_leftovers(target)
         with atomic_path(target) as part:
             try:
@@ -205,12 +213,6 @@ def export(model: str | Path | PoseNet, config: ExportConfig, check: Check | Non
                     check(network, part, target, config.device if row.argument == "engine" else None)
             except PoseError as e:  # with the final name, not that of the unfinished file
                 raise type(e)(str(e).replace(str(part), str(target)).replace(part.name, target.name)) from None
-    except ModuleNotFoundError as e:
-        raise PoseError(f"format={row.argument}: needs {e.name}: pip install '{row.exporter}'") from None
-    except ImportError as e:
-        raise PoseError(f"format={row.argument}: {row.exporter} cannot be loaded: {one_line(e)}") from None
-    except OSError as e:
-        raise PoseError(f"{target}: cannot be written: {e.strerror or e}") from None
     return target
 
 
@@ -261,8 +263,8 @@ def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:
     rights = {"license": "not stated: that of the checkpoint and of its training data", "data_card": "not stated"}
     extra = rights | network.info.extra | {"precision": precision, "version": __version__}
     if config.nms:
-        within = config.format != "coreml"  # CoreML's own layer drops keypoints: suppression is left to the host
-        extra |= {"decoding": SUPPRESSED} if within else {}
+        if config.format != "coreml":  # whose own layer drops keypoints: suppression is left to the host
+            extra["decoding"] = SUPPRESSED
         extra |= {"nms": True} | {key: getattr(config, key) for key in sorted(SUPPRESSION)}
     return replace(network.info, imgsz=(h, w), batch=config.batch, dynamic=config.dynamic, extra=extra)
 
@@ -279,7 +281,6 @@ def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> P
             ends = " or ".join(suffixes)
             raise UsageError(f"out={config.out}: format={row.argument} needs a name that ends in {ends}")
         return target
-    source = model if isinstance(model, (str, Path)) else config.model or "model.pt"
-    path = Path(source)
+    path = Path(model if isinstance(model, (str, Path)) else config.model or "model.pt")
     ours = path.resolve().parent in (ASSETS.resolve(), cache_dir().resolve())
     return (Path() if ours else path.parent) / (path.stem + row.suffix)
