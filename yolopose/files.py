@@ -41,8 +41,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         if metadata.is_file():
             os.replace(metadata, f"{path}.yaml")
     finally:
-        if part.is_dir():
-            shutil.rmtree(part)
+        shutil.rmtree(part, ignore_errors=True)  # of a folder
         part.unlink(missing_ok=True)
         metadata.unlink(missing_ok=True)
 
@@ -163,12 +162,6 @@ def write_text(path: Path, text: str, errors: str = "strict") -> None:
         part.write_text(text, encoding="utf-8", errors=errors)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes atomically."""
-    with atomic_path(path) as part:
-        part.write_bytes(data)
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """The entries of a YAML file, read as plain data and within `limits`.
 
@@ -186,6 +179,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise PoseError(f"{path}: expected lines of the form key: value")
     return {str(key): value for key, value in values.items()}
+
+
+def read_text(path: Path, most: int) -> str:
+    """The UTF-8 text of a regular file of at most `most` bytes. Raises PoseError with the reason."""
+    try:
+        return read_bounded(path, most).decode("utf-8-sig")
+    except OSError as e:
+        raise PoseError(f"{path}: {e.strerror or e}") from None
+    except ValueError as e:
+        raise PoseError(f"{path}: not a readable UTF-8 text: {e}") from None
 
 
 def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:

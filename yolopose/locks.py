@@ -56,7 +56,6 @@ def _lock(file: IO[bytes], wait: bool) -> None:
 
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:
-            return
+        except OSError as error:
+            if isinstance(error, BlockingIOError):
+                raise

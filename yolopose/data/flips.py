@@ -21,10 +21,8 @@ FLAT = 0.01  # of the box's area (or, for lengths, its side): too small to tell 
 
 def audit_flip(labels: Iterable[Labels], layout: KeypointLayout) -> list[str]:
     """The problems of `layout.flip`, one sentence each; none if it fits the labels, or there are too few of them."""
-    if layout.flip is None:
-        return []
     stacked = [rows for rows in labels if len(rows)]
-    if not stacked:
+    if layout.flip is None or not stacked:
         return []
     boxes = np.concatenate([rows.boxes for rows in stacked]).astype(np.float64)
     points = np.concatenate([rows.keypoints for rows in stacked]).astype(np.float64)
@@ -74,13 +72,11 @@ def _directions(xy: NDArray[Any], there: NDArray[Any], layout: KeypointLayout) -
     found = []
     for p, (i, j) in enumerate(pairs):
         compared = known[:, p] & (np.linalg.norm(others[:, p], axis=-1) > 0.5)
-        if compared.sum() < MIN_COUNT:
-            continue
-        share = float(((way[:, p] * others[:, p]).sum(-1) > 0)[compared].mean())
-        if share < MIN_AGREEMENT:
+        agree = ((way[:, p] * others[:, p]).sum(-1) > 0)[compared]
+        if len(agree) >= MIN_COUNT and (share := float(agree.mean())) < MIN_AGREEMENT:
             found.append(
                 f"{layout.names[i]} and {layout.names[j]} look swapped: they have the direction of the other "
-                f"pairs in only {share:.0%} of {compared.sum()} instances"
+                f"pairs in only {share:.0%} of {len(agree)} instances"
             )
     return found
 

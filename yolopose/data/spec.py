@@ -10,7 +10,7 @@ from typing import Any
 
 from yolopose.data.fetch import Download, fetch
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
-from yolopose.files import read_bounded, read_yaml, walk
+from yolopose.files import read_text, read_yaml, walk
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.limits import MAX_CLASSES, MAX_FOLDERS, MAX_LIST_BYTES, MAX_TEXT, int_of, is_unicode
 from yolopose.metadata import class_names
@@ -83,8 +83,7 @@ def load_data(file: str | Path, *, data_dir: str | Path | None = None) -> DataSp
         if not os.path.exists(path):
             _download(spec, values, data_dir)
     except PoseError as e:
-        message = str(e)
-        raise PoseError(message if str(yaml_file) in message else f"{yaml_file}: {message}") from None
+        raise PoseError(f"{e}" if str(yaml_file) in str(e) else f"{yaml_file}: {e}") from None
     return spec
 
 
@@ -148,9 +147,7 @@ def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
         given_sigmas=bool(values.get("kpt_oks_sigmas")),
         sources=sources,
         downloads=_downloads(values.get("download")),
-        annotations={
-            _text("annotations", split): path / _text("annotations", entry) for split, entry in annotations.items()
-        },
+        annotations={_text("annotations", k): path / _text("annotations", v) for k, v in annotations.items()},
     )
 
 
@@ -191,9 +188,8 @@ def _names(values: Mapping[str, Any]) -> dict[int, str]:
 
 def _downloads(value: Any) -> tuple[Download, ...]:
     """The addresses under `download:`; none if any entry is not an address (but a script)."""
-    listed = value if isinstance(value, list) else [value]
     downloads = []
-    for entry in listed:
+    for entry in value if isinstance(value, list) else [value]:
         fields = {"url": entry} if isinstance(entry, str) else entry
         url = fields.get("url") if isinstance(fields, dict) else None
         if not isinstance(url, str) or not url.startswith(("http://", "https://")) or len(url.split()) != 1:
@@ -221,14 +217,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _listed(file: Path, root: Path) -> Iterator[Path]:
     """The images named in a text file, one per line; relative to that file, or else to the data set's folder."""
-    try:
-        text = read_bounded(file, MAX_LIST_BYTES).decode("utf-8-sig")
-    except OSError as e:
-        raise PoseError(f"{file}: {e.strerror or e}") from None
-    except UnicodeDecodeError:
-        raise PoseError(f"{file}: not a text file in UTF-8") from None
-    except ValueError as e:
-        raise PoseError(f"{file}: {e}, which is no list of images") from None
+    text = read_text(file, MAX_LIST_BYTES)
     if "\0" in text:
         raise PoseError(f"{file}: not a list of images, one a line")
     for line in text.splitlines():

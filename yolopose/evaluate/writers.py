@@ -11,8 +11,8 @@ import numpy as np
 from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.draw.mosaic import shrunk
 from yolopose.evaluate.sample import Output, Sample
-from yolopose.files import atomic_path, write_bytes
-from yolopose.images import encode_jpeg
+from yolopose.files import atomic_path
+from yolopose.images.files import write_image
 from yolopose.metadata import ModelInfo
 from yolopose.results import Results
 
@@ -106,4 +106,4 @@ class Pictures(Output):
             for which, name in enumerate(("labels", "pred")):
                 tiles = [pair[which] for pair in part]
                 picture = mosaic(tiles, self.info.layout, self.info.names, DrawStyle(conf=which == 1))
-                write_bytes(self.folder / f"val_batch{sheet}_{name}.jpg", encode_jpeg(picture))
+                write_image(picture, self.folder / f"val_batch{sheet}_{name}.jpg")

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from yolopose.errors import PoseError, one_line
-from yolopose.files import open_regular, read_bounded, walk
+from yolopose.files import open_regular, read_text, walk
 from yolopose.limits import MAX_LIST_BYTES
 from yolopose.web import masked, open_url
 
@@ -84,11 +84,7 @@ def _expand_path(text: str, base: Path | None) -> list[Item]:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a list file without blank ones and `#` comments."""
-    try:
-        text = read_bounded(path, MAX_LIST_BYTES).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise PoseError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in read_text(path, MAX_LIST_BYTES).splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -178,11 +174,11 @@ def _listed(path: Path) -> list[Item]:
 
 def _csv_cells(path: Path) -> list[str]:
     """The cells of the column named source, path, image or file, or else of the first column."""
+    table = io.StringIO(read_text(path, MAX_LIST_BYTES), newline="")
     try:
-        table = io.StringIO(read_bounded(path, MAX_LIST_BYTES).decode("utf-8-sig"), newline="")
         rows = [row for row in csv.reader(table) if any(cell.strip() for cell in row)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise PoseError(f"{path}: cannot be read as a UTF-8 CSV table ({error})") from None
+    except csv.Error as error:
+        raise PoseError(f"{path}: cannot be read as a CSV table ({error})") from None
     heads = [cell.strip().lower() for cell in rows[0]] if rows else []
     named = next((heads.index(name) for name in CSV_COLUMNS if name in heads), None)
     column, body = (0, rows) if named is None else (named, rows[1:])

@@ -14,9 +14,9 @@ from yolopose.console import log
 from yolopose.draw import DrawStyle, Tile, mosaic
 from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import KEYS
-from yolopose.files import read_bounded, write_bytes, write_text
+from yolopose.files import read_bounded, write_text
 from yolopose.geometry.boxes import cxcywh_to_xyxy
-from yolopose.images import encode_jpeg
+from yolopose.images.files import write_image
 from yolopose.limits import MAX_CSV
 from yolopose.plots.training import plot_labels, plot_results
 from yolopose.rules import DEFAULT, Rules
@@ -151,7 +151,7 @@ def draw_batch(run: TrainingRun, index: int) -> None:
         for i, image in enumerate(images)
     ]
     picture = mosaic(tiles, info.layout, info.names, DrawStyle(conf=False))
-    write_bytes(run.save_dir / f"train_batch{run.iteration}.jpg", encode_jpeg(picture))
+    write_image(picture, run.save_dir / f"train_batch{run.iteration}.jpg")
 
 
 def draw_labels(run: TrainingRun) -> None:
