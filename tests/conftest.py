@@ -38,6 +38,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The matplotlib figures that the test has written to files, in order."""
+    from matplotlib.figure import Figure
+
+    written: list[Any] = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: written.append(self) or savefig(self, *a, **k))
+    return written
+
+
 # What `make test-oldest` does not install: it runs what the light install can do.
 HEAVY = ("torch", "onnx", "onnxscript", "matplotlib", "pycocotools", "pandas", "scipy", "tensorboard")
 

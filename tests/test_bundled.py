@@ -9,6 +9,7 @@ from helpers.builders import make_dataset
 import yolopose
 from yolopose import YOLO
 from yolopose.cli import main
+from yolopose.images import read_image
 from yolopose.weights import default_model
 
 PHOTO = Path(yolopose.__file__).parent / "assets" / "samples" / "images" / "val" / "astronaut_nasa.jpg"
@@ -25,7 +26,9 @@ def test_a_face_is_found() -> None:
 
 def test_the_command_line(tmp_path: Path) -> None:
     assert main(["predict", f"source={PHOTO}", f"project={tmp_path}", "imgsz=320", "save_txt=True"]) == 0
-    assert (tmp_path / "predict" / PHOTO.name).stat().st_size > 0
+    drawn, photo = (read_image(path) for path in (tmp_path / "predict" / PHOTO.name, PHOTO))
+    assert drawn.shape == photo.shape
+    assert not np.array_equal(drawn, photo)
     assert len((tmp_path / "predict" / "labels" / "astronaut_nasa.txt").read_text().split()) == 5 + 15
 
 

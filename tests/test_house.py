@@ -38,11 +38,11 @@ def test_the_import_contract_holds_and_a_violation_is_seen(tmp_path: Path, modul
     assert named in broken.stdout
 
 
-def test_public_names_exist() -> None:
-    assert sorted(yolopose.__all__) == sorted(set(yolopose.__all__))
-    for name in yolopose.__all__:
-        assert getattr(yolopose, name) is not None
-    with pytest.raises(AttributeError, match="nothing"):
+def test_each_public_name_is_the_object_of_that_name() -> None:
+    assert dir(yolopose) == sorted(set(yolopose.__all__))
+    for name in set(yolopose.__all__) - {"__version__"}:
+        assert getattr(yolopose, name).__name__ == name
+    with pytest.raises(AttributeError, match="module 'yolopose' has no attribute 'nothing'"):
         _ = yolopose.nothing
 
 

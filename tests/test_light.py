@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 from helpers.builders import tiny_onnx
 
@@ -84,7 +85,7 @@ def test_python_and_command_line_predict_without_torch(light: Path, tmp_path: Pa
     )
     told = run(light, code)
     assert told.stdout.endswith("fine\n"), told.stderr
-    assert (tmp_path / "predict" / "picture.jpg").stat().st_size > 0
+    assert cv2.imread(str(tmp_path / "predict" / "picture.jpg")).shape == (90, 120, 3)
 
 
 def test_validation_runs_without_torch_and_matplotlib(light: Path, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from yolopose.errors import PoseError
 from yolopose.evaluate.keypoint_errors import EDGES, LandmarkErrors
 from yolopose.evaluate.precision import Truth
 from yolopose.geometry.keypoints import COCO_17, FACE_5, default_layout
-from yolopose.plots.curves import plot_cumulative
 
 
 def truth(*faces: tuple[list[float], list[list[float]]]) -> Truth:
@@ -136,11 +135,3 @@ def test_layouts_without_eyes_are_refused() -> None:
     assert LandmarkErrors(COCO_17).eyes == [1, 2]
     with pytest.raises(PoseError, match="needs kpt_names with left_eye and right_eye in the data YAML, it has kpt_0"):
         LandmarkErrors(default_layout((4, 3)))
-
-
-def test_the_curve_is_drawn_with_and_without_faces(tmp_path) -> None:
-    pytest.importorskip("matplotlib")
-    errors = {"interocular": np.array([0.01, 0.05, np.inf]), "size": np.zeros(0)}
-    plot_cumulative(errors, {"interocular": "eyes", "size": "size"}, tmp_path / "some.png")
-    plot_cumulative({"size": np.zeros(0)}, {"size": "size"}, tmp_path / "none.png")
-    assert min((tmp_path / name).stat().st_size for name in ("some.png", "none.png")) > 5000

@@ -1,4 +1,4 @@
-"""Small things that several tests build."""
+"""Builds what several tests need: results, images, networks, data sets, a backend without a model."""
 
 from __future__ import annotations
 

@@ -270,11 +270,29 @@ def test_ties_go_to_the_later_epoch_and_without_validation_to_the_last(tmp_path)
     assert rows[0]["val/box_loss"] == 0 < rows[2]["val/box_loss"]
 
 
-def test_a_time_limit_ends_the_run_and_plans_its_schedule(tmp_path):
-    outcome = small_run(tmp_path, epochs=100, time=2 / 3600, val=False)
-    rows = table(outcome.save_dir / "results.csv")
-    assert 1 < len(rows) < 100 or rows[0]["time"] > 2
-    assert rows[-1]["time"] < 20
+def test_a_time_limit_sets_the_number_of_epochs(tmp_path):
+    planned = []
+
+    def ten_minutes_each(run):
+        run.elapsed = 600 * (run.epoch + 1)
+        planned.append(run.schedule.epochs)
+
+    outcome = small_run(tmp_path, {"on_train_epoch_end": [ten_minutes_each]}, epochs=100, time=1, val=False)
+    assert planned == [100, 6, 6, 6, 6, 6]
+    assert [row["epoch"] for row in table(outcome.save_dir / "results.csv")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_time_limit_ends_the_run_within_an_epoch(tmp_path):
+    batches = []
+
+    def an_hour(run):
+        batches.append(run.iteration)
+        run.elapsed = 3601
+
+    outcome = small_run(tmp_path, {"on_train_batch_end": [an_hour]}, epochs=100, time=1)
+    assert batches == [1], "of two batches of the first epoch"
+    (row,) = table(outcome.save_dir / "results.csv")
+    assert row["val/box_loss"] > 0, "the last weights are validated"
 
 
 def test_a_loss_that_is_not_finite_names_the_images(tmp_path):
