@@ -181,14 +181,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def read_text(path: Path, most: int) -> str:
-    """The UTF-8 text of a regular file of at most `most` bytes. Raises PoseError with the reason."""
+def read_text(path: Path, most: int, failed: str = "cannot be read as UTF-8 text") -> str:
+    """The UTF-8 text of a regular file of at most `most` bytes. Raises PoseError; `failed` describes other contents."""
     try:
         return read_bounded(path, most).decode("utf-8-sig")
     except OSError as e:
         raise PoseError(f"{path}: {e.strerror or e}") from None
     except ValueError as e:
-        raise PoseError(f"{path}: not a readable UTF-8 text: {e}") from None
+        raise PoseError(f"{path}: {failed}: {e}") from None
 
 
 def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:

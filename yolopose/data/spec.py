@@ -217,7 +217,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _listed(file: Path, root: Path) -> Iterator[Path]:
     """The images named in a text file, one per line; relative to that file, or else to the data set's folder."""
-    text = read_text(file, MAX_LIST_BYTES)
+    text = read_text(file, MAX_LIST_BYTES, "not a list of images in UTF-8")
     if "\0" in text:
         raise PoseError(f"{file}: not a list of images, one a line")
     for line in text.splitlines():
