@@ -8,7 +8,7 @@ from typing import get_args, get_origin
 from yolopose.config import MODES, Argument, arguments
 from yolopose.config.foreign import FOREIGN
 from yolopose.config.groups import grouped
-from yolopose.config.schema import members_of
+from yolopose.config.parse import members_of
 from yolopose.formats.table import FORMATS
 from yolopose.helptext import allowed
 from yolopose.rules import Rules

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
@@ -17,12 +17,11 @@ from yolopose.config import (
     ValConfig,
     parse,
     pick,
-    replace,
     required,
 )
 from yolopose.config import arguments as known_arguments
 from yolopose.config.foreign import ABSENT
-from yolopose.config.schema import Config
+from yolopose.config.parse import Config
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import require_torch
@@ -236,7 +235,7 @@ class YOLO(Model):
             self._open(outcome.best)
         else:
             self._hold(outcome.network.cpu())
-        self.trainer, self.metrics = dataclasses.replace(outcome, network=self.model), outcome.metrics
+        self.trainer, self.metrics = replace(outcome, network=self.model), outcome.metrics
         return self.metrics
 
     @_takes(ExportConfig)

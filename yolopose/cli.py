@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from yolopose import completion, helptext
@@ -24,7 +25,6 @@ from yolopose.config import (
     VerifyConfig,
     parse,
     pick,
-    replace,
     required,
 )
 from yolopose.config.foreign import ABSENT

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from yolopose.config import MODES, Argument, arguments
 from yolopose.config.groups import grouped
-from yolopose.config.schema import members_of
+from yolopose.config.parse import members_of
 from yolopose.errors import UsageError, did_you_mean, shown
 
 COMMANDS = ("help", "checks", "formats", "cfg", "completion", "version")

@@ -9,8 +9,7 @@ from typing import Any
 
 from yolopose.config import MODES, arguments
 from yolopose.config.foreign import FOREIGN
-from yolopose.config.parse import read_cfg
-from yolopose.config.schema import members_of
+from yolopose.config.parse import members_of, read_cfg
 from yolopose.errors import UsageError, did_you_mean, shown
 
 TASKS = ("pose", "detect", "segment", "classify", "obb", "semantic", "depth")

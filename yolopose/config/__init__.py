@@ -2,6 +2,7 @@
 
 from yolopose.config.args import (
     MODES,
+    Argument,
     BenchmarkConfig,
     ConvertConfig,
     DoctorConfig,
@@ -12,25 +13,4 @@ from yolopose.config.args import (
     ValConfig,
     VerifyConfig,
 )
-from yolopose.config.parse import parse
-from yolopose.config.schema import Argument, arguments, pick, replace, required, to_dict
-
-__all__ = [
-    "MODES",
-    "Argument",
-    "BenchmarkConfig",
-    "ConvertConfig",
-    "DoctorConfig",
-    "EvalWiderfaceConfig",
-    "ExportConfig",
-    "PredictConfig",
-    "TrainConfig",
-    "ValConfig",
-    "VerifyConfig",
-    "arguments",
-    "parse",
-    "pick",
-    "replace",
-    "required",
-    "to_dict",
-]
+from yolopose.config.parse import arguments, parse, pick, required, to_dict

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from yolopose.config.schema import arg
 from yolopose.limits import MAX_PIXELS
 
 ImageSize = int | tuple[int, int]
@@ -25,6 +24,31 @@ SINGLE_CLS = "treat all classes as one"
 SPLIT = "part of the data set"
 STRICT = "stop at the first invalid label row instead of skipping it"
 THREADS = "CPU threads of the runtime; None lets the runtime decide"
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument: its documentation, its type, and the values that it allows.
+
+    The range includes both ends; with `open`, all but `low`. `form="device"` is a device in any spelling. `note` is
+    added to the error about a value of another type.
+    """
+
+    name: str
+    default: Any
+    hint: Any
+    doc: str
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    open: bool = False
+    form: str | None = None
+    note: str = ""
+
+
+def arg(default: Any, doc: str, **rules: Any) -> Any:
+    """Declare a field of a configuration: its default, documentation, and other fields of `Argument`."""
+    return field(default=default, metadata={"doc": doc, **rules})
 
 
 @dataclass(frozen=True, kw_only=True)

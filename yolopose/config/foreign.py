@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from yolopose.config.schema import literal, plain
-
 
 @dataclass(frozen=True)
 class Foreign:
@@ -26,13 +24,6 @@ class Foreign:
     defaults: tuple[Any, ...] = ()
     instead: str = ""
     flag: bool = False  # a boolean: its name alone means True
-
-    def changes_nothing(self, value: Any) -> bool:
-        """Whether `value` is a default or switches the argument off."""
-        value = _value(value)
-        return equal(value, (None, *self.defaults)) or (
-            isinstance(value, (bool, int, float, str, list, tuple)) and not value
-        )
 
 
 _ROWS = (
@@ -89,17 +80,3 @@ ABSENT = {  # commands and methods of Ultralytics, and what to do instead
     "logout": "yolopose has no online service",
 }
 DEFAULTS = {"format": ("torchscript",), "workspace": (4,)}  # of Ultralytics, for arguments with another default here
-
-
-def equal(value: Any, defaults: tuple[Any, ...]) -> bool:
-    """Whether a value, or the value that a text represents, is one of `defaults`."""
-    value = _value(value)
-    if isinstance(value, list):
-        value = tuple(value)
-    return (value is None or isinstance(value, (bool, int, float, str, tuple))) and value in defaults
-
-
-def _value(value: Any) -> Any:
-    """The plain Python value of a value or a text."""
-    value = plain(value)
-    return literal(value) if isinstance(value, str) else value

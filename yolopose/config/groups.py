@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from yolopose.config.schema import Argument
+from yolopose.config.args import Argument
 
 GROUPS: dict[str, str] = {
     "model and data": "a b model pretrained source missing data data_dir coco widerface pred gt split images landmarks "

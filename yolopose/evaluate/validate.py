@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig, pick
-from yolopose.config import replace as change
 from yolopose.console import log, progress
 from yolopose.data.image_loading import prefetch
 from yolopose.data.labels import ImageItem, Scan, scan, select
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from yolopose.loss.pose import PoseLoss
     from yolopose.nn.head import Maps
 
-WIDER_ARGUMENTS = {"iou": 0.6, "max_det": 1000}  # usual for WIDER FACE: its images hold up to 2,000 faces
+WIDER_ARGUMENTS: dict[str, Any] = {"iou": 0.6, "max_det": 1000}  # usual for WIDER FACE: up to 2,000 faces an image
 REPORTED = ("conf", "iou", "max_det", "imgsz", "agnostic_nms", "single_cls", "classes", "compat", "split", "prefix")
 
 
@@ -82,7 +81,7 @@ def validate(
     spec = data.spec
     check_fit(info, spec, config.single_cls)
     check_arguments(backend, config)
-    config = change(config, imgsz=info.size_for(config.imgsz))
+    config = replace(config, imgsz=info.size_for(config.imgsz))
     batching = pick(BatchOptions, config, rules=rules)
     batching.check(backend)
     sigmas = spec.layout.sigmas if spec.given_sigmas else info.layout.sigmas
@@ -134,7 +133,7 @@ def _with_metric(config: ValConfig) -> ValConfig:
         return config
     if config.gt is None:
         raise UsageError("gt is missing: metric=widerface needs gt=FOLDER of the ground truth .mat files")
-    return change(config, **{name: value for name, value in WIDER_ARGUMENTS.items() if name not in config.given})
+    return replace(config, **{name: value for name, value in WIDER_ARGUMENTS.items() if name not in config.given})
 
 
 def check_fit(info: ModelInfo, spec: DataSpec, single_cls: bool) -> None:

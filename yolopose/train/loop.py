@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from yolopose.callbacks import Callbacks, Hooks
 from yolopose.checkpoint import build_network, load_checkpoint, save_checkpoint
-from yolopose.config import TrainConfig, ValConfig, replace, to_dict
+from yolopose.config import TrainConfig, ValConfig, to_dict
 from yolopose.console import log, progress
 from yolopose.data.batch import Batch
 from yolopose.data.sampler import generator

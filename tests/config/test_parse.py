@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from yolopose.config import MODES, PredictConfig, TrainConfig, ValConfig, arguments, parse, replace, to_dict
+from yolopose.config import MODES, PredictConfig, TrainConfig, ValConfig, arguments, parse, to_dict
 from yolopose.errors import UsageError
 
 
@@ -75,7 +75,7 @@ def test_wrong_values_are_named(cls: type[Any], key: str, value: Any, says: str)
 def test_what_the_user_gave_is_known() -> None:
     config = parse(TrainConfig, {"lr0": 0.02})
     assert config.given == {"lr0"}
-    assert replace(config, momentum=0.9).given == {"lr0"}
+    assert dataclasses.replace(config, momentum=0.9).given == {"lr0"}
 
 
 def test_a_cfg_file_gives_values_and_explicit_ones_win(tmp_path: Path) -> None:
