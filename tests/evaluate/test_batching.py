@@ -7,7 +7,8 @@ import pytest
 from helpers.builders import FakeBackend
 
 from yolopose.data.rows import Labels
-from yolopose.evaluate.batching import BatchOptions, Group, batch_of, groups, truth_of
+from yolopose.evaluate.batching import BatchOptions, Group, groups, truth_of
+from yolopose.evaluate.losses import batch_of
 from yolopose.rules import RULES
 
 # (H, W) of golden/pose8, in the order of their names

@@ -123,7 +123,8 @@ def test_nothing_depends_on_batch_size_workers_or_neighbours(tmp_path: Path) -> 
 
 def test_the_loss_is_that_of_the_whole_set_as_one_batch(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
-    from yolopose.evaluate.batching import BatchOptions, batch_of, groups
+    from yolopose.evaluate.batching import BatchOptions, groups
+    from yolopose.evaluate.losses import batch_of
     from yolopose.formats.pytorch import TorchBackend
     from yolopose.images import read_image
     from yolopose.loss.pose import PARTS, Gains, PoseLoss

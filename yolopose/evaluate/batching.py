@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +14,8 @@ from yolopose.detect import Detections, DetectOptions, NmsOptions, letterboxes_f
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.precision import Truth
 from yolopose.formats.base import Backend
-from yolopose.geometry.boxes import Letterbox, clip_boxes, cxcywh_to_xyxy, fit, nms, xyxy_to_cxcywh
+from yolopose.geometry.boxes import Letterbox, clip_boxes, cxcywh_to_xyxy, fit, nms
 from yolopose.rules import DEFAULT, Rules
-
-if TYPE_CHECKING:
-    from yolopose.data.batch import Batch
 
 HW = tuple[int, int]
 CPU_BATCH = 4  # images at once on a CPU: with 16 the maps leave its caches, a quarter more time (n at 640)
@@ -163,33 +159,12 @@ def merge_scales(parts: Sequence[Detections], options: NmsOptions) -> Detections
 
 def truth_of(labels: Labels, box: Letterbox) -> Truth:
     """An image's labels in its pixels, by the same way there and back as its detections, so that they compare."""
-    boxes, keypoints = _on_canvas(labels, box)
+    boxes, keypoints = on_canvas(labels, box)
     keypoints = box.points_to_source(keypoints)
     return Truth(labels.classes, clip_boxes(box.boxes_to_source(boxes), box.source), keypoints)
 
 
-def batch_of(labels: Sequence[Labels], boxes: Sequence[Letterbox]) -> Batch:
-    """The truths of a group as the loss takes them, normalised by the canvas that the images share; without images."""
-    import torch
-
-    from yolopose.data.batch import Batch
-
-    placed = [_on_canvas(own, box) for own, box in zip(labels, boxes, strict=True)]
-    h, w = boxes[0].canvas
-    truths = xyxy_to_cxcywh(np.concatenate([b for b, _ in placed])) / (w, h, w, h)
-    keypoints = np.concatenate([k for _, k in placed]) / (w, h, 1)
-    counts = [len(own) for own in labels]
-    return Batch(
-        images=torch.empty(len(labels), 3, 0, 0, dtype=torch.uint8),
-        image_index=torch.from_numpy(np.repeat(np.arange(len(labels)), counts)),
-        classes=torch.from_numpy(np.concatenate([own.classes for own in labels])),
-        boxes=torch.from_numpy(truths.astype(np.float32)),
-        keypoints=torch.from_numpy(keypoints.astype(np.float32)),
-        paths=("",) * len(labels),
-    )
-
-
-def _on_canvas(labels: Labels, box: Letterbox) -> tuple[np.ndarray, np.ndarray]:
+def on_canvas(labels: Labels, box: Letterbox) -> tuple[np.ndarray, np.ndarray]:
     """(G, 4) xyxy and (G, K, 3) x y v in canvas pixels, float64."""
     h, w = box.size
     boxes = cxcywh_to_xyxy(labels.boxes.astype(np.float64)) * (w, h, w, h) + (box.left, box.top) * 2

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from yolopose.data.batch import Batch
+from yolopose.data.rows import Labels
+from yolopose.evaluate.batching import on_canvas
+from yolopose.geometry.boxes import Letterbox, xyxy_to_cxcywh
 from yolopose.loss.pose import PARTS, PoseLoss, divisors
 from yolopose.nn.head import Maps
 
@@ -37,7 +42,28 @@ class Losses:
             self._weights += weights
         self.seconds += time.perf_counter() - start
 
+    def observer(self, labels: Sequence[Labels], boxes: Sequence[Letterbox]) -> Callable[[Maps, list[int]], None]:
+        """A function that adds the raw maps of some of these images, by their positions."""
+        return lambda maps, at: self.add(maps, batch_of([labels[i] for i in at], [boxes[i] for i in at]))
+
     def result(self) -> dict[str, float]:
         """The parts under the names of their columns in results.csv."""
         values = self._sums / self._weights.clamp(min=1)
         return {f"val/{part}_loss": float(value) for part, value in zip(PARTS, values, strict=True)}
+
+
+def batch_of(labels: Sequence[Labels], boxes: Sequence[Letterbox]) -> Batch:
+    """The truths of a group as the loss takes them, normalised by the canvas that the images share; without images."""
+    placed = [on_canvas(own, box) for own, box in zip(labels, boxes, strict=True)]
+    h, w = boxes[0].canvas
+    truths = xyxy_to_cxcywh(np.concatenate([b for b, _ in placed])) / (w, h, w, h)
+    keypoints = np.concatenate([k for _, k in placed]) / (w, h, 1)
+    counts = [len(own) for own in labels]
+    return Batch(
+        images=torch.empty(len(labels), 3, 0, 0, dtype=torch.uint8),
+        image_index=torch.from_numpy(np.repeat(np.arange(len(labels)), counts)),
+        classes=torch.from_numpy(np.concatenate([own.classes for own in labels])),
+        boxes=torch.from_numpy(truths.astype(np.float32)),
+        keypoints=torch.from_numpy(keypoints.astype(np.float32)),
+        paths=("",) * len(labels),
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain, islice
@@ -18,7 +18,7 @@ from yolopose.data.labels import ImageItem, Scan, scan, select
 from yolopose.data.spec import DataSpec
 from yolopose.detect import DetectOptions, detect
 from yolopose.errors import PoseError, UsageError, printable
-from yolopose.evaluate.batching import BatchOptions, Group, batch_of, groups, merge_scales, truth_of
+from yolopose.evaluate.batching import BatchOptions, Group, groups, merge_scales, truth_of
 from yolopose.evaluate.cocofiles import CocoMeasure, annotated_truths
 from yolopose.evaluate.keypoint_errors import LandmarkErrors
 from yolopose.evaluate.metrics import Evaluator, Metrics
@@ -33,13 +33,12 @@ from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.metadata import ModelInfo
 from yolopose.plots.figure import can_plot
 from yolopose.predict import check_arguments
-from yolopose.rules import RULES
+from yolopose.rules import RULES, Rules
 from yolopose.saving import run_folder
 
 if TYPE_CHECKING:
     from yolopose.evaluate.losses import Losses
     from yolopose.loss.pose import PoseLoss
-    from yolopose.nn.head import Maps
 
 WIDER_ARGUMENTS: dict[str, Any] = {"iou": 0.6, "max_det": 1000}  # usual for WIDER FACE: up to 2,000 faces an image
 REPORTED = ("conf", "iou", "max_det", "imgsz", "agnostic_nms", "single_cls", "classes", "compat", "split", "prefix")
@@ -73,50 +72,30 @@ def validate(
         UsageError: an argument does not go with the model or with another argument.
         PoseError: model and data set do not fit, or an image cannot be read.
     """
-    config, rules, info, hooks = _with_metric(config), RULES[config.compat], backend.info, hooks or Hooks()
-    if not isinstance(data, Scan):
-        data = scan(
-            data, config.split, strict=config.strict, rules=rules, max_pixels=config.max_pixels, verbose=config.verbose
-        )
-    spec = data.spec
+    config, rules, hooks = _with_metric(config), RULES[config.compat], hooks or Hooks()
+    scanned = data if isinstance(data, Scan) else _scan(data, config)
+    info, spec = backend.info, scanned.spec
     check_fit(info, spec, config.single_cls)
     check_arguments(backend, config)
     config = replace(config, imgsz=info.size_for(config.imgsz))
     batching = pick(BatchOptions, config, rules=rules)
     batching.check(backend)
-    sigmas = spec.layout.sigmas if spec.given_sigmas else info.layout.sigmas
-    if rules.fixed_sigmas:
-        sigmas = fixed_sigmas(spec.layout.shape)
-    items = selected(data, config)
+    items, sigmas = selected(scanned, config), _sigmas(info, spec, rules)
     measures = _measures(config, spec, info, items, sigmas)
-    if folder is None and (config.plots or config.save_json or config.save_txt or config.save_widerface):
-        folder = run_folder(config.project, config.name, "val", exist_ok=config.exist_ok)
-    losses = None
-    if criterion is not None:
-        from yolopose.evaluate.losses import Losses
-
-        losses = Losses(criterion, whole=not rules.val_batches)
     evaluator = Evaluator(info, sigmas, config.conf, rules)
-    validator = Validator(config, backend, spec, folder, trainer)
+    losses = _losses(criterion, rules)
+    validator = Validator(config, backend, spec, folder or _folder(config), trainer)
     if trainer is not None:
         trainer.validator = validator
     hooks("on_val_start", validator)
     with ExitStack() as stack:
-        files = [] if folder is None else _files(folder, config, info, measures, stack)
-        outputs: list[Output] = [evaluator, *files, *measures]
-        bar = stack.enter_context(progress(config.verbose, "validating"))
+        outputs = [evaluator, *_files(validator.save_dir, config, info, measures, stack), *measures]
         plan = groups(backend, [item.hw for item in items], batching)
-        for done, sample in enumerate(_samples(validator, items, plan, losses, hooks), start=1):
-            for output in outputs:
-                output.add(sample)
-            bar(done, len(items))
-        for output in outputs:
-            output.finish()
+        _add_all(_samples(validator, items, plan, losses, hooks), outputs, len(items), verbose=config.verbose)
     metrics = evaluator.metrics(losses.result() if losses else {}, losses.seconds if losses else 0.0)
     measured: dict[str, Any] = {measure.name: measure.figures() for measure in measures}
-    metrics = replace(metrics, save_dir=folder, **measured)
-    protocol = _protocol(validator, evaluator, metrics, batching.describe(backend))
-    metrics = replace(metrics, report=report(metrics, protocol))
+    metrics = replace(metrics, save_dir=validator.save_dir, **measured)
+    metrics = replace(metrics, report=report(metrics, _protocol(validator, evaluator, metrics, batching)))
     validator.metrics, validator.speed = metrics, metrics.speed
     hooks("on_val_end", validator)
     _publish(metrics, config, measures, brief=criterion is not None)
@@ -134,6 +113,14 @@ def _with_metric(config: ValConfig) -> ValConfig:
     if config.gt is None:
         raise UsageError("gt is missing: metric=widerface needs gt=FOLDER of the ground truth .mat files")
     return replace(config, **{name: value for name, value in WIDER_ARGUMENTS.items() if name not in config.given})
+
+
+def _scan(data: DataSpec, config: ValConfig) -> Scan:
+    """The images and labels of the split."""
+    rules = RULES[config.compat]
+    return scan(
+        data, config.split, strict=config.strict, rules=rules, max_pixels=config.max_pixels, verbose=config.verbose
+    )
 
 
 def check_fit(info: ModelInfo, spec: DataSpec, single_cls: bool) -> None:
@@ -161,6 +148,13 @@ def selected(scanned: Scan, config: ValConfig) -> list[ImageItem]:
     return [replace(i, labels=select(i.labels, config.classes, config.single_cls)) for i in items]
 
 
+def _sigmas(info: ModelInfo, spec: DataSpec, rules: Rules) -> tuple[float, ...]:
+    """The sigmas of OKS: those in the data YAML, else the model's."""
+    if rules.fixed_sigmas:
+        return fixed_sigmas(spec.layout.shape)
+    return spec.layout.sigmas if spec.given_sigmas else info.layout.sigmas
+
+
 def _measures(
     config: ValConfig, spec: DataSpec, info: ModelInfo, items: Sequence[ImageItem], sigmas: Sequence[float]
 ) -> list[Measure]:
@@ -179,19 +173,47 @@ def _measures(
     return [LandmarkErrors(info.layout)] if config.metric == "landmarks" else []
 
 
+def _losses(criterion: PoseLoss | None, rules: Rules) -> Losses | None:
+    """The sums of the losses, None without a criterion."""
+    if criterion is None:
+        return None
+    from yolopose.evaluate.losses import Losses
+
+    return Losses(criterion, whole=not rules.val_batches)
+
+
+def _folder(config: ValConfig) -> Path | None:
+    """A new run folder if `config` asks for files."""
+    if config.plots or config.save_json or config.save_txt or config.save_widerface:
+        return run_folder(config.project, config.name, "val", exist_ok=config.exist_ok)
+    return None
+
+
 def _files(
-    folder: Path, config: ValConfig, info: ModelInfo, measures: Sequence[Measure], stack: ExitStack
-) -> list[Output]:
+    folder: Path | None, config: ValConfig, info: ModelInfo, measures: Sequence[Measure], stack: ExitStack
+) -> Iterator[Output]:
     """The files that `config` asks for; `stack` completes predictions.json, or removes it after an error."""
-    out: list[Output] = [PredictionsFile(folder / "predictions.json", stack)] if config.save_json else []
+    if folder is None:
+        return
+    if config.save_json:
+        yield PredictionsFile(folder / "predictions.json", stack)
     if config.save_txt:
-        out.append(LabelFiles(folder / "labels", info, config.save_conf))
+        yield LabelFiles(folder / "labels", info, config.save_conf)
     if config.plots:
-        out.append(Pictures(folder, info, config.batch))
+        yield Pictures(folder, info, config.batch)
     if config.save_widerface:
-        events = next((m.events for m in measures if isinstance(m, WiderFaces)), {})
-        out.append(WiderFiles(folder / "widerface", events))
-    return out
+        yield WiderFiles(folder / "widerface", next((m.events for m in measures if isinstance(m, WiderFaces)), {}))
+
+
+def _add_all(samples: Iterable[Sample], outputs: Sequence[Output], total: int, *, verbose: bool) -> None:
+    """Give every image to every output, with a progress bar, and finish them."""
+    with progress(verbose, "validating") as bar:
+        for done, sample in enumerate(samples, start=1):
+            for output in outputs:
+                output.add(sample)
+            bar(done, total)
+        for output in outputs:
+            output.finish()
 
 
 def _samples(
@@ -212,12 +234,8 @@ def _samples(
         validator.batch, validator.batch_i = chosen, validator.batch_i + 1
         hooks("on_val_batch_start", validator)
         boxes = group.letterboxes
-
-        def observe(maps: Maps, rows: list[int], chosen: Sequence[ImageItem] = chosen, group: Group = group) -> None:
-            if losses is not None:
-                losses.add(maps, batch_of([chosen[i].labels for i in rows], [group.letterboxes[i] for i in rows]))
-
-        found = detect(backend, images, options, letterboxes=boxes, observe=observe if losses else None)
+        observe = losses.observer([item.labels for item in chosen], boxes) if losses else None
+        found = detect(backend, images, options, letterboxes=boxes, observe=observe)
         if group.larger:
             more = (detect(backend, images, options, letterboxes=larger) for larger in group.larger)
             found = [merge_scales(parts, options) for parts in zip(found, *more, strict=True)]
@@ -229,10 +247,10 @@ def _samples(
         hooks("on_val_batch_end", validator)
 
 
-def _protocol(validator: Validator, evaluator: Evaluator, metrics: Metrics, resize: str) -> dict[str, Any]:
+def _protocol(validator: Validator, evaluator: Evaluator, metrics: Metrics, batching: BatchOptions) -> dict[str, Any]:
     """All that the figures depend on, by name."""
     return {name: getattr(validator.args, name) for name in REPORTED} | {
-        "resize": resize,
+        "resize": batching.describe(validator.backend),
         "images": metrics.images,
         "instances": int(metrics.class_instances.sum()),
         "instances_without_keypoints": evaluator.unlabelled,
