@@ -65,12 +65,9 @@ class KindMetrics:
     @property
     def curves_results(self) -> list[list[Any]]:
         """Each curve as [x (1000,), y (C', 1000), name of x, name of y], in the order of `CURVES`."""
-        return [
-            [self.px, self.prec_values, "Recall", "Precision"],
-            [self.px, self.f1_curve, "Confidence", "F1"],
-            [self.px, self.p_curve, "Confidence", "Precision"],
-            [self.px, self.r_curve, "Confidence", "Recall"],
-        ]
+        by_confidence = {"F1": self.f1_curve, "Precision": self.p_curve, "Recall": self.r_curve}
+        curves = [[self.px, curve, "Confidence", name] for name, curve in by_confidence.items()]
+        return [[self.px, self.prec_values, "Recall", "Precision"], *curves]
 
     def mean_results(self) -> list[float]:
         """P, R, mAP50, mAP50-95 over the classes."""
@@ -141,12 +138,10 @@ class Metrics(Rows):
             row["Instances"] = int(self.class_instances[c])
             figures = self.class_result(i)
             for kind, (p, r, ap50, ap) in (("Box", figures[:4]), ("Pose", figures[4:])):
-                values = {"P": p, "R": r, "F1": 2 * p * r / max(p + r, 1e-16), "mAP50": ap50, "mAP50-95": ap}
-                plain = kind == "Box"  # the boxes' averages have no prefix, as in Ultralytics 8.3
-                row |= {
-                    key if plain and key.startswith("mAP") else f"{kind}-{key}": round(value, decimals)
-                    for key, value in values.items()
-                }
+                average = "" if kind == "Box" else "Pose-"  # the boxes' have no prefix, as in Ultralytics 8.3
+                values = {f"{kind}-P": p, f"{kind}-R": r, f"{kind}-F1": 2 * p * r / max(p + r, 1e-16)}
+                values |= {f"{average}mAP50": ap50, f"{average}mAP50-95": ap}
+                row |= {key: round(value, decimals) for key, value in values.items()}
             rows.append(row)
         return rows
 
@@ -211,9 +206,8 @@ class Evaluator(Output):
     def add(self, sample: Sample) -> None:
         """Match the detections of one image with its truths."""
         found, truth = sample.found, sample.truth
-        matches = match_image(
-            found.boxes, found.keypoints, truth, self.sigmas, ignore_unlabelled=not self.rules.unlabelled_count
-        )
+        ignore = not self.rules.unlabelled_count
+        matches = match_image(found.boxes, found.keypoints, truth, self.sigmas, ignore_unlabelled=ignore)
         self._matches[sample.position] = matches
         self._confusion.add(found.boxes, truth.boxes, truth.classes)
         self._errors.add(found.keypoints, truth, matches)

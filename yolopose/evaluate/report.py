@@ -14,12 +14,7 @@ from yolopose.tables import text_table
 from yolopose.version import __version__
 
 KEYS = ("precision", "recall", "mAP50", "mAP50-95")
-HEAD = (
-    "Class",
-    "Images",
-    "Instances",
-    *(word for kind in ("Box", "Pose") for word in (f"{kind}(P", "R", "mAP50", "mAP50-95)")),
-)
+HEAD = ("Class", "Images", "Instances", "Box(P", "R", "mAP50", "mAP50-95)", "Pose(P", "R", "mAP50", "mAP50-95)")
 RULES = {
     "box": "per class and IoU threshold .50:.05:.95 each detection chooses the truth it overlaps most, each truth "
     "takes its most confident chooser; AP is the area under the monotone precision envelope at 101 recalls, closed at "
@@ -29,8 +24,8 @@ RULES = {
     "per image and class; crowds and areas as in the annotations that the data YAML names, else area = 0.53 x box area",
     "widerface": widerface.RULE,
     "landmarks": keypoint_errors.LANDMARK_RULE,
-    "keypoints": keypoint_errors.KEYPOINT_RULE,
     "losses": "the training loss of the network's raw maps against the truths",
+    "keypoints": keypoint_errors.KEYPOINT_RULE,
 }
 
 
@@ -38,15 +33,12 @@ def report(metrics: Metrics, protocol: dict[str, Any]) -> dict[str, Any]:
     """Every block of numbers with its rule and with `protocol`, all that the numbers depend on; in JSON types."""
     lists = {name: list(protocol[name]) for name in ("classes", "prefix", "sigmas") if protocol[name] is not None}
     protocol = protocol | lists
-    blocks: dict[str, dict[str, Any]] = {kind: _kind(getattr(metrics, kind), metrics.names) for kind in ("box", "pose")}
-    blocks |= {"coco": metrics.coco, "widerface": metrics.widerface, "landmarks": metrics.landmarks}
-    blocks |= {"losses": metrics.losses, "keypoints": {"table": metrics.keypoints}}
+    blocks = {name: getattr(metrics, name) for name in RULES} | {"keypoints": {"table": metrics.keypoints}}
+    blocks |= {kind: _kind(blocks[kind], metrics.names) for kind in ("box", "pose")}
     out: dict[str, Any] = {"yolopose": __version__, "fitness": metrics.fitness, "speed_ms_per_image": metrics.speed}
-    out |= {
-        name: {"rule": RULES[name], "protocol": protocol, "results": results}
-        for name, results in blocks.items()
-        if results
-    }
+    for name, results in blocks.items():
+        if results:
+            out[name] = {"rule": RULES[name], "protocol": protocol, "results": results}
     confusion = metrics.confusion_matrix
     if confusion is not None:
         out["confusion"] = {

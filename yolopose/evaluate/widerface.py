@@ -7,8 +7,8 @@ written, a pixel added to each side in the overlap, IoU ≥ 0.5, scores scaled t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from yolopose.geometry.boxes import iou_matrix
 Array = NDArray[Any]
 SETTINGS = ("easy", "medium", "hard")
 IOU = 0.5
-DECIMALS, SCORE_DECIMALS = 2, 6  # of pixels and scores in prediction files; figures are of what the files hold
 THRESHOLDS = 1 - np.arange(1, 1001) / 1000  # 0.999 down to 0
 RULE = (
     "WIDER FACE: in order of falling score (file order among equal ones) each detection chooses the face it overlaps "
@@ -84,10 +83,9 @@ def read_truth(folder: str | Path) -> list[Photo]:
         from scipy.io import loadmat
     except ImportError:
         raise PoseError("reading .mat files needs scipy: pip install 'yolopose[faces]'") from None
-    place = Path(folder)
     tables = {}
     for key in ("face", *SETTINGS):
-        file = place / f"wider_{key}_val.mat"
+        file = Path(folder, f"wider_{key}_val.mat")
         if not file.is_file():
             raise PoseError(f"gt={folder}: no {file.name}; the ground_truth folder of WIDER FACE's eval_tools has it")
         try:
@@ -129,17 +127,17 @@ def select_photos(photos: Sequence[Photo], file: Path) -> list[Photo]:
     chosen: dict[str, Photo] = {}
     for number, line in enumerate(lines, start=1):
         name = Path(line.strip().replace("\\", "/")).name.removesuffix(".jpg")
-        if name and name not in known:
+        if name in known:
+            chosen[name] = known[name]
+        elif name:
             hint = did_you_mean(name, known)
             raise PoseError(f"{file}, line {number}: {shown(name)} is no image of WIDER FACE's validation set{hint}")
-        if name:
-            chosen[name] = known[name]
     if not chosen:
         raise PoseError(f"images={file}: names no image; expected lines like 0--Parade/0_Parade_Parade_0_102.jpg")
     return list(chosen.values())
 
 
-def read_predictions(folder: Path, photos: Iterable[Photo], also: Iterable[Photo] = ()) -> dict[str, Array]:
+def read_predictions(folder: Path, photos: Sequence[Photo], also: Sequence[Photo] = ()) -> dict[str, Array]:
     """Detections (N, 5) x y w h score by image name: of all `photos`, and of those of `also` that have a file.
 
     Raises:
@@ -147,26 +145,18 @@ def read_predictions(folder: Path, photos: Iterable[Photo], also: Iterable[Photo
     """
     if not folder.is_dir():
         raise PoseError(f"pred={folder}: no such folder")
-    wanted = {photo.name: photo for photo in photos}
-    files = {name: folder / photo.event / f"{name}.txt" for name, photo in wanted.items()}
-    missing = [file for file in files.values() if not file.is_file()]
+    files = {photo.name: folder / photo.event / f"{photo.name}.txt" for photo in (*photos, *also)}
+    missing = [files[photo.name] for photo in photos if not files[photo.name].is_file()]
     if missing:
         raise PoseError(
-            f"{missing[0]}: no such file, as for {len(missing)} of {len(files)} images; "
+            f"{missing[0]}: no such file, as for {len(missing)} of {len(photos)} images; "
             "pred= is the folder of the events, images=FILE names a part of the set"
         )
-    for photo in also:
-        file = folder / photo.event / f"{photo.name}.txt"
-        if photo.name not in files and file.is_file():
-            files[photo.name] = file
-    found, wrong = {}, []
-    for name, file in files.items():
-        found[name], count = read_rows(file)
-        if count != len(found[name]):
-            wrong.append(file)
+    read = {name: read_rows(file) for name, file in files.items() if file.is_file()}
+    wrong = [files[name] for name, (rows, count) in read.items() if count != len(rows)]
     if wrong:
         log.warning(f"{wrong[0]}: says another number of faces than it has rows, as {len(wrong)} files do")
-    return found
+    return {name: rows for name, (rows, _) in read.items()}
 
 
 def read_rows(file: Path) -> tuple[Array, int]:
@@ -207,10 +197,8 @@ def evaluate(photos: Sequence[Photo], found: Mapping[str, Array]) -> dict[str, S
         owners.append(np.where(owner >= 0, owner + faces, -1))
         faces += len(photo.faces)
     score, owner = np.concatenate([np.zeros(0), *scores]), np.concatenate([np.zeros(0, int), *owners])
-    return {
-        setting: _score(score, owner, np.concatenate([np.zeros(0, bool), *(p.counted[setting] for p in photos)]))
-        for setting in SETTINGS
-    }
+    counted = {name: np.concatenate([np.zeros(0, bool), *(p.counted[name] for p in photos)]) for name in SETTINGS}
+    return {name: _score(score, owner, faces_counted) for name, faces_counted in counted.items()}
 
 
 def _owners(rows: Array, faces: Array) -> Array:
@@ -240,7 +228,7 @@ def _score(score: Array, owner: Array, counted: Array) -> Score:
         len(part) - np.searchsorted(np.sort(part), THRESHOLDS, side="left")
         for part in (score[right], score[chosen | (owner < 0)])
     )
-    precision = np.divide(true, all_, out=np.zeros(len(true)), where=all_ > 0)
+    precision = true / np.maximum(all_, 1)
     # the area under the monotone envelope of precision over recall (Pascal VOC 2010)
     recall = np.concatenate([[0.0], true / faces, [1.0]])
     envelope = np.maximum.accumulate(np.concatenate([[0.0], precision, [0.0]])[::-1])[::-1]
@@ -255,12 +243,9 @@ def describe(scores: Mapping[str, Score]) -> str:
 
 
 def official_rows(boxes: Array) -> Array:
-    """(N, 6) x1 y1 x2 y2 score class → (N, 5) x y w h score, rounded as in the files."""
-    rows = np.empty((len(boxes), 5))
-    corners = boxes[:, :4].astype(np.float64)
-    rows[:, :2], rows[:, 2:4] = corners[:, :2], corners[:, 2:] - corners[:, :2]
-    rows[:, :4], rows[:, 4] = rows[:, :4].round(DECIMALS), boxes[:, 4].astype(np.float64).round(SCORE_DECIMALS)
-    return rows
+    """(N, 6) x1 y1 x2 y2 score class → (N, 5) x y w h score, rounded as in the files: figures are of what they hold."""
+    low, high, score, _ = np.split(boxes.astype(np.float64), (2, 4, 5), axis=1)
+    return np.concatenate([low.round(2), (high - low).round(2), score.round(6)], axis=1)
 
 
 class WiderFaces(Measure):
@@ -300,7 +285,7 @@ class WiderFaces(Measure):
 
     def figures(self) -> dict[str, Any]:
         """AP and faces by setting, images evaluated and left out."""
-        settings = {name: {"ap": score.ap, "faces": score.faces} for name, score in self._scores.items()}
+        settings = {name: asdict(score) for name, score in self._scores.items()}
         return settings | {"images": len(self._found), "images_left_out": self._foreign}
 
     def lines(self) -> list[str]:
