@@ -89,7 +89,7 @@ def test_candidates_are_the_rows_of_decode(monkeypatch, cells_per_hit, classes, 
 def test_neighbourhoods_end_with_the_map():
     """Every cell of a small map, where most neighbourhoods reach over its edge."""
     head, x = make_head(), make_features(1, 3, 4)[0]
-    cells = sparse.find_cells(torch.ones(1, 3, 4, dtype=torch.bool))
+    cells = sparse.Cells(*torch.ones(1, 3, 4).nonzero(as_tuple=True))
     squares, inside = sparse.neighbourhoods(x, cells)
     for branch in (head.cv2[0], head.cv4[0]):
         torch.testing.assert_close(

@@ -44,10 +44,7 @@ def read_metadata(archive: Archive, network: StandIn) -> dict[str, Any]:
     for key in ("nc", "kpt_shape"):  # the layer's are right: the data set may have overruled the YAML
         value = archive.plain(head.state.get(key, spec.get(key)))
         spec[key] = list(value) if isinstance(value, tuple) else value
-    try:
-        classes = int_of(spec["nc"], "nc", 1, MAX_CLASSES)
-    except PoseError as error:
-        raise PoseError(f"{archive.path}: {error}") from None
+    classes = int_of(spec["nc"], f"{archive.path}: nc", 1, MAX_CLASSES)
     train_args = archive.plain(root.get("train_args") or network.state.get("args"))
     train_args = train_args if isinstance(train_args, dict) else {}
     stride = network.state.get("stride")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolopose.nn.layers import Conv
-from yolopose.nn.sparse import branches_at, find_cells, values_at
+from yolopose.nn.sparse import Cells, branches_at, values_at
 
 REG_MAX = 16
 
@@ -99,7 +99,7 @@ class PoseHead(nn.Module):
         images, parts = [], []
         for x, box, label, pose, stride in zip(features, self.cv2, self.cv3, self.cv4, self.strides, strict=True):
             logits = label(x)
-            cells = find_cells(logits.amax(1) > threshold)
+            cells = Cells(*(logits.amax(1) > threshold).nonzero(as_tuple=True))  # image by image, row by row
             points = torch.stack((cells.x, cells.y), 1) + 0.5
             steps = torch.full_like(points[:, :1], float(stride))
             images.append(cells.image)

@@ -6,7 +6,7 @@ out, then what the row gives. Blocks that are repeated inside (`C2f`, `C2`, `C3`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import gcd
 
 import torch
@@ -19,6 +19,8 @@ BN_MOMENTUM = 0.03
 
 class Conv(nn.Module):
     """Convolution, batch normalisation and SiLU; `act=False` leaves the SiLU out."""
+
+    __call__: Callable[..., Tensor]  # torch declares Any
 
     def __init__(
         self, c1: int, c2: int, k: int = 1, s: int = 1, p: int | None = None, g: int = 1, d: int = 1, act: bool = True
@@ -79,8 +81,7 @@ class Focus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) → (B, c2, H/2/s, W/2/s)."""
         corners = (x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2])
-        out: Tensor = self.conv(torch.cat(corners, 1))
-        return out
+        return self.conv(torch.cat(corners, 1))
 
 
 class Bottleneck(nn.Module):
@@ -98,7 +99,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) → (B, c2, H, W)."""
-        out: Tensor = self.cv2(self.cv1(x))
+        out = self.cv2(self.cv1(x))
         return x + out if self.add else out
 
 
@@ -117,8 +118,7 @@ class C2f(nn.Module):
         parts = list(self.cv1(x).chunk(2, 1))
         for block in self.m:
             parts.append(block(parts[-1]))
-        out: Tensor = self.cv2(torch.cat(parts, 1))
-        return out
+        return self.cv2(torch.cat(parts, 1))
 
 
 class C2(nn.Module):
@@ -134,8 +134,7 @@ class C2(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) → (B, c2, H, W)."""
         deep, flat = self.cv1(x).chunk(2, 1)
-        out: Tensor = self.cv2(torch.cat((self.m(deep), flat), 1))
-        return out
+        return self.cv2(torch.cat((self.m(deep), flat), 1))
 
 
 class C3(nn.Module):
@@ -151,8 +150,7 @@ class C3(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) → (B, c2, H, W)."""
-        out: Tensor = self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
-        return out
+        return self.cv3(torch.cat((self.m(self.cv1(x)), self.cv2(x)), 1))
 
 
 class SPP(nn.Module):
@@ -167,8 +165,7 @@ class SPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, c1, H, W) → (B, c2, H, W)."""
         x = self.cv1(x)
-        out: Tensor = self.cv2(torch.cat([x, *(pool(x) for pool in self.m)], 1))
-        return out
+        return self.cv2(torch.cat([x, *(pool(x) for pool in self.m)], 1))
 
 
 class SPPF(nn.Module):
@@ -185,8 +182,7 @@ class SPPF(nn.Module):
         parts = [self.cv1(x)]
         for _ in range(3):
             parts.append(self.m(parts[-1]))
-        out: Tensor = self.cv2(torch.cat(parts, 1))
-        return out
+        return self.cv2(torch.cat(parts, 1))
 
 
 class Concat(nn.Module):

@@ -25,6 +25,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
         layers.SPPF,
     )
 }  # fmt: skip
+BUILD_ERRORS = (PoseError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError)
 MAX_CHECKED = 1 << 24  # numbers in a network's maps above which they are not checked
 REPEATED_INSIDE = ("C2f", "C2", "C3")
 OTHER_MODULES = ("Concat", "nn.Upsample", "Pose")
@@ -206,11 +207,9 @@ def build_modules(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Modul
         inputs = [image if source < 0 else parts[source] for source in row.sources]
         try:
             module, part = _build_row(row, inputs, spec)
-        except PoseError as error:
+        except BUILD_ERRORS as error:
             if str(error).startswith(row.where):
                 raise
-            raise row.error(f"{row.module} cannot be made from these arguments ({error})") from None
-        except (TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
             raise row.error(f"{row.module} cannot be made from these arguments ({one_line(error)})") from None
         if row is not rows[-1] and not (
             type(part.stride) is int and 0 < part.stride <= MAX_STRIDE and 0 < part.channels <= MAX_CHANNELS

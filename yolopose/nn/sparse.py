@@ -27,11 +27,6 @@ class Cells(NamedTuple):
     x: Tensor
 
 
-def find_cells(mask: Tensor) -> Cells:
-    """(B, H, W) bool → its true cells, image by image, row by row."""
-    return Cells(*mask.nonzero(as_tuple=True))
-
-
 def values_at(values: Tensor, cells: Cells) -> Tensor:
     """(B, c, H, W) → (M, c), the values at the cells."""
     return values.permute(0, 2, 3, 1)[cells.image, cells.y, cells.x]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from yolopose.errors import printable
 from yolopose.nn.head import Distances
@@ -56,13 +57,12 @@ def count_flops(model: PoseNet, imgsz: int | tuple[int, int] = 640) -> float:
             total += 2 * output.numel() * module.conv.weight.numel()
 
     modes = [(module, module.training) for module in model.modules()]
-    hooks = [module.register_forward_hook(add) for module, _ in modes]
+    hook = register_module_forward_hook(add)
     try:
         like = next(model.parameters())
         model.eval()(torch.zeros(1, model.channels, side, side, device=like.device, dtype=like.dtype))
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
         for module, training in modes:
             module.training = training
     return total * (height / side) * (width / side)
