@@ -27,6 +27,7 @@ from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import check_spec, read_rows
 
 FORMAT, VERSION = "yolopose", 1
+CONTENT = ("state", "spec", "info", "train_args", "extra")  # fields of a checkpoint that its file has
 
 
 @dataclass
@@ -93,18 +94,10 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = False
         TypeError: something that is neither tensor nor JSON-like, named by its place.
     """
     path = Path(path)
-    state = checkpoint.state
+    content = {"format": FORMAT, "format_version": VERSION} | {name: getattr(checkpoint, name) for name in CONTENT}
+    content["info"] = checkpoint.info.to_dict()
     if half:
-        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    content = {
-        "format": FORMAT,
-        "format_version": VERSION,
-        "state": state,
-        "spec": checkpoint.spec,
-        "info": checkpoint.info.to_dict(),
-        "train_args": checkpoint.train_args,
-        "extra": checkpoint.extra,
-    }
+        content["state"] = _floats(checkpoint.state, torch.float16)
     try:
         remove_leftovers(path)
         with atomic_path(path) as part, part.open("wb") as file:
@@ -171,8 +164,9 @@ def _views(root: Any) -> dict[str, TensorView]:
     return {str(key): value for key, value in items if isinstance(value, TensorView)}
 
 
-def _floats(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+def _floats(state: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+    """`state` with its floating-point entries in `dtype`."""
+    return {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
 
 
 def _read_own(archive: Archive) -> Checkpoint:
@@ -182,18 +176,12 @@ def _read_own(archive: Archive) -> Checkpoint:
         raise PoseError(
             f"{archive.path}: written by another yolopose (format {shown(version)}, this one reads {VERSION})"
         )
-    content = {key: archive.plain(root.get(key)) for key in ("state", "spec", "info", "train_args", "extra")}
+    content = {key: archive.plain(root.get(key)) for key in CONTENT}
     wrong = next((key for key, value in content.items() if not isinstance(value, dict)), None)
     if wrong or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content["state"].items()):
         raise PoseError(f"{archive.path}: damaged: '{wrong or 'state'}' is not what it should be")
-    return Checkpoint(
-        state=_floats(content["state"]),
-        spec=content["spec"],
-        info=_info(archive, content["info"]),
-        train_args=content["train_args"],
-        extra=content["extra"],
-        path=archive.path,
-    )
+    content |= {"state": _floats(content["state"]), "info": _info(archive, content["info"])}
+    return Checkpoint(**content, path=archive.path)
 
 
 def _info(archive: Archive, values: Mapping[str, Any]) -> ModelInfo:
@@ -213,10 +201,9 @@ def _storable(value: Any, place: str) -> Any:
         return value.item()
     if isinstance(value, Mapping) and all(type(key) in (int, str) for key in value):
         return {key: _storable(item, f"{place}.{key}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [_storable(item, f"{place}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, tuple):
-        return tuple(_storable(item, f"{place}[{i}]") for i, item in enumerate(value))
+    if isinstance(value, list | tuple):
+        items = [_storable(item, f"{place}[{i}]") for i, item in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     raise TypeError(

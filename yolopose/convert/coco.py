@@ -18,7 +18,7 @@ import numpy as np
 
 from yolopose.console import log
 from yolopose.convert.cocojson import CocoSet, read_coco
-from yolopose.convert.rows import check_outputs
+from yolopose.convert.rows import check_outputs, write_labels
 from yolopose.data.labels import ImageItem, scan
 from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
@@ -42,14 +42,14 @@ def from_coco(
     if images is not None:
         _link(Path(images), folder / "images", coco)
     for image in coco.images:
-        write_text((folder / "labels" / image.name).with_suffix(".txt"), "".join(f"{row.text}\n" for row in image.rows))
+        write_labels(folder / "labels" / image.name, image.rows)
     write_text(folder / "images.txt", "".join(f"images/{image.name}\n" for image in coco.images))
     draft = folder / "data.yaml"
     write_text(draft, _draft(coco, split))
     rows = [row for image in coco.images for row in image.rows]
-    empty = sum(not image.rows for image in coco.images)
     log.info(
-        f"{folder}: {len(coco.images)} images ({empty} without instances), {len(rows)} instances, "
+        f"{folder}: {len(coco.images)} images ({sum(not image.rows for image in coco.images)} without instances), "
+        f"{len(rows)} instances, "
         f"{sum(row.labelled for row in rows)} of them with keypoints"
     )
     for what, count in coco.changes.items():
@@ -111,22 +111,21 @@ def _draft(coco: CocoSet, split: str) -> str:
     import yaml
 
     flip = flip_from_names(coco.keypoints)
+    sigmas = COCO_17.sigmas if coco.keypoints == COCO_17.names else None
     values: dict[str, Any] = {
         "path": ".",
         split: "images.txt",
         "kpt_shape": [len(coco.keypoints), 3],
         "kpt_names": list(coco.keypoints),
         "skeleton": [list(edge) for edge in coco.skeleton],
+        **({"kpt_oks_sigmas": list(sigmas)} if sigmas else {}),
+        **({"flip_idx": list(flip)} if flip else {}),
+        "names": dict(enumerate(coco.categories)),
     }
-    if coco.keypoints == COCO_17.names:
-        values["kpt_oks_sigmas"] = list(COCO_17.sigmas)
-    if flip is not None:
-        values["flip_idx"] = list(flip)
-    values["names"] = dict(enumerate(coco.categories))
     notes = ["# made from COCO JSON: one split; name the others here (train, val, test: a folder, or such a list)"]
-    if flip is None:
+    if not flip:
         notes.append("# flip_idx: state which keypoints change places in a mirrored image; without it none is mirrored")
-    if "kpt_oks_sigmas" not in values:
+    if not sigmas:
         notes.append("# kpt_oks_sigmas: state the keypoints' tolerances; without them 1/K each, which is lenient")
     return "\n".join([*notes, yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)])
 

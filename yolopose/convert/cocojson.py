@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -10,12 +11,6 @@ from typing import Any
 
 from yolopose.convert.rows import Array, LabelRow, clip_box, finite_numbers, label_row, unlabel_outside
 from yolopose.errors import PoseError, one_line, shown
-
-CROWD = "crowd regions left out"
-NO_SIZE = "boxes without size inside their image left out"
-CUT = "boxes cut at the image's edge"
-OUTSIDE = "keypoints outside their image: now not labelled"
-NO_IMAGE = "annotations of images that the file does not list left out"
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +30,7 @@ class CocoSet:
     categories: list[str]
     keypoints: tuple[str, ...]
     skeleton: list[tuple[int, int]]
-    changes: dict[str, int]
+    changes: Counter[str]
 
 
 def read_coco(file: Path) -> CocoSet:
@@ -58,30 +53,37 @@ def read_coco(file: Path) -> CocoSet:
         index = {category["id"]: i for i, category in enumerate(categories)}
         names, skeleton = _keypoints(file, categories)
         images = _images(file, values["images"])
-        changes = dict.fromkeys((CROWD, NO_SIZE, CUT, OUTSIDE, NO_IMAGE), 0)
+        changes: Counter[str] = Counter()
         for annotation in values["annotations"]:
             image = images.get(annotation["image_id"])
-            if image is None or annotation.get("iscrowd"):
-                changes[NO_IMAGE if image is None else CROWD] += 1
-                continue
-            place = f"{file}: annotation {annotation.get('id')}"
-            if annotation["category_id"] not in index:
-                raise PoseError(f"{place}: category_id {annotation['category_id']} is not among the categories")
-            box = _numbers(place, "bbox", annotation["bbox"], 4)
-            inside, cut = clip_box(box, image.hw)
-            if inside is None:
-                changes[NO_SIZE] += 1
-                continue
-            flat = annotation.get("keypoints") or [0] * 3 * len(names)
-            points = _numbers(place, "keypoints", flat, 3 * len(names)).reshape(-1, 3)
-            changes[OUTSIDE] += int(unlabel_outside(points, image.hw).sum())
-            changes[CUT] += int(cut)
-            image.rows.append(label_row(index[annotation["category_id"]], inside, points, image.hw, _short))
+            if image is None:
+                changes["annotations of images that the file does not list left out"] += 1
+            elif annotation.get("iscrowd"):
+                changes["crowd regions left out"] += 1
+            else:
+                place = f"{file}: annotation {annotation.get('id')}"
+                changes.update(_add_row(place, annotation, image, index, len(names)))
     except KeyError as e:
         raise PoseError(f"{file}: an entry lacks {e}: not COCO keypoints as documented") from None
     except (TypeError, AttributeError) as e:
         raise PoseError(f"{file}: not COCO keypoints as documented ({one_line(e)})") from None
     return CocoSet(list(images.values()), [str(c["name"]) for c in categories], names, skeleton, changes)
+
+
+def _add_row(
+    place: str, annotation: Mapping[str, Any], image: CocoImage, index: Mapping[Any, int], keypoints: int
+) -> dict[str, int]:
+    """Append the label row of an annotation to its image; returns what was changed, counted by kind."""
+    if annotation["category_id"] not in index:
+        raise PoseError(f"{place}: category_id {annotation['category_id']} is not among the categories")
+    box, cut = clip_box(_numbers(place, "bbox", annotation["bbox"], 4), image.hw)
+    if box is None:
+        return {"boxes without size inside their image left out": 1}
+    flat = annotation.get("keypoints") or [0] * 3 * keypoints
+    points = _numbers(place, "keypoints", flat, 3 * keypoints).reshape(-1, 3)
+    outside = int(unlabel_outside(points, image.hw).sum())
+    image.rows.append(label_row(index[annotation["category_id"]], box, points, image.hw, _short))
+    return {"keypoints outside their image: now not labelled": outside, "boxes cut at the image's edge": int(cut)}
 
 
 def _keypoints(file: Path, categories: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[int, int]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.errors import PoseError
+from yolopose.files import write_text
 from yolopose.geometry.boxes import clip_boxes, xyxy_to_cxcywh
 
 Array = NDArray[np.float64]
@@ -52,6 +53,11 @@ def unlabel_outside(points: Array, hw: tuple[int, int]) -> NDArray[np.bool_]:
     outside = ((points[:, :2] < 0) | (points[:, :2] > (hw[1], hw[0]))).any(1)
     points[outside] = 0
     return np.asarray(outside)
+
+
+def write_labels(image: Path, rows: Collection[LabelRow]) -> None:
+    """Write the label file of `image`, a path in the folder of the labels; no rows make an empty file."""
+    write_text(image.with_suffix(".txt"), "".join(f"{row.text}\n" for row in rows))
 
 
 def label_row(

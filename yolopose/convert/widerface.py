@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from yolopose.console import log
-from yolopose.convert.rows import LabelRow, check_outputs, clip_box, label_row, unlabel_outside
+from yolopose.convert.rows import LabelRow, check_outputs, clip_box, label_row, unlabel_outside, write_labels
 from yolopose.convert.widerlists import POINTS, Change, Face, ListedImage, read_list
 from yolopose.data.spec import CONFIGS
 from yolopose.errors import PoseError
@@ -59,8 +59,7 @@ def from_widerface(
     if test:
         splits["test"] = test
     for split, images in splits.items():
-        counts, changed = _write_split(split, images, out, copy=copy)
-        changes += changed
+        counts = _write_split(split, images, out, changes, copy=copy)
         log.info(
             f"{out / 'images' / split}: {counts['images']} images, {counts['faces']} faces, "
             f"{counts['landmarks']} of them with landmarks"
@@ -85,10 +84,11 @@ def divide(images: Sequence[ListedImage], seed: int, *, stratify: bool) -> dict[
     shuffled = [ordered[i] for i in np.random.default_rng(seed).permutation(len(ordered))]
     if stratify:
         shuffled.sort(key=lambda image: image.event)  # stable: still random within an event
-    parts: dict[str, list[ListedImage]] = {"train": [], "val": []}
-    for i, image in enumerate(shuffled):
-        parts["val" if i % VAL_EVERY == VAL_EVERY - 1 else "train"].append(image)
-    return {name: sorted(part, key=lambda image: image.name) for name, part in parts.items()}
+    val = {image.name for image in shuffled[VAL_EVERY - 1 :: VAL_EVERY]}
+    return {
+        "train": [image for image in ordered if image.name not in val],
+        "val": [image for image in ordered if image.name in val],
+    }
 
 
 def _read_lists(root: Path, landmarks: str | Path | None) -> tuple[list[ListedImage], list[ListedImage], list[Change]]:
@@ -126,10 +126,9 @@ def _read_lists(root: Path, landmarks: str | Path | None) -> tuple[list[ListedIm
 
 
 def _write_split(
-    split: str, images: Sequence[ListedImage], out: Path, *, copy: bool
-) -> tuple[Counter[str], list[Change]]:
-    """Write images and labels of one split → the counts, and the changes."""
-    changes: list[Change] = []
+    split: str, images: Sequence[ListedImage], out: Path, changes: list[Change], *, copy: bool
+) -> Counter[str]:
+    """Write images and labels of one split, append what was changed to `changes`, and return the counts."""
     counts: Counter[str] = Counter()
     with ThreadPoolExecutor(8) as pool:
         made = pool.map(_label_rows, images)
@@ -146,14 +145,13 @@ def _write_split(
                     part.symlink_to(image.path.resolve())
                 except OSError as e:
                     raise PoseError(f"{target}: cannot link ({e.strerror or e}); copy=True copies the images") from None
-        text = "".join(f"{row.text}\n" for row in rows)
-        write_text((out / "labels" / split / image.name).with_suffix(".txt"), text)
+        write_labels(out / "labels" / split / image.name, rows)
         counts.update(images=1, faces=len(rows), landmarks=sum(row.labelled for row in rows))
     if not counts["images"]:
-        c = changes[0]
+        c = changes[-len(images)]  # one for each image
         first = f"{c.file}, line {c.line}: {c.image}: {c.what} {c.before}"
         raise PoseError(f"{split}: none of {len(images)} images can be read; the first: {first}")
-    return counts, changes
+    return counts
 
 
 def _label_rows(image: ListedImage) -> tuple[list[LabelRow] | None, list[Change]]:
