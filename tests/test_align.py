@@ -40,7 +40,7 @@ def test_every_face_has_a_crop_and_none_is_none() -> None:
     assert results[[]].align(64).shape == (0, 64, 64, 3)
 
 
-def test_what_cannot_be_aligned_is_said() -> None:
+def test_results_that_cannot_be_aligned_are_refused() -> None:
     with pytest.raises(PoseError, match="align needs the five landmarks of faces, these results have 17"):
         make_results(1, 17).align()
     with pytest.raises(PoseError, match="at least 1 pixel, got 0"):

@@ -206,7 +206,9 @@ def test_loaded_weights_are_trained_on(small: Path, architecture: Path, tmp_path
     assert not torch.equal(trained_from(tmp_path, YOLO(small), pretrained=False), wanted)
 
 
-def test_other_weights_come_over_those_of_the_checkpoint(small: Path, architecture: Path, tmp_path: Path) -> None:
+def test_load_and_pretrained_replace_the_weights_of_the_checkpoint(
+    small: Path, architecture: Path, tmp_path: Path
+) -> None:
     other = YOLO(architecture)
     other.model.load_state_dict({k: v + 1 for k, v in other.model.state_dict().items()})
     wanted = other.model.state_dict()["model.0.conv.weight"]
@@ -309,7 +311,7 @@ def test_a_tensor_for_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
         model(torch.zeros(1, 3, 96, 96), verbose=False)
 
 
-def test_an_export_is_told_as_text(small: Path) -> None:
+def test_export_returns_the_path_as_text(small: Path) -> None:
     path = YOLO(small).export(verify=False)
     assert path == str(small.with_suffix(".onnx"))
 
@@ -320,7 +322,7 @@ def test_a_benchmark_measures_the_weights_in_the_object(small: Path, architectur
     assert [(row.failure, row.difference_px) for row in rows] == [("", 0)]
 
 
-def test_after_a_training_the_outcome_is_at_hand(small: Path, tmp_path: Path) -> None:
+def test_trainer_has_the_outcome_after_training(small: Path, tmp_path: Path) -> None:
     model, data = YOLO(small), make_dataset(tmp_path / "data", count=2)
     model.train(data=data, epochs=1, workers=0, plots=False, project=tmp_path, val=False, imgsz=64)
     assert (model.trainer.save_dir, model.trainer.best) == (tmp_path / "train", model.ckpt_path)
@@ -351,7 +353,7 @@ def test_single_cls_of_the_training_is_remembered(small: Path, tmp_path: Path) -
     assert (report["single_cls"], report["data"]) == (True, str(data))
 
 
-def test_what_a_checkpoint_says_of_its_training_is_not_trusted(tmp_path: Path) -> None:
+def test_training_arguments_in_a_checkpoint_are_not_trusted(tmp_path: Path) -> None:
     network = make_network()
     said = {"data": ["no", {"name": 1}], "single_cls": "yes", "imgsz": {}}
     save_checkpoint(tmp_path / "odd.pt", Checkpoint(network.state_dict(), network.spec, network.info, said))

@@ -68,7 +68,7 @@ def test_stray_words_are_explained(words: list[str], says: str) -> None:
         (["predict", "model=nowhere.onnx", "source=x.jpg"], 1, "nowhere.onnx"),
     ],
 )
-def test_mistakes_take_one_line(
+def test_wrong_command_lines_are_one_line(
     argv: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(argv) == code

@@ -49,7 +49,7 @@ def said(setup: str, **environment: str) -> list[str]:
     return (done.stdout + done.stderr).decode().splitlines()
 
 
-def test_a_program_with_a_console_of_its_own_hears_everything_once() -> None:
+def test_a_program_with_its_own_log_handler_gets_each_line_once() -> None:
     assert said("") == ["once", "WARNING: twice ↔"]
     assert said("import logging; logging.basicConfig()") == ["INFO:yolopose:once", "WARNING:yolopose:twice ↔"]
     assert len(said("import logging, rich.logging; logging.basicConfig(handlers=[rich.logging.RichHandler()])")) == 2

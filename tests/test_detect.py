@@ -65,7 +65,7 @@ def test_equals_brute_force(multi_label: bool, seed: int, classes: int, changed:
     np.testing.assert_allclose(boxes[:, 2:4] - boxes[:, :2], rows[row, 2:4], atol=1e-4)
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_no_candidates_give_empty_arrays() -> None:
     boxes, keypoints = non_max_suppression(np.zeros((0, 56), np.float32), 1, NmsOptions())
     assert (boxes.shape, keypoints.shape) == ((0, 6), (0, 51))
 

@@ -37,7 +37,7 @@ def test_a_file_arrives_whole_and_alone(web, tmp_path):
     assert "Range" not in web.requests[0]
 
 
-def test_what_is_there_is_not_fetched_again(web, tmp_path):
+def test_an_existing_file_is_not_downloaded_again(web, tmp_path):
     target = tmp_path / "a.bin"
     target.write_bytes(b"mine")
     download(web.address, target)
@@ -70,7 +70,7 @@ def test_a_later_call_continues(web, tmp_path):
 
 
 @pytest.mark.parametrize("change", ["etag", "content", "ranges", "no etag", "url", "note", "longer"])
-def test_what_cannot_be_continued_is_begun_again(web, tmp_path, change):
+def test_a_download_that_cannot_be_continued_begins_again(web, tmp_path, change):
     web.cuts = [100_000, 0, 0]
     address = web.address
     with pytest.raises(PoseError):
@@ -114,7 +114,7 @@ def test_a_body_of_unknown_length(web, tmp_path):
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
 
 
-def test_a_wrong_sum_keeps_nothing(web, tmp_path):
+def test_a_file_of_wrong_sha256_is_not_kept(web, tmp_path):
     with pytest.raises(PoseError, match=rf"sha256 {web.sha256}, expected {'0' * 64}; it was not kept"):
         download(web.address, tmp_path / "a.bin", sha256="0" * 64)
     assert names(tmp_path) == []
@@ -128,7 +128,7 @@ def test_a_missing_file_is_not_asked_for_twice(web, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_a_tired_server_is_asked_again(web, tmp_path):
+def test_a_busy_server_is_asked_again(web, tmp_path):
     web.statuses = [503, 500]
     download(web.address, tmp_path / "a.bin", sha256=web.sha256)
     web.statuses = [503] * 3
@@ -144,7 +144,7 @@ def test_silence_ends_and_is_continued(web, tmp_path, monkeypatch):
     assert int(web.requests[1]["Range"][6:-1]) >= 50_000
 
 
-def test_nobody_there(tmp_path):
+def test_no_server_at_the_address(tmp_path):
     with serve(b"") as gone:
         address = gone.address
     with pytest.raises(Unreachable, match=r"cannot reach 127\.0\.0\.1:\d+ \(.*refused"):

@@ -95,7 +95,7 @@ def test_keypoints_without_visibility_are_drawn():
     assert (picture[:9, :9] == 90).all()
 
 
-def test_body_limbs_tell_left_from_right():
+def test_left_and_right_limbs_have_different_colours():
     points = np.stack([np.linspace(20, 300, 17), 40 + 150 * (np.arange(17) % 3) / 2, np.ones(17)], 1)[None]
     picture = draw([[0, 0, 320, 240, 0.9, 0]], points, COCO_17, DrawStyle(boxes=False, line_width=5))
     assert all(has(picture, c) for c in (HEAD, TORSO, SHADE, *LEFT.values(), *RIGHT.values()))

@@ -75,7 +75,7 @@ def test_a_folder_takes_the_place_of_an_older_one(tmp_path: Path) -> None:
     assert [f.name for f in tmp_path.iterdir()] == ["name_model"]
 
 
-def test_a_file_about_another_goes_along(tmp_path: Path) -> None:
+def test_atomic_path_moves_the_metadata_file_with_the_file(tmp_path: Path) -> None:
     target = tmp_path / "name.pb"
     with atomic_path(target) as part:
         part.write_text("graph")
@@ -132,7 +132,7 @@ MERGES = "a0: &a0 {x: y}\n" + "".join(f"a{i}: &a{i}\n  <<: [*a{i - 1}, *a{i - 1}
         ("", "expected lines of the form key: value"),
     ],
 )
-def test_what_is_no_yaml_or_too_much_of_it_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+def test_invalid_or_too_large_yaml_is_one_line(tmp_path: Path, text: str, told: str) -> None:
     file = tmp_path / "data.yaml"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(PoseError, match=told) as error:
@@ -141,7 +141,7 @@ def test_what_is_no_yaml_or_too_much_of_it_is_told_in_one_line(tmp_path: Path, t
     assert len(str(error.value)) < 600
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_pipes_and_devices_are_not_read_as_yaml(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.yaml"
     os.mkfifo(pipe)
     with pytest.raises(PoseError, match="not a regular file"):

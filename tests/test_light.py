@@ -67,7 +67,7 @@ def run(light: Path, code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-I", "-S", "-c", start + code], capture_output=True, text=True, check=False)
 
 
-def test_there_is_no_torch(light: Path) -> None:
+def test_the_light_install_has_no_torch(light: Path) -> None:
     names = "'torch', 'onnx', 'pandas', 'matplotlib'"
     told = run(light, f"import importlib.util as u; print([n for n in ({names}) if u.find_spec(n)])")
     assert told.stdout == "[]\n"
@@ -97,7 +97,7 @@ def test_validation_runs_without_torch_and_matplotlib(light: Path, tmp_path: Pat
     assert (tmp_path / "val" / "report.json").exists()
 
 
-def test_what_needs_torch_says_so_in_one_line(light: Path, golden: Path) -> None:
+def test_modes_that_need_torch_are_refused_in_one_line(light: Path, golden: Path) -> None:
     commands = [
         ["predict", f"model={golden}/natural-n17.pt", "source=x.jpg"],
         ["train", "model=yolov8n-pose.yaml", "data=x.yaml"],

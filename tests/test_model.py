@@ -59,7 +59,7 @@ def test_a_pickled_architecture_is_still_untrained(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(model.reset_weights())).pretrained is False
 
 
-def test_the_habits_of_a_torch_module(small: Path) -> None:
+def test_yolo_has_the_methods_of_a_torch_module(small: Path) -> None:
     model = YOLO(small)
     names = list(model.state_dict())
     assert names == list(model.model.state_dict())
@@ -83,7 +83,7 @@ def test_half_is_remembered(small: Path, caplog: pytest.LogCaptureFixture) -> No
     assert not caplog.text
 
 
-def test_a_gpu_that_is_not_there_is_told_when_it_is_needed(small: Path) -> None:
+def test_a_missing_gpu_is_reported_when_it_is_used(small: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(PoseError, match="not on this machine"):
@@ -100,7 +100,7 @@ def test_weights_can_be_made_random_again(small: Path) -> None:
     assert (model.names, model.model_info.imgsz) == ({0: "class0"}, (64, 64))
 
 
-def test_facts_that_scripts_read(small: Path) -> None:
+def test_yolo_has_the_attributes_that_scripts_read(small: Path) -> None:
     model = YOLO(str(small))
     assert (model.model_name, model.task, model.ckpt_path) == (str(small), "pose", small)
     assert model.overrides == {"task": "pose", "model": str(small)}

@@ -183,7 +183,7 @@ def test_quiet_and_without_images(folder: Path, capsys: pytest.CaptureFixture[st
     assert results[0].plot().shape == (240, 320, 3)
 
 
-def test_a_source_that_is_not_there_is_told_at_once() -> None:
+def test_a_missing_source_is_reported_before_anything_is_run() -> None:
     with pytest.raises(PoseError, match=r"nowhere\.jpg"):
         Predictor(FakeBackend(), "nowhere.jpg", PredictConfig())
 
@@ -311,7 +311,7 @@ def test_a_class_that_the_model_does_not_have(capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(("imgsz", "told"), [(100, "rounded up to 128x128"), (320, None)])
-def test_a_size_that_is_rounded_is_told(imgsz: int, told: str | None, caplog: Any) -> None:
+def test_rounding_imgsz_is_logged(imgsz: int, told: str | None, caplog: Any) -> None:
     config = PredictConfig(imgsz=imgsz, given=frozenset({"imgsz"}), verbose=False)
     with caplog.at_level(logging.WARNING, "yolopose"):
         list(Predictor(FakeBackend(), make_photo(), config))

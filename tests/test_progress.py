@@ -48,7 +48,7 @@ def test_how_many_lines(
     assert abs(len(capsys.readouterr().out.splitlines()) - lines) <= 1
 
 
-def test_nothing_unless_wanted(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_output_when_progress_is_off(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     run(clock, 100, 10.0, wanted=False)
     run(clock, 100, 10.0, lines=False)
     assert capsys.readouterr() == ("", "")

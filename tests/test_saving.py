@@ -69,7 +69,7 @@ def test_pictures_labels_and_crops(home: Path, capsys: pytest.CaptureFixture[str
     assert lines[-2:] == ["1 label saved to runs/pose/predict/labels", "Results saved to runs/pose/predict"]
 
 
-def test_nothing_is_written_unasked(home: Path) -> None:
+def test_predict_without_save_writes_no_file(home: Path) -> None:
     assert run(make_photo()).save_dir is None
     assert files(home) == []
 

@@ -39,7 +39,7 @@ def test_a_setting_of_the_users_stays() -> None:
     ("version", "setting", "lines"),
     [("1.31.1", {}, 1), ("1.28.0", {}, 0), ("1.31.1", {"ORT_DISABLE_TELEMETRY": "1"}, 0)],
 )
-def test_a_runtime_that_was_imported_first_is_told_once(
+def test_one_warning_for_a_runtime_imported_before_yolopose(
     version: str, setting: dict[str, str], lines: int, tmp_path: Path
 ) -> None:
     model = tiny_onnx(tmp_path / "tiny.onnx")
@@ -54,7 +54,7 @@ def test_a_runtime_that_was_imported_first_is_told_once(
     assert ("ORT_DISABLE_TELEMETRY=1" in told) == bool(lines)
 
 
-def test_nothing_is_told_where_yolopose_came_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_warning_when_yolopose_was_imported_first(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     open_backend(tiny_onnx(tmp_path / "tiny.onnx")).infer(np.zeros((1, 64, 64, 3), np.uint8))
     assert "imported before" not in capfd.readouterr().err
 

@@ -60,7 +60,7 @@ def test_an_existing_path_comes_first(tmp_path, places, monkeypatch, web):
     assert web.requests == []
 
 
-def test_then_what_is_bundled(places, web):
+def test_bundled_models_are_found_without_a_download(places, web):
     assert find("face.onnx") == places.assets / "face.onnx"
     assert find("face") == places.assets / "face.pt"
     assert [file.name for file in bundled()] == ["face.onnx", "face.pt"]
@@ -69,7 +69,7 @@ def test_then_what_is_bundled(places, web):
     assert web.requests == []
 
 
-def test_then_the_cache_and_at_last_one_download(places, web, caplog):
+def test_other_models_come_from_the_cache_or_one_download(places, web, caplog):
     caplog.set_level(logging.INFO, "yolopose")
     target = places.cache / "yolov8s-pose.pt"
     assert find("yolov8s-pose.pt") == target

@@ -203,7 +203,7 @@ def opened_with(tmp_path, root=None):
     return open_archive(path)
 
 
-def test_one_storage_is_not_two_things(tmp_path):
+def test_one_storage_has_one_type_and_size(tmp_path):
     with opened_with(tmp_path) as opened:
         opened.tensor(opened.root["a"])
         with pytest.raises(PoseError, match=r"two types or sizes"):

@@ -109,7 +109,7 @@ def test_views_do_not_drag_their_storage_along(tmp_path):
         ({"a": tiny}, r"extra\.a is function"),
     ],
 )
-def test_what_could_not_be_read_back_is_not_written(tmp_path, extra, place):
+def test_values_that_could_not_be_read_back_are_not_written(tmp_path, extra, place):
     with pytest.raises(TypeError, match=place):
         checkpoint.save_checkpoint(tmp_path / "a.pt", of(tiny(), extra=extra))
     assert not list(tmp_path.iterdir())

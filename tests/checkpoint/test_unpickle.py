@@ -152,7 +152,7 @@ def tricks(canary: str) -> dict[str, tuple[bytes, str]]:
 
 
 @pytest.mark.parametrize("trick", list(tricks("x")))
-def test_tricks_are_refused(trick, tmp_path):
+def test_malicious_pickles_are_refused(trick, tmp_path):
     canary = tmp_path / "canary"
     data, words = tricks(str(canary))[trick]
     check_refused(HEAD + data + b".", canary, words)
@@ -193,7 +193,7 @@ def test_damage_is_refused(damage, tmp_path):
     check_refused(HEAD + data + b".", tmp_path / "canary", words)
 
 
-def test_the_canary_sings_under_pythons_own_unpickler(tmp_path):
+def test_pythons_own_unpickler_runs_the_code_of_these_pickles(tmp_path):
     """The control: the same bytes do run when they are loaded the ordinary way."""
     targets = ["os system", "posix system", "builtins eval", "builtins exec", "subprocess getoutput"]
     script = "import pickle, sys\nfor path in sys.argv[1:]: pickle.load(open(path, 'rb'))"
@@ -239,7 +239,7 @@ def test_self_reference_is_data():
     assert found["me"] is found
 
 
-def test_doubling_bombs_cost_nothing_and_are_no_keys(tmp_path):
+def test_values_that_double_by_references_cost_nothing_and_are_no_keys(tmp_path):
     """A billion laughs: 2**60 leaves by reference, which must be neither copied nor hashed."""
     laughs = b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(60))
     started = time.process_time()
@@ -273,7 +273,7 @@ def test_limits_on_opcodes_and_bytes(tmp_path, monkeypatch):
     check_refused(HEAD + b"N" * 501 + b".", tmp_path / "none", "more than 500")
 
 
-def test_a_deep_pile_of_marks_and_lists_is_taken_apart():
+def test_deeply_nested_lists_are_read_and_freed():
     deep = 200_000
     found = unpickle.read_pickle(HEAD + b"]" * deep + b"a" * (deep - 1) + b".", "x.pt")
     assert len(found) == 1
@@ -330,7 +330,7 @@ def test_reconstructed_values(protocol):
     assert str(read(torch.float16)) == "torch.float16"
 
 
-def test_dills_set_is_a_set():
+def test_a_set_saved_with_dill_is_a_set():
     data = call(call(name("dill._dill", "_load_type"), text("set")), b"](K\x01K\x02e")
     assert unpickle.read_pickle(HEAD + data + b".", "x.pt") == {1, 2}
 

@@ -96,7 +96,7 @@ tracker: botsort.yaml
 
 
 @pytest.mark.parametrize("mode", ["predict", "val", "train", "export"])
-def test_a_foreign_args_file_passes_in_every_mode(
+def test_args_yaml_of_ultralytics_is_read_in_every_mode(
     mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "args.yaml"
@@ -117,7 +117,9 @@ def test_a_foreign_args_file_passes_in_every_mode(
 
 @pytest.mark.parametrize("mode", ["predict", "val", "train", "export"])
 @pytest.mark.parametrize("value", [None, False, "None", "False", "", 0, 0.0, []])
-def test_what_is_switched_off_is_accepted_silently(mode: str, value: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_foreign_features_switched_off_are_accepted_silently(
+    mode: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     names = set(FOREIGN) - set(arguments(MODES[mode]))
     parse(MODES[mode], dict.fromkeys(names, value))
     said = capsys.readouterr()
@@ -139,7 +141,7 @@ def test_what_is_switched_off_is_accepted_silently(mode: str, value: Any, capsys
         (ExportConfig, "fraction", 0.1, "fraction=0.1: not implemented"),
     ],
 )  # fmt: skip
-def test_what_would_act_on_poses_is_refused(cls: type[Any], key: str, value: Any, says: str) -> None:
+def test_foreign_arguments_that_would_change_poses_are_refused(cls: type[Any], key: str, value: Any, says: str) -> None:
     with pytest.raises(UsageError) as error:
         parse(cls, {key: value})
     assert says in str(error.value)
@@ -152,18 +154,18 @@ def test_arguments_of_other_modes_take_one_warning(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == ""
 
 
-def test_what_acts_nowhere_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_without_effect_are_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     parse(PredictConfig, {"dnn": True, "retina_masks": True, "mask_ratio": 4})
     assert capsys.readouterr().out == "no effect on YOLOv8-pose models, in Ultralytics too: dnn, retina_masks\n"
 
 
-def test_every_foreign_argument_is_foreign_where_it_acts() -> None:
+def test_foreign_arguments_are_not_ours_in_the_modes_they_change() -> None:
     for row in FOREIGN.values():
         assert set(row.modes) <= MODES.keys()
         assert not any(row.name in arguments(MODES[mode]) for mode in row.modes)
 
 
-def test_a_file_says_what_was_given(tmp_path: Path) -> None:
+def test_given_in_an_argument_file_names_the_arguments_that_the_user_set(tmp_path: Path) -> None:
     file = tmp_path / "args.yaml"
     values = {"lr0": 0.01, "momentum": 0.937, "epochs": 7}
     file.write_text(yaml.safe_dump(values))

@@ -72,7 +72,7 @@ def test_wrong_values_are_named(cls: type[Any], key: str, value: Any, says: str)
     assert "\n" not in str(error.value)
 
 
-def test_what_the_user_gave_is_known() -> None:
+def test_given_names_the_arguments_that_the_user_set() -> None:
     config = parse(TrainConfig, {"lr0": 0.02})
     assert config.given == {"lr0"}
     assert dataclasses.replace(config, momentum=0.9).given == {"lr0"}

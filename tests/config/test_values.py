@@ -107,14 +107,14 @@ def test_any_value_is_taken_or_refused_in_one_line(mode: str, data: st.DataObjec
 
 
 @pytest.mark.parametrize("value", [[320, 320, 320], [], np.zeros((2, 2)), np.zeros(20_000), object()])
-def test_what_fits_nothing_is_quoted_shortly(value: Any) -> None:
+def test_long_invalid_values_are_shortened_in_the_error(value: Any) -> None:
     with pytest.raises(UsageError) as error:
         parse(PredictConfig, {"imgsz": value, "device": "cpu"})
     assert str(error.value).startswith("imgsz=")
     assert len(str(error.value)) < 300
 
 
-def test_pictures_in_memory_are_sources():
+def test_images_in_memory_are_sources():
     picture = np.zeros((4, 5, 3), np.uint8)
     config = parse(PredictConfig, {"source": picture, "conf": 0.25})
     assert config.source is picture

@@ -54,7 +54,7 @@ def test_an_archive_cannot_reach_outside(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*OUTSIDE, "..", "/", "~/../..", "\0"])
-def test_a_folder_named_by_strangers_is_refused_likewise(name: str) -> None:
+def test_unsafe_names_of_the_target_folder_are_refused(name: str) -> None:
     with pytest.raises(PoseError):
         safe_parts(name)
 

@@ -5,7 +5,7 @@ import pytest
 from yolopose.data.cache_files import cache_folder, write_owner
 
 
-def test_caches_lie_in_the_users_folder_or_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caches_are_in_the_users_cache_folder_or_in_cache_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     usual = cache_folder(tmp_path / "set")
     assert usual.parent == tmp_path / "cache" / "yolopose" / "datasets"
@@ -26,6 +26,6 @@ def test_names_of_folders_are_plain(tmp_path: Path) -> None:
         assert len(folder.name) < 60
 
 
-def test_the_owner_of_a_folder_is_told(tmp_path: Path) -> None:
+def test_a_cache_folder_names_its_data_set(tmp_path: Path) -> None:
     write_owner(tmp_path, Path("/data/set"))
     assert (tmp_path / "dataset.txt").read_text() == "/data/set\n"

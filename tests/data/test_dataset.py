@@ -140,7 +140,9 @@ def test_classes_and_single_cls(tmp_path: Path) -> None:
     assert classes == [[0, 1], [1], [0, 0], [0]]
 
 
-def test_without_flip_idx_nothing_is_mirrored_and_it_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_without_flip_idx_images_are_not_mirrored_and_a_warning_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level("INFO", logger="yolopose")
     yaml = make_dataset(tmp_path, count=2)
     yaml.write_text(yaml.read_text().replace("flip_idx: [1, 0, 2, 3, 4]\n", ""))

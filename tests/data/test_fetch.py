@@ -97,7 +97,7 @@ def test_a_data_set_appears_when_it_is_complete(web: Web, home: Path, caplog: py
         "path: dangling\ndownload: URLx.zip",
     ],
 )
-def test_a_strangers_yaml_changes_no_file_of_the_user(web: Web, home: Path, entry: str) -> None:
+def test_a_malicious_data_yaml_changes_no_file_of_the_user(web: Web, home: Path, entry: str) -> None:
     work = home / "work"
     (work / "link").symlink_to(home)
     (work / "dangling").symlink_to(home / "fresh")
@@ -128,7 +128,7 @@ def test_the_names_of_addresses_are_not_used_as_names_of_files(web: Web, home: P
     assert new == {f"work/set{n}/{file}" for n in range(len(names)) for file in ("images/a.jpg", "x.txt")}
 
 
-def test_a_folder_of_the_user_beside_the_data_set_is_left_alone(web: Web, home: Path) -> None:
+def test_a_folder_of_the_user_next_to_the_data_set_is_unchanged(web: Web, home: Path) -> None:
     for name in ("set.partial", ".yolopose-12345678", "set.zip"):
         (home / "work" / name).mkdir()
         (home / "work" / name / "mine.txt").write_text("mine")
@@ -195,7 +195,7 @@ def test_without_a_network_the_bundled_set_is_named(home: Path) -> None:
     assert sorted(p.name for p in (home / "work").iterdir()) == ["backup.zip", "evil.yaml", "mine.txt"]
 
 
-def test_a_given_sum_is_checked(web: Web, home: Path) -> None:
+def test_the_sha256_in_the_yaml_is_checked(web: Web, home: Path) -> None:
     entry = f"path: set\ndownload: [{{url: {web.address}x.zip, sha256: '{'0' * 64}'}}]\n"
     with pytest.raises(PoseError, match=f"sha256 {web.sha256}, expected 000"):
         load_data(yaml(home / "work", entry))

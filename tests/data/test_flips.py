@@ -27,16 +27,16 @@ def faces(count: int = 60, swapped: int = 0, order: tuple[int, ...] = (0, 1, 2, 
     return found
 
 
-def test_right_labels_pass() -> None:
+def test_no_warning_for_labels_that_fit_flip_idx() -> None:
     assert audit_flip(faces(), FACE_5) == []
 
 
 @pytest.mark.parametrize("labels", [[], faces(5)])
-def test_too_few_labels_say_nothing(labels: list[Labels]) -> None:
+def test_no_warning_for_too_few_labels(labels: list[Labels]) -> None:
     assert audit_flip(labels, replace(FACE_5, flip=(0, 1, 2, 3, 4))) == []
 
 
-def test_nothing_is_said_without_flip_idx() -> None:
+def test_no_warning_without_flip_idx() -> None:
     assert audit_flip(faces(), replace(FACE_5, flip=None)) == []
 
 
@@ -63,7 +63,7 @@ def test_labels_without_points_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize(("name", "layout"), [("pose", COCO_17), ("face", FACE_5)])
-def test_real_labels_pass_and_spoiled_ones_do_not(shared, name: str, layout: KeypointLayout) -> None:
+def test_flip_idx_of_real_labels_passes_and_a_changed_one_fails(shared, name: str, layout: KeypointLayout) -> None:
     found = scan(load_data(shared / "data" / name / "data.yaml"), "test", cache=False)
     labels = [item.labels for item in found.items]
     assert audit_flip(labels, layout) == []

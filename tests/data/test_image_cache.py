@@ -43,7 +43,7 @@ def found(tmp_path: Path) -> Scan:
     return scan(load_data(make_dataset(tmp_path / "set")), "train")
 
 
-def test_what_is_put_comes_back_and_the_rest_is_absent() -> None:
+def test_stored_images_are_returned_and_others_are_absent() -> None:
     cache = ImageCache(SHAPES, 10**6, b"")
     assert cache.get(1) is None
     cache.put(1, image(1))
@@ -69,7 +69,7 @@ def test_an_image_of_another_size_is_not_kept() -> None:
     assert cache.get(0) is None
 
 
-def test_spoiled_pixels_are_not_handed_out() -> None:
+def test_images_with_a_wrong_checksum_are_not_returned() -> None:
     cache = ImageCache(SHAPES, 10**6, b"")
     cache.put(0, image(0))
     cache.memory.array[-1] ^= 1  # of the last image's place
@@ -133,7 +133,7 @@ def test_a_disk_cache_lasts_until_an_image_changes(found: Scan, decoded: list[st
     assert len(list(cache_folder(found.spec.path).glob("images-*"))) == 1  # the old one is gone
 
 
-def test_little_memory_caches_little_and_says_so(
+def test_with_little_memory_fewer_images_are_cached_and_a_warning_logged(
     found: Scan, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(cache_module, "free_memory", lambda: 2 * 3 * 40 * 30 * 3 + 200)
@@ -191,7 +191,7 @@ def test_a_file_of_another_size_than_its_header_says_is_made_anew(tmp_path: Path
     np.testing.assert_array_equal(ImageCache(SHAPES, 10**6, key, file).get(1), image(1))
 
 
-def test_a_file_replaced_by_another_run_holds_nothing(tmp_path: Path) -> None:
+def test_a_cache_file_replaced_by_another_run_is_empty(tmp_path: Path) -> None:
     """In a worker that is started, not forked: it maps the file anew."""
     file = tmp_path / "images.cache"
     cache = ImageCache(SHAPES, 10**6, bytes(range(32)), file)
@@ -233,7 +233,7 @@ print(cache.count)
     assert int(answers[0][0]) > 10
 
 
-def test_the_cache_lies_where_the_user_says(found: Scan, tmp_path: Path) -> None:
+def test_cache_dir_sets_the_folder_of_the_cache(found: Scan, tmp_path: Path) -> None:
     open_cache("disk", found, found.items, 40, DEFAULT, str(tmp_path / "big"))
     (file,) = (tmp_path / "big").rglob("images-*.cache")
     assert (file.parent / "dataset.txt").read_text() == f"{found.spec.path}\n"

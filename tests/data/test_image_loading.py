@@ -76,7 +76,7 @@ def test_turned_photos_are_turned_at_any_size(tmp_path: Path) -> None:
     assert np.abs(small.astype(int) - expected).mean() < 4
 
 
-def test_damage_is_named(tmp_path: Path) -> None:
+def test_damaged_images_are_named(tmp_path: Path) -> None:
     path, _ = photo(tmp_path, (400, 600))
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(PoseError, match=r"a\.jpg: truncated"):

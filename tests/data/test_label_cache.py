@@ -27,7 +27,7 @@ def entries(draw: st.DrawFn) -> Entry:
 
 @settings(max_examples=25)
 @given(st.dictionaries(texts, entries(), min_size=1, max_size=4))
-def test_what_is_saved_comes_back(tmp_path_factory, wanted: dict[str, Entry]) -> None:
+def test_saved_entries_are_loaded_unchanged(tmp_path_factory, wanted: dict[str, Entry]) -> None:
     root = tmp_path_factory.mktemp("root")
     save_entries(root, "x", cache_key((2, 3), 9, DEFAULT), wanted)
     found = load_entries(root, "x", cache_key((2, 3), 9, DEFAULT))

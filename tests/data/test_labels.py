@@ -86,7 +86,9 @@ def spoil(root: Path) -> None:
     (images / "004.jpg").write_bytes(whole[: len(whole) // 2])
 
 
-def test_what_is_wrong_is_set_aside_and_said(spec: DataSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_labels_are_set_aside_and_reported(
+    spec: DataSpec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, logger="yolopose")
     spoil(tmp_path)
     found = scan(spec, "train")
@@ -151,7 +153,7 @@ def test_only_what_changed_is_looked_at_again(spec: DataSpec, tmp_path: Path, lo
     assert looks == []
 
 
-def test_other_keypoints_or_rules_make_the_cache_useless(tmp_path: Path, looks: list[Path]) -> None:
+def test_a_cache_for_other_keypoints_or_rules_is_not_used(tmp_path: Path, looks: list[Path]) -> None:
     yaml = make_dataset(tmp_path)
     scan(load_data(yaml), "train")
     scan(load_data(yaml), "train", rules=REFERENCE)

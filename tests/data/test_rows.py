@@ -92,7 +92,7 @@ def test_a_labelled_point_outside_becomes_unlabelled_and_is_reported(tmp_path: P
 @pytest.mark.parametrize(
     "row", ["0 .5 .5 .2 .2 -1 -1 0 .5 .5 2", "0 .5 .5 .2 .2 1.5 .5 0 .5 .5 2", "0 -.1 .5 .2 .2 0 0 0 0 0 0"]
 )
-def test_compat_mode_minds_every_number(tmp_path: Path, row: str) -> None:
+def test_compat_mode_checks_every_number(tmp_path: Path, row: str) -> None:
     assert [b.kept for b in parse(tmp_path, row, compat=True)[1]] == [False]
 
 
@@ -155,6 +155,6 @@ def test_a_file_larger_than_labels_are_is_not_read_whole(tmp_path: Path) -> None
         (4, "4 columns, expected 20"),
     ],
 )
-def test_a_row_of_another_length_says_what_it_may_be(tmp_path: Path, columns: int, says: str) -> None:
+def test_a_row_of_the_wrong_length_is_reported_with_the_right_lengths(tmp_path: Path, columns: int, says: str) -> None:
     bad = parse(tmp_path, " ".join(["0"] * columns), kpt_shape=(5, 3))[1]
     assert [row.reason for row in bad] == [says]

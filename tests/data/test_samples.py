@@ -17,7 +17,7 @@ def files() -> dict[Path, int]:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_the_samples_are_sound(split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_samples_have_labels_without_faults(split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     before = files()
     found = scan(load_data("sample-pose.yaml"), split, strict=True)
@@ -28,7 +28,7 @@ def test_the_samples_are_sound(split: str, tmp_path: Path, monkeypatch: pytest.M
     assert files() == before
 
 
-def test_their_rights_are_stated_and_they_are_small() -> None:
+def test_the_samples_have_licences_and_are_small() -> None:
     photos = [p for p in SAMPLES.rglob("*.jpg")]
     text = (SAMPLES / "LICENSES.md").read_text()
     for photo in photos:

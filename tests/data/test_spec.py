@@ -35,7 +35,7 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
-def test_reads_what_the_yaml_says(folder: Path) -> None:
+def test_classes_keypoints_and_splits_are_read(folder: Path) -> None:
     text = COMPLETE + "flip_idx: [1, 0, 2]\nkpt_oks_sigmas: [.1, .1, .2]\nkpt_names: [l, r, m]\nskeleton: [[0, 1]]\n"
     spec = load_data(write(folder, text))
     assert spec.path == folder
@@ -103,7 +103,7 @@ def test_path_is_relative_to_the_yaml_whatever_the_current_directory(
         (COMPLETE + "download: [{url: 'http://h/x.zip', sha: 1}]\n", "sha"),
     ],
 )
-def test_mistakes_are_named_in_one_line(folder: Path, text: str, words: str) -> None:
+def test_invalid_data_yamls_are_one_line(folder: Path, text: str, words: str) -> None:
     yaml = write(folder, text)
     with pytest.raises(PoseError, match=words) as caught:
         load_data(yaml)
@@ -122,13 +122,13 @@ def test_a_missing_split_or_folder_is_named(folder: Path) -> None:
         load_data(write(folder, COMPLETE)).split("test")
 
 
-def test_a_wrong_name_is_answered_with_the_nearest_one() -> None:
+def test_an_unknown_data_set_suggests_the_nearest_name() -> None:
     with pytest.raises(PoseError, match=r"did you mean 'coco8-pose.yaml'"):
         load_data("coco8-pos.yaml")
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in CONFIGS.glob("*.yaml")))
-def test_packaged_yamls_are_sound(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packaged_data_yamls_load(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spec_module, "_download", lambda *_: None)
     spec = load_data(name)
     assert spec.layout.flip is not None

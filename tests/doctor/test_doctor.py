@@ -140,7 +140,7 @@ def test_every_problem_of_a_data_set_is_found(tmp_path: Path, capsys: pytest.Cap
     assert [f["level"] for f in report["findings"]] == sorted(f["level"] for f in report["findings"])
 
 
-def test_damage_behind_a_sound_header_is_found(tmp_path: Path) -> None:
+def test_damage_behind_a_valid_header_is_found(tmp_path: Path) -> None:
     file = data_set(tmp_path / "data")
     path = tmp_path / "data" / "images" / "train" / "bad.png"
     data = bytearray(cv2.imencode(".png", picture(30))[1].tobytes())

@@ -62,7 +62,7 @@ def test_a_still_camera_gives_few_pairs() -> None:
     assert max(np.bincount([pair.i for pair in pairs])) <= MAX_CANDIDATES
 
 
-def test_damage_is_named() -> None:
+def test_damaged_images_are_named() -> None:
     with pytest.raises(PoseError, match=r"bad\.jpg"):
         fingerprint(b"\xff\xd8\xff no picture \xff\xd9", "bad.jpg", (100, 100))
 

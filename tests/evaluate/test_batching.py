@@ -61,7 +61,7 @@ def test_an_image_has_its_own_letterbox_whatever_the_batch() -> None:
 
 
 @pytest.mark.parametrize("compat", [False, True])
-def test_truths_come_back_to_where_they_were(compat: bool) -> None:
+def test_labels_are_mapped_back_to_the_original_image(compat: bool) -> None:
     """Exactly by default; in compat mode both axes by the heights' ratio, as the detections do."""
     labels = Labels(
         np.zeros(1, np.int64), np.array([[0.5, 0.4, 0.6, 0.2]], np.float32), np.array([[[0.25, 0.75, 2]]], np.float32)

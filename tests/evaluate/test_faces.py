@@ -119,7 +119,7 @@ def test_prefixes_choose_images_for_every_metric(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("resize", ["original", "multi"])
-def test_other_scales_find_the_same(tmp_path: Path, resize: str) -> None:
+def test_several_scales_find_the_same_boxes(tmp_path: Path, resize: str) -> None:
     backend = FakeBackend(5)
     config = parse(ValConfig, {"plots": False, "imgsz": 96, "workers": 0, "metric": "landmarks", "resize": resize})
     metrics = validate(backend, load_data(faces(tmp_path)), config)
@@ -155,7 +155,7 @@ def test_images_that_are_not_of_their_official_size_are_warned_of(
     assert "1_B_2.png: a face of the ground truth lies outside it, as in 1 of 2 images" in err
 
 
-def test_mistakes_are_told_in_one_line(tmp_path: Path) -> None:
+def test_invalid_arguments_of_widerface_and_landmarks_are_one_line(tmp_path: Path) -> None:
     data, gt = faces(tmp_path), truth(tmp_path)
 
     def told(error: type[PoseError] = PoseError, backend: Any = None, **values: Any) -> str:

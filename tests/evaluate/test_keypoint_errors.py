@@ -26,7 +26,7 @@ def test_errors_count_found_and_labelled_keypoints_only() -> None:
     assert tail["p95_px"] == pytest.approx(8)
 
 
-def test_nothing_found() -> None:
+def test_no_detections_give_no_errors() -> None:
     rows = KeypointErrors(["nose"]).table()
     assert [row["p50_px"] for row in rows] == [None, None]
     assert [row["found"] for row in rows] == [0, 0]

@@ -42,7 +42,7 @@ def shifted(by: float) -> list[list[float]]:
     return [[x + by, y, 0.9] for x, y, _ in SQUARE]
 
 
-def test_a_known_error() -> None:
+def test_the_error_of_known_landmarks() -> None:
     got = measured(truth((BOX, SQUARE)), [[*BOX, 0.9, 0]], [shifted(2)])
     assert got["interocular"]["nme"] == pytest.approx(2 / 40)
     assert got["size"]["nme"] == pytest.approx(2 / 80)
@@ -52,7 +52,7 @@ def test_a_known_error() -> None:
     assert [row["faces"] for row in got["sizes"]] == [0, 0, 1, 0, 0]
 
 
-def test_of_several_detections_the_one_that_overlaps_most_and_is_sure_counts() -> None:
+def test_the_confident_detection_of_most_overlap_counts() -> None:
     boxes = [[2, 0, 82, 80, 0.9, 0], [0, 0, 80, 80, 0.25, 0], [0, 0, 80, 80, 0.249, 0]]
     assert measured(truth((BOX, SQUARE)), boxes, [shifted(8), shifted(4), shifted(0)])["size"]["nme"] == 0.05
 

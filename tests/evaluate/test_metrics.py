@@ -97,7 +97,7 @@ def test_a_confusion_matrix_in_every_form(metrics: Metrics, tmp_path: Path) -> N
     assert confusion.plot(normalize=False, save_dir=tmp_path, names={0: "a", 1: "b"}).is_file()
 
 
-def test_one_line_says_what_it_is(metrics: Metrics) -> None:
+def test_repr_is_one_short_line(metrics: Metrics) -> None:
     for thing in (metrics, metrics.box, metrics.confusion_matrix):
         assert len(repr(thing)) < 120
         assert "\n" not in repr(thing)

@@ -172,7 +172,7 @@ def test_an_unlabelled_truth_is_ignored_for_pose_or_a_miss() -> None:
     assert compute_scores([ignored], "pose").ap.mean() > compute_scores([missed], "pose").ap.mean()
 
 
-def test_nothing_found_and_nothing_to_find() -> None:
+def test_without_detections_or_labels_all_figures_are_zero() -> None:
     nothing = Truth(np.zeros(0, int), np.zeros((0, 4)), np.zeros((0, K, 3)))
     boxes, points, truth = random_image(np.random.default_rng(3), 1)
     assert len(truth.classes)

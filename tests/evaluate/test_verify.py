@@ -90,7 +90,7 @@ def test_low_scores_are_compared_where_there_are_no_others() -> None:
     assert compare(Fixed([]), Fixed([]), [IMAGE]).matched == 0
 
 
-def test_a_file_that_suppresses_is_not_asked_for_what_it_hides() -> None:
+def test_detections_that_a_file_with_nms_cannot_give_are_not_expected() -> None:
     hidden = [row(20, 0.9), row(100, 0.6), row(200, 0.3)]
     within = Fixed(hidden[:2], nms=True, conf=0.5)
     assert compare(Fixed(hidden), within, [IMAGE]).unmatched == 0

@@ -142,7 +142,7 @@ def test_full_or_subset_scaling_and_faces_that_do_not_count(
     assert "easy 1.000000 (1 faces)" in capsys.readouterr().out
 
 
-def test_nothing_found_and_nothing_that_counts(tmp_path: Path) -> None:
+def test_images_without_detections_or_counted_faces(tmp_path: Path) -> None:
     truth = read_truth(ground_truth(tmp_path / "gt", PAIR))
     nothing = evaluate(truth, {"a": np.zeros((0, 5)), "b": np.zeros((0, 5))})
     assert [s.ap for s in nothing.values()] == [0.0, 0.0, 0.0]
@@ -170,7 +170,7 @@ def test_a_count_that_does_not_fit_is_warned_of(small: tuple[Path, Path], capsys
         ("a\n", "line 2"),
     ],
 )
-def test_a_bad_file_is_told_by_line(small: tuple[Path, Path], text: str, told: str) -> None:
+def test_a_malformed_file_is_reported_with_its_line(small: tuple[Path, Path], text: str, told: str) -> None:
     pred, gt = small
     (pred / "0--A" / "a.txt").write_text(text)
     with pytest.raises(PoseError) as caught:
@@ -179,7 +179,7 @@ def test_a_bad_file_is_told_by_line(small: tuple[Path, Path], text: str, told: s
     assert "\n" not in str(caught.value)
 
 
-def test_mistakes_are_told_in_one_line(small: tuple[Path, Path], tmp_path: Path) -> None:
+def test_invalid_paths_and_files_are_one_line(small: tuple[Path, Path], tmp_path: Path) -> None:
     pred, gt = small
     names, none = tmp_path / "names.txt", tmp_path / "none.txt"
     names.write_text("0--A/a.jpg\n0--A/c.jpg\n")

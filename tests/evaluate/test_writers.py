@@ -31,7 +31,7 @@ def test_an_image_is_known_by_its_number_or_its_name(tmp_path: Path, name: str, 
     }  # fmt: skip
 
 
-def test_nothing_is_left_of_a_validation_that_fails(tmp_path: Path) -> None:
+def test_a_failed_validation_leaves_no_files(tmp_path: Path) -> None:
     (tmp_path / "predictions.json").write_text("older")
     stack = ExitStack()
     PredictionsFile(tmp_path / "predictions.json", stack).add(sample("1.jpg"))

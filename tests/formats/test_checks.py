@@ -96,7 +96,7 @@ def test_a_folder_with_files_of_the_users_is_not_replaced(row: Any, idle: None, 
     assert (out / "notes.txt").read_text() == "mine"
 
 
-def test_another_kind_of_thing_in_the_place(idle: None, tmp_path: Path) -> None:
+def test_a_folder_in_place_of_the_file_and_the_reverse_are_refused(idle: None, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").mkdir()
     with pytest.raises(PoseError, match=r"m\.onnx: is a folder already"):
         export(make_network(), ExportConfig(imgsz=64, out=str(tmp_path / "m.onnx")))

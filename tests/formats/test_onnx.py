@@ -256,7 +256,9 @@ def test_an_older_file_is_replaced_only_by_a_complete_one(
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_file_that_suppresses_says_what_it_gives_out(network: Any, images: np.ndarray, tmp_path: Path) -> None:
+def test_the_output_of_a_file_with_nms_is_read_from_its_metadata(
+    network: Any, images: np.ndarray, tmp_path: Path
+) -> None:
     path = make(network, tmp_path / "m.onnx", opset=OLD, nms=True, conf=0.4, max_det=7)
     said = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
     assert said["decoding"].startswith("output (B, N, 6 + K*D), after non-maximum suppression")

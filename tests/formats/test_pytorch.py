@@ -72,7 +72,7 @@ def test_bf16_without_the_instructions_is_refused(monkeypatch: pytest.MonkeyPatc
         TorchBackend(make_network(), OpenOptions(device="cpu", bf16=True))
 
 
-def test_half_on_a_cpu_stays_float32_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_half_on_a_cpu_stays_float32_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "yolopose"):
         backend = TorchBackend(make_network(), OpenOptions(device="cpu", half=True))
     assert backend.precision == "float32"

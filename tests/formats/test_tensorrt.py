@@ -199,7 +199,7 @@ def test_a_bare_engine(trt: Any, tmp_path: Path) -> None:
     assert open_backend(path).info.kpt_shape == (5, 3)
 
 
-def test_a_network_of_another_kind(trt: Any, tmp_path: Path) -> None:
+def test_an_engine_with_unexpected_inputs_or_outputs_is_refused(trt: Any, tmp_path: Path) -> None:
     with pytest.raises(PoseError, match=r"expected one image input .*\(1, 3\).* → \[\(1, 5, 2\)\]"):
         open_backend(engine(tmp_path / "m.engine", [[1, 3], [1, 5, 2]], THEIRS))
     with pytest.raises(PoseError, match="20"):

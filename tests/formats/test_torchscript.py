@@ -164,7 +164,7 @@ def test_metadata_of_something_else(network: Any, tmp_path: Path, metadata: Any,
         open_backend(path)
 
 
-def test_a_program_of_another_kind(tmp_path: Path) -> None:
+def test_a_program_with_unexpected_outputs_is_refused(tmp_path: Path) -> None:
     class Twice(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             return x, x

@@ -12,7 +12,7 @@ GOOD = {"kpt_shape": [2, 3], "kpt_names": ["a", "b"], "skeleton": [[0, 1]], "kpt
         "flip_idx": [1, 0]}  # fmt: skip
 
 
-def test_what_is_given_is_taken_and_the_rest_is_the_default() -> None:
+def test_a_layout_from_a_dict_has_defaults_for_what_is_missing() -> None:
     layout = KeypointLayout.from_dict(GOOD)
     assert layout == KeypointLayout((2, 3), ("a", "b"), ((0, 1),), (0.1, 0.2), (1, 0))
     assert KeypointLayout.from_dict(layout.to_dict()) == layout

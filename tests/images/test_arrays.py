@@ -57,7 +57,7 @@ def test_other_sample_types():
         (None, "not NoneType"),
     ],
 )
-def test_nonsense_is_named(value, message):
+def test_values_that_are_no_image_are_named(value, message):
     with pytest.raises(PoseError, match=message) as caught:
         to_bgr(value, "image 3")
     assert str(caught.value).startswith("image 3: ")

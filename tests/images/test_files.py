@@ -149,7 +149,7 @@ def test_unreadable_files_say_why(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "JPEG2000"])
-def test_of_damaged_data_opencv_logs_nothing_of_its_own(kind, capfd):
+def test_opencv_logs_nothing_for_damaged_images(kind, capfd):
     data = bytearray(encoded(kind, compression="tiff_deflate") if kind == "TIFF" else encoded(kind))
     size = len(data)
     data[size // 3 : size // 3 + 60] = bytes(min(60, size - size // 3))

@@ -108,7 +108,7 @@ def test_damaged_exif_counts_as_upright():
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP", b"BM"])
-def test_stubs_are_nothing_or_incomplete(data):
+def test_headers_of_a_few_bytes_are_incomplete_or_no_image(data):
     if data in (b"", b"hello"):
         assert header(data) is None
     else:

@@ -132,7 +132,7 @@ def test_fold_pixels(first):
     torch.testing.assert_close(network(bgr), before, rtol=1e-5, atol=1e-4)
 
 
-def test_fold_pixels_says_when_it_cannot():
+def test_fold_pixels_returns_false_when_it_cannot():
     rows = [[-1, 1, "DWConv", [24, 3, 2]], *OWN_SPEC["backbone"][1:]]
     assert not PoseNet(OWN_SPEC | {"backbone": rows}).fuse().fold_pixels()
     assert not PoseNet(OWN_SPEC, channels=1).fuse().fold_pixels()

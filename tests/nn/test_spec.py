@@ -132,7 +132,7 @@ def test_bad_rows_are_named(tmp_path, row, message):
     assert "\n" not in str(error.value)
 
 
-def test_maps_that_do_not_fit_one_another_are_told(tmp_path):
+def test_feature_maps_of_unequal_size_are_reported(tmp_path):
     head = [[-1, 1, "Conv", [32, 3, 2, 5]], [[1, 2], 1, "Pose", ["nc", "kpt_shape"]]]
     assert check_maps(PoseNet(load_spec(write(tmp_path, head=head)))).info.stride == 4
     head = [[-1, 1, "Conv", [32, 5, 1, 0]], [[-1, 1], 1, "Concat", [1]], [[1, 3], 1, "Pose", ["nc", "kpt_shape"]]]

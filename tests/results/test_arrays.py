@@ -177,7 +177,7 @@ def test_arrays_that_torch_would_not_take_are_copied():
     assert r.boxes[::-2].shape == (2, 6)
 
 
-def test_tensors_are_welcome():
+def test_results_take_tensors():
     torch = pytest.importorskip("torch")
     table = torch.tensor([[1, 2, 3, 4, 0.5, 0]], requires_grad=True)
     r = Results(IMAGE, "a.jpg", {0: "person"}, table)
@@ -187,7 +187,7 @@ def test_tensors_are_welcome():
 
 
 @pytest.mark.usefixtures("kind")
-def test_results_arrays_are_welcome():
+def test_results_take_arrays_of_results():
     r = make_results(3)
     again = Results(IMAGE, "a.jpg", r.names, r.boxes.data, r.keypoints.data)
     assert again.summary() == r.summary()

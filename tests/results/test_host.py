@@ -129,7 +129,7 @@ def test_copies_pickles_and_prints():
     assert f"{ours}" == str(ours)
 
 
-def test_what_only_torch_has_says_so():
+def test_methods_that_only_torch_has_raise_with_the_remedy():
     with pytest.raises(AttributeError, match=r"'topk' without torch; import torch"):
         HostArray(TABLE).topk(2)
     assert not hasattr(HostArray(TABLE), "__array_interface__")

@@ -80,7 +80,7 @@ def test_masks_from_the_results_choose_instances():
         ({"orig_img": None}, "orig_shape"),
     ],
 )
-def test_wrong_arrays_are_told(values, word):
+def test_arrays_of_wrong_shape_are_refused(values, word):
     with pytest.raises(PoseError, match=word):
         Results(**({"orig_img": IMAGE, "path": "a.jpg", "names": {0: "person"}} | values))
 
@@ -140,7 +140,7 @@ def test_summary(d, tracked):
     np.testing.assert_allclose(share["keypoints"]["x"], r.keypoints.xyn[1, :, 0], atol=6e-6)
 
 
-def test_json_csv_and_table_tell_the_summary():
+def test_json_csv_and_table_equal_the_summary():
     r = make_results(2, 5)
     assert json.loads(r.to_json()) == json.loads(r.tojson()) == r.summary()
     assert r.to_json().startswith('[\n  {\n    "name": "person"')
@@ -156,7 +156,7 @@ def test_a_class_name_is_no_formula_of_a_spreadsheet():
     assert next(csv.DictReader(io.StringIO(r.to_csv())))["name"] == "'=HYPERLINK(1)"
 
 
-def test_xml_and_sqlite_tell_the_summary(tmp_path, monkeypatch):
+def test_xml_and_sqlite_equal_the_summary(tmp_path, monkeypatch):
     pytest.importorskip("pandas")
     r = make_results(2, 5, names={0: "a<\x1b>", 1: "b"})
     rows = ElementTree.fromstring(r.to_xml(decimals=2)).findall("row")
@@ -315,7 +315,7 @@ def test_save_writes_the_plot(tmp_path, monkeypatch):
         r.save(tmp_path / "results_clip.jpg" / "picture.jpg")
 
 
-def test_show_says_what_to_do_instead(monkeypatch):
+def test_show_without_a_display_names_the_remedy(monkeypatch):
     import cv2
 
     monkeypatch.setattr(sys, "platform", "linux")

@@ -61,7 +61,7 @@ def test_home_folder(tree, monkeypatch):
         (b"", "image"),
     ],
 )
-def test_unknown_suffixes_are_told_by_the_first_bytes(start, kind, tmp_path):
+def test_files_of_unknown_suffix_are_recognised_by_their_first_bytes(start, kind, tmp_path):
     path = tmp_path / "upload.part"
     path.write_bytes(start)
     assert expand(str(path))[0].kind == kind
@@ -76,13 +76,13 @@ def test_unknown_suffixes_are_told_by_the_first_bytes(start, kind, tmp_path):
         ("*.md", r"no image or video matches"),
     ],
 )
-def test_what_leads_nowhere_is_named(text, message, tree):
+def test_paths_without_any_file_are_named(text, message, tree):
     with pytest.raises(PoseError, match=message) as caught:
         expand(f"{tree}/{text}")
     assert "\n" not in str(caught.value)
 
 
-def test_txt_lines_are_looked_for_beside_the_list_then_here(tree, monkeypatch, tmp_path_factory):
+def test_paths_in_a_list_are_relative_to_the_list_then_to_the_current_folder(tree, monkeypatch, tmp_path_factory):
     here = tmp_path_factory.mktemp("here")
     (here / "e.jpg").touch()
     (here / "b.jpg").touch()  # passed over: the one beside the list comes first

@@ -18,12 +18,12 @@ from yolopose.sources.screen import SCREEN, screen_region
         ("Screen 1 -10 20 300 200", (1, (-10, 20, 300, 200))),
     ],
 )
-def test_words(text, expected):
+def test_screen_regions(text, expected):
     assert SCREEN.fullmatch(text)
     assert screen_region(text) == expected
 
 
-def test_other_words():
+def test_texts_that_are_no_screen_region():
     assert not SCREEN.fullmatch("screenshot.png")
     assert not SCREEN.fullmatch("screen/a.jpg")
     for text in ("screen 1 2", "screen 1 2 3 4 5 6", "screen 0 0 0 100"):

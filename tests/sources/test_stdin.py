@@ -27,7 +27,7 @@ class Trickle(io.BytesIO):
 
 
 @pytest.mark.parametrize("stream", [io.BytesIO, Trickle])
-def test_concatenated_files_are_told_apart(stream):
+def test_concatenated_images_are_separated(stream):
     image = pytest.importorskip("PIL.Image")
     buffer = io.BytesIO()
     image.fromarray(NOISE[1]).save(buffer, "JPEG", progressive=True, exif=b"Exif\0\0" + encoded(".jpg")[:900])

@@ -177,7 +177,7 @@ def test_switches_of_an_optimizer_are_not_restored(tmp_path: Path) -> None:
         lambda state: state["state"].update({0.0: state["state"].pop(0)}),
     ],
 )
-def test_another_state_is_refused(change, tmp_path: Path) -> None:
+def test_a_damaged_optimizer_state_is_refused(change, tmp_path: Path) -> None:
     optimizer, state = stored()
     change(state)
     with pytest.raises(PoseError, match=r"last\.pt: its training state is damaged: train_state\.optimizer\."):
