@@ -6,7 +6,7 @@ import ast
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ SUPPRESSED = (
     "x y in input pixels and, when D = 3, a visibility score; best first, rows of zeros at the end"
 )
 METADATA = "metadata.yaml"  # in the folder of a format that is a folder
+Shape = Sequence[Any]  # of an input or output of a file; open sizes are names or None
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
@@ -170,11 +171,7 @@ def literal(text: Any) -> Any:
 
 
 def info_from_file(
-    name: str,
-    metadata: Mapping[str, Any],
-    inputs: Sequence[Any],
-    output: Sequence[Any],
-    kpt_shape: tuple[int, int] | None,
+    name: str, metadata: Mapping[str, Any], inputs: Shape, output: Shape, kpt_shape: tuple[int, int] | None
 ) -> ModelInfo:
     """The ModelInfo of an exported file from its metadata, (B, 3, H, W) input and (B, 4+C+K·D, A) output.
 
@@ -206,9 +203,7 @@ def info_from_file(
     return info
 
 
-def _layout_and_names(
-    values: Mapping[str, Any], output: Sequence[Any], kpt_shape: tuple[int, int] | None
-) -> dict[str, Any]:
+def _layout_and_names(values: Mapping[str, Any], output: Shape, kpt_shape: tuple[int, int] | None) -> dict[str, Any]:
     """The keypoint layout and the class names, as in `ModelInfo.to_dict`, of a file without kpt_shape."""
     channels = output[1] if len(output) == 3 and isinstance(output[1], int) else None
     names = values.get("names")
@@ -234,7 +229,7 @@ def precision_in_file(info: ModelInfo, default: str = "float32") -> str:
     return precision if precision in PRECISIONS else "float16" if half else default
 
 
-def is_end_to_end(output: Sequence[Any], info: ModelInfo) -> bool:
+def is_end_to_end(output: Shape, info: ModelInfo) -> bool:
     """Whether an output is (B, N, 6+K·D), non-maximum suppression in the file: by its metadata, or by its shape.
 
     By the shape alone, a file with as many rows as a plain output has channels would be mistaken for one.
@@ -255,8 +250,8 @@ def channels_last(info: ModelInfo) -> ModelInfo:
     return replace(info, extra=info.extra | {"preprocessing": PREPROCESSING.replace("NCHW", "NHWC")})
 
 
-def read_archived(path: Path, choose: Callable[[list[str]], str | None]) -> str | None:
-    """The text of the entry that `choose` picks among the names in a file's zip archive; None when it picks none.
+def read_archived(path: Path, *endings: str | tuple[str, ...]) -> str:
+    """The text of an entry of a file's zip archive whose name ends so, of several the first; "" when there is none.
 
     Raises:
         zipfile.BadZipFile: the file has no archive.
@@ -264,9 +259,10 @@ def read_archived(path: Path, choose: Callable[[list[str]], str | None]) -> str 
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            name = choose(archive.namelist())
+            names = sorted(archive.namelist())
+            name = next((name for ending in endings for name in names if name.endswith(ending)), None)
             if name is None:
-                return None
+                return ""
             with archive.open(name) as entry:
                 data = entry.read(MAX_METADATA + 1)
         content = data.decode()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, first_line, shown
-from yolopose.metadata import ModelInfo, info_from_file, is_end_to_end, precision_in_file
+from yolopose.metadata import ModelInfo, Shape, info_from_file, is_end_to_end, precision_in_file
 
 Array = NDArray[Any]
 Float = NDArray[np.float32]
@@ -111,8 +111,8 @@ class FileBackend(Backend):
         path: Path,
         options: OpenOptions,
         metadata: Mapping[str, Any],
-        inputs: Sequence[Sequence[Any]],
-        outputs: Sequence[Sequence[Any]],
+        inputs: Sequence[Shape],
+        outputs: Sequence[Shape],
         *,
         precision: str = "float32",
         device: str | None = None,

@@ -214,13 +214,10 @@ def full_integer(network: PoseNet, options: ExportOptions, info: ModelInfo) -> b
         module.weights = [tf.Variable(weight) for weight in model.trainable_variables]
 
         def infer(images: Any) -> dict[str, Any]:
-            maps = model.stateless_call(module.weights, [], images)[0]
-            limited = {
-                name: tf.quantization.fake_quant_with_min_max_args(one, -LOGITS, LOGITS)
-                for name, one in maps.items()
-                if name.startswith(MAPS["cv3"])
-            }
-            return {**maps, **limited}
+            maps = dict(model.stateless_call(module.weights, [], images)[0])
+            for name in (name for name in maps if name.startswith(MAPS["cv3"])):
+                maps[name] = tf.quantization.fake_quant_with_min_max_args(maps[name], -LOGITS, LOGITS)
+            return maps
 
         converter = tf.lite.TFLiteConverter.from_concrete_functions([traced(infer, model)], module)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -85,9 +85,8 @@ class _Values:
         elif last and "axis" in attributes:
             attributes["axis"] = TO_FIRST[attributes["axis"]]
         results = OPERATORS[node.op_type](*inputs, **attributes)
-        for name, result in zip(
-            node.output, results if isinstance(results, (list, tuple)) else [results], strict=False
-        ):
+        results = results if isinstance(results, (list, tuple)) else [results]
+        for name, result in zip(node.output, results, strict=False):
             symbolic = keras.backend.is_keras_tensor(result)  # else all inputs were constants
             self.set(name, result if symbolic else np.asarray(result), last=last)
 
@@ -223,9 +222,7 @@ OPERATORS: Mapping[str, Operator] = {
     "Pad": _pad,
     "ReduceMax": _reduction(ops.max),
     "ReduceProd": _reduction(ops.prod),
-    "Reshape": lambda x, shape, **_: ops.reshape(
-        x, [x.shape[i] if n == 0 else n for i, n in enumerate(shape.tolist())]
-    ),
+    "Reshape": lambda x, shape, **_: ops.reshape(x, [n or x.shape[i] for i, n in enumerate(shape.tolist())]),
     "Slice": _slice,
     "Softmax": lambda x, axis, **_: ops.softmax(x, axis),
     "TopK": _top_k,

@@ -6,7 +6,7 @@ Coordinates go up to 640 and scores to 1: one scale for both would round all sco
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,13 @@ def quantised_onnx(model: Any, calibration: Sequence[Array], *, symmetric: bool 
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    feeds = ({"images": to_nchw(batch)} for batch in calibration)
+
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         """The calibration images as the network's inputs."""
 
-        def __init__(self) -> None:
-            self._feeds: Iterator[dict[str, Float]] = ({"images": to_nchw(batch)} for batch in calibration)
-
         def get_next(self) -> dict[str, Float] | None:
-            return next(self._feeds, None)
+            return next(feeds, None)
 
     with tempfile.TemporaryDirectory() as folder, quiet():
         float32, prepared, done = (Path(folder) / name for name in ("float32.onnx", "prepared.onnx", "int8.onnx"))
@@ -70,9 +69,8 @@ def _decoding(model: Any) -> set[str]:
 def _first_layer(model: Any) -> set[str]:
     """The names of the nodes of the convolution that reads the image, and of its SiLU."""
     image = model.graph.input[0].name
-    first = {
-        name for node in model.graph.node if image in node.input and node.op_type == "Conv" for name in node.output
-    }
+    convolutions = [node for node in model.graph.node if image in node.input and node.op_type == "Conv"]
+    first = {name for node in convolutions for name in node.output}
     return {node.name for node in model.graph.node if first & {*node.input, *node.output}}
 
 

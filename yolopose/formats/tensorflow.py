@@ -26,6 +26,8 @@ CPU = "/CPU:0"
 # a function of (B, H, W, 3) images, and the shapes of its input and output with None where open
 Loaded = tuple[Callable[[Any], Any], Sequence[int | None], Sequence[int | None]]
 
+Outputs = Callable[[Any], Mapping[str, str]]  # of an ONNX model: names for the values to return
+
 
 class TensorflowBackend(FileBackend):
     """A function of a SavedModel, or of a frozen graph when `path` ends in .pb, run with TensorFlow on the CPU."""
@@ -129,12 +131,7 @@ def export_graphdef(network: PoseNet, options: ExportOptions, info: ModelInfo, t
 
 
 def keras_model(
-    network: PoseNet,
-    options: ExportOptions,
-    info: ModelInfo,
-    *,
-    rescaled: bool = False,
-    outputs: Callable[[Any], Mapping[str, str]] | None = None,
+    network: PoseNet, options: ExportOptions, info: ModelInfo, *, rescaled: bool = False, outputs: Outputs | None = None
 ) -> Any:
     """Return `network` as a Keras model of (B, H, W, 3) images, converted from ONNX.
 

@@ -145,12 +145,8 @@ def open_interpreter(
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata in the zip archive at the end of a file; empty when it has none."""
-
-    def choose(names: list[str]) -> str | None:  # ours, or the first text
-        return METADATA if METADATA in names else min((n for n in names if n.endswith((".json", ".txt"))), default=None)
-
     try:
-        text = read_archived(path, choose)
+        text = read_archived(path, METADATA, (".json", ".txt"))
     except zipfile.BadZipFile:
         return {}
     try:

@@ -72,9 +72,7 @@ class TorchScriptBackend(FileBackend):
 def _metadata(path: Path) -> dict[str, Any]:
     """The file's metadata, read from the zip archive without torch; empty when it has none."""
     try:
-        entry = f"/extra/{CONFIG}"
-        text = read_archived(path, lambda names: next((name for name in names if name.endswith(entry)), None))
-        values = json.loads(text or "{}")
+        values = json.loads(read_archived(path, f"/extra/{CONFIG}") or "{}")
     except (zipfile.BadZipFile, ValueError, RecursionError) as e:
         raise PoseError(f"{path}: not a TorchScript file: {one_line(e)}") from None
     if not isinstance(values, dict):
