@@ -10,17 +10,19 @@ from __future__ import annotations
 import functools
 import importlib
 import io
+import math
+import operator
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from typing import Any, BinaryIO, NamedTuple
 
 from yolopose.limits import MAX_HEADER_BYTES, MAX_HEADER_READS, MAX_TAG_VALUES
 
 ORIENTATION = 0x112
 _INTEGERS = {1: "B", 3: "H", 4: "I", 16: "Q"}  # TIFF field types BYTE, SHORT, LONG, LONG8
-_TIFF_TAGS = frozenset({254, 256, 257, 273, ORIENTATION, 279, 322, 323, 324, 325, 339, 50706})
+_TIFF_TAGS = {254, 256, 257, 273, ORIENTATION, 279, 322, 323, 324, 325, 339, 50706}
 _PLUGINS = {"PNG": "PngImage", "WebP": "WebPImage", "BMP": "BmpImage", "GIF": "GifImage"}
 _PNG_STUB = b"\0\0\0\0IDAT\x35\xaf\x06\x1e"  # an empty chunk, at which Pillow stops
 
@@ -51,8 +53,8 @@ def read_header(file: BinaryIO) -> Header | None:
     where it is cut off, OSError where the file cannot be read.
     """
     magic = file.read(16)
-    for matches, parse in _FORMATS:
-        if matches(magic):
+    for beginning, parse in _FORMATS.items():
+        if re.match(beginning, magic, re.DOTALL):
             file.seek(0)
             try:
                 return parse(file)
@@ -125,20 +127,19 @@ def _jpeg_ends(file: BinaryIO, scan: int) -> bool:
 def _png(file: BinaryIO) -> Header:
     """The size by Pillow; the chunks are walked for the end, and an orientation that may stand behind the pixels."""
     image = plugin("PNG")(io.BytesIO(file.read(33) + _PNG_STUB))
-    orientation, animated, position, end = None, False, 33, _length(file)
+    header, position, end, names = Header("PNG", image.height, image.width), 33, _length(file), set[bytes]()
     for _ in range(MAX_TAG_VALUES):
         file.seek(position)
         chunk = file.read(8)
         if len(chunk) < 8:
-            return Header("PNG", image.height, image.width, orientation or 1, complete=False)
+            return header._replace(complete=False)
         length, name = struct.unpack(">I4s", chunk)
-        if name == b"eXIf" and orientation is None:
-            orientation = _orientation(file.read(min(length, end)))
-        animated |= name == b"acTL"
+        if name == b"eXIf" and name not in names:
+            header = header._replace(orientation=_orientation(file.read(min(length, end))))
+        names.add(name)
         position += 12 + length  # length, name, data, checksum
         if name == b"IEND":
-            complete = position <= end
-            return Header("PNG", image.height, image.width, orientation or 1, complete, animated=animated)
+            return header._replace(complete=position <= end, animated=b"acTL" in names)
     raise ValueError("more chunks than any image has")
 
 
@@ -168,18 +169,17 @@ def _gif(file: BinaryIO) -> Header:
 
 def _tiff(file: BinaryIO) -> Header:
     tags = _first_directory(file, _TIFF_TAGS)
-    offsets = tags.get(273) or tags.get(324) or ()  # strips or tiles
-    counts = tags.get(279) or tags.get(325) or ()
-    last = max((start + count for start, count in zip(offsets, counts, strict=False)), default=0)
+    offsets = tags.get(273) or tags.get(324, ())  # strips or tiles
+    counts = tags.get(279) or tags.get(325, ())
+    last = max(map(operator.add, offsets, counts), default=0)
     height, width = tags.get(257, (0,))[0], tags.get(256, (0,))[0]
     if tags.get(323, (0,))[0] > height + 4096 or tags.get(322, (0,))[0] > width + 4096:
         raise ValueError("tiles far larger than the image")  # they are decoded whole
-    orientation = tags.get(ORIENTATION, (1,))[0]
     return Header(
         "TIFF",
         height,
         width,
-        orientation if 1 <= orientation <= 8 else 1,
+        _valid_orientation(tags),
         complete=last <= _length(file),
         floating=tags.get(339, (1,))[0] == 3,
         preview=50706 in tags and bool(tags.get(254, (0,))[0] & 1),  # DNGVersion; reduced-resolution image
@@ -189,14 +189,18 @@ def _tiff(file: BinaryIO) -> Header:
 def _orientation(block: bytes) -> int:
     """The orientation in an EXIF block with or without its prefix; 1 where there is none."""
     try:
-        tags = _first_directory(io.BytesIO(block.removeprefix(b"Exif\0\0")), frozenset({ORIENTATION}))
+        return _valid_orientation(_first_directory(io.BytesIO(block.removeprefix(b"Exif\0\0")), {ORIENTATION}))
     except (struct.error, ValueError):
         return 1
+
+
+def _valid_orientation(tags: Mapping[int, tuple[int, ...]]) -> int:
+    """The orientation, 1 to 8; 1 where there is none."""
     value = tags.get(ORIENTATION, (1,))[0]
     return value if 1 <= value <= 8 else 1
 
 
-def _first_directory(file: BinaryIO, wanted: frozenset[int]) -> dict[int, tuple[int, ...]]:
+def _first_directory(file: BinaryIO, wanted: Set[int]) -> dict[int, tuple[int, ...]]:
     """The `wanted` integer tags of the first directory of a TIFF structure; struct.error where it is cut."""
     magic = file.read(4)
     order = {b"II": "<", b"MM": ">"}.get(magic[:2], "")
@@ -224,43 +228,31 @@ def _first_directory(file: BinaryIO, wanted: frozenset[int]) -> dict[int, tuple[
     return tags
 
 
-def _largest(kind: str, pattern: bytes, layout: str) -> Callable[[BinaryIO], Header]:
+def _largest(kind: str, pattern: bytes, layout: str = "") -> Callable[[BinaryIO], Header]:
     """A reader of formats that OpenCV alone reads: the largest size that the file declares anywhere, to bound it."""
-    sizes = re.compile(pattern, re.DOTALL)
 
     def read(file: BinaryIO) -> Header:
         found = [(0, 0)]
-        for match in sizes.finditer(file.read()):
-            fields = [int(part) for part in match.groups()] if not layout else struct.unpack(layout, match[1])
-            width, height = fields[0] - sum(fields[2:3]), fields[1] - sum(fields[3:])
-            found.append((height, width))
-        height, width = max(found, key=lambda size: size[0] * size[1])
+        for match in re.finditer(pattern, file.read(), re.DOTALL):
+            width, height, *origin = struct.unpack(layout, match[1]) if layout else map(int, match.groups())
+            left, top = origin or (0, 0)
+            found.append((height - top, width - left))
+        height, width = max(found, key=math.prod)
         return Header(kind, height, width, complete=None, floating=kind == "PFM")
 
     return read
 
 
-_FORMATS: tuple[tuple[Callable[[bytes], bool], Callable[[BinaryIO], Header]], ...] = (
-    (lambda magic: magic.startswith(b"\xff\xd8\xff"), _jpeg),
-    (lambda magic: magic.startswith(b"\x89PNG\r\n\x1a\n"), _png),
-    (lambda magic: magic[:4] == b"RIFF" and magic[8:12] == b"WEBP", _webp),
-    (lambda magic: magic.startswith(b"BM"), _bmp),
-    (lambda magic: magic.startswith((b"GIF87a", b"GIF89a")), _gif),
-    (lambda magic: magic.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")), _tiff),
-    (
-        lambda magic: magic[:2] in (b"PF", b"Pf"),
-        _largest("PFM", rb"\AP[Ff]\s+(\d{1,9})\s+(\d{1,9})\s", ""),
-    ),
-    (
-        lambda magic: magic[:1] == b"P" and magic[1:2] in b"123456",
-        _largest("PNM", rb"\AP[1-6]\s(?:\s|#[^\n]*\n)*(\d{1,9})\s(?:\s|#[^\n]*\n)*(\d{1,9})\s", ""),
-    ),
-    (
-        lambda magic: magic.startswith((b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")),
-        _largest("JPEG 2000", rb"\xff\x4f\xff\x51.{4}(.{16})", ">4I"),
-    ),
-    (
-        lambda magic: magic[4:8] == b"ftyp" and magic[8:11] == b"avi" and magic[11:12] in b"fs",
-        _largest("AVIF", rb"ispe.{4}(.{8})", ">2I"),
-    ),
-)
+# how the file begins, and its reader
+_FORMATS = {
+    rb"\xff\xd8\xff": _jpeg,
+    rb"\x89PNG\r\n\x1a\n": _png,
+    rb"RIFF....WEBP": _webp,
+    rb"BM": _bmp,
+    rb"GIF8[79]a": _gif,
+    rb"II[*+]\0|MM\0[*+]": _tiff,
+    rb"P[Ff]": _largest("PFM", rb"\AP[Ff]\s+(\d{1,9})\s+(\d{1,9})\s"),
+    rb"P[1-6]": _largest("PNM", rb"\AP[1-6]\s(?:\s|#[^\n]*\n)*(\d{1,9})\s(?:\s|#[^\n]*\n)*(\d{1,9})\s"),
+    rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51": _largest("JPEG 2000", rb"\xff\x4f\xff\x51.{4}(.{16})", ">4I"),
+    rb"....ftypavi[fs]": _largest("AVIF", rb"ispe.{4}(.{8})", ">2I"),
+}

@@ -119,17 +119,11 @@ class HostArray(np.lib.mixins.NDArrayOperatorsMixin):
         name = str(target).removeprefix("torch.")
         return self._as(name) if name in DTYPES else self
 
-    def cpu(self) -> HostArray:
-        """Itself."""
-        return self
-
-    def cuda(self, device: object = None) -> HostArray:
+    def cpu(self, *_: object) -> HostArray:
         """Itself: without torch there is no other memory."""
         return self
 
-    def detach(self) -> HostArray:
-        """Itself."""
-        return self
+    cuda = detach = cpu
 
     def numpy(self) -> Array:
         """The same memory as a NumPy array."""
