@@ -1,6 +1,6 @@
-"""Pictures in memory (NumPy arrays, PIL images, torch tensors) → HWC BGR uint8 arrays.
+"""Convert images in memory (NumPy arrays, PIL images, torch tensors) to HWC BGR uint8 arrays.
 
-Neither PIL nor torch is imported: their objects are known by the module of their class.
+Neither PIL nor torch is imported: their objects are recognised by the module of their class.
 """
 
 from __future__ import annotations
@@ -14,27 +14,22 @@ from yolopose.errors import PoseError, one_line
 
 
 def to_bgr(image: Any, name: str = "image") -> list[NDArray[np.uint8]]:
-    """One picture or a batch in memory → a list of (H, W, 3) BGR arrays; an array that is one already is not copied.
+    """One image or a batch in memory → a list of (H, W, 3) BGR arrays; an array of that form is not copied.
 
     NumPy: (H, W), (H, W, 1), (H, W, 3) BGR, (H, W, 4) BGRA or a batch (B, H, W, C). torch: (C, H, W) or (B, C, H, W),
-    RGB. PIL: any mode. Samples: uint8; uint16 keeps its upper 8 bits; bool; floating-point numbers in 0..1. Pixels are
-    not turned: an EXIF orientation that PIL has not applied is not applied here either. Raises PoseError.
+    RGB. PIL: any mode. Samples: uint8; uint16 keeps its upper 8 bits; bool; floating-point numbers in 0..1. Nothing is
+    rotated: an EXIF orientation that PIL has not applied is not applied here either. Raises PoseError.
     """
     family = picture_family(image)
-    if family == "numpy":
-        samples, rgb = image, False
-    elif family == "torch":
-        samples, rgb = _tensor_samples(image, name), True
-    elif family == "PIL":
-        samples, rgb = _pil_samples(image, name), True
-    else:
+    if family is None:
         raise PoseError(f"{name}: expected a NumPy array, PIL image or torch tensor, not {type(image).__name__}")
+    samples = {"numpy": lambda array, _: array, "torch": _tensor_samples, "PIL": _pil_samples}[family](image, name)
     batch = samples if samples.ndim == 4 else samples[None]
-    return [_bgr(_uint8(picture, name), rgb, name) for picture in batch]
+    return [_bgr(_uint8(picture, name), family != "numpy", name) for picture in batch]
 
 
 def picture_family(value: Any) -> str | None:
-    """Which of "numpy", "torch" and "PIL" made this value, or None."""
+    """The library of an image in memory, "numpy", "torch" or "PIL"; None for any other value."""
     if isinstance(value, np.ndarray):
         return "numpy"
     classes = {(base.__module__.partition(".")[0], base.__name__) for base in type(value).__mro__}

@@ -6,7 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,12 +24,10 @@ MIN_SIDE = 10  # pixels; data sets may not hold smaller images
 TRUNCATED = "truncated: the file ends before its image does; copy or download it again"
 _TURNED_HERE = ("JPEG", "PNG", "WebP")  # what of the rest has an orientation is turned by its decoder
 _BY_PILLOW = ("GIF", "WebP")  # what OpenCV before 4.11 does not decode, or not when it is animated
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-
-
 _lock = threading.Lock()
-_inside = 0  # threads within a block
-_level = 0  # the log level before the first of them
+_inside = 0  # threads within `unlogged`
+_level = 0  # OpenCV's log level before the first of them
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 class ImageError(PoseError):
@@ -60,15 +58,11 @@ def decode(data: bytes, name: str = "image bytes", *, max_pixels: int = MAX_PIXE
     header = _header(io.BytesIO(data), name, max_pixels)
     reduce = reduce if header.kind == "JPEG" else 1
     image = _decoded(data, header, name, reduce)
-    expected = header.height, header.width
     if header.kind in _TURNED_HERE:
         image = _turned(image, header.orientation)
-        expected = header.size
-    elif header.kind == "TIFF":
-        expected = header.size
     if header.complete is None and header.kind != "GIF":
         _check_pixels(image.shape[0], image.shape[1], name, max_pixels)
-    elif image.shape[:2] != (-(-expected[0] // reduce), -(-expected[1] // reduce)):
+    elif image.shape[:2] != tuple(-(-side // reduce) for side in header.size):
         raise ImageError(name, f"damaged {header.kind}: its header declares another size than its image has")
     return image
 
@@ -76,9 +70,8 @@ def decode(data: bytes, name: str = "image bytes", *, max_pixels: int = MAX_PIXE
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, reduce: int = 1) -> Image:
     """An image file → (H, W, 3) BGR as in `decode`; ImageError names the file and the reason."""
     try:
-        data = read_bounded(path, MAX_IMAGE_BYTES)
-    except OSError as error:
-        raise ImageReadError(str(path), _cause(error)) from None
+        with _read_errors(path):
+            data = read_bounded(path, MAX_IMAGE_BYTES)
     except ValueError as error:
         raise ImageError(str(path), f"{error}, which is no photograph") from None
     return decode(data, str(path), max_pixels=max_pixels, reduce=reduce)
@@ -115,11 +108,8 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
     Raises ImageError like `read_image`, but does not look for damage behind the header.
     """
-    try:
-        with open_regular(path) as file:
-            header = _header(file, str(path), max_pixels)
-    except OSError as error:
-        raise ImageReadError(str(path), _cause(error)) from None
+    with _read_errors(path), open_regular(path) as file:
+        header = _header(file, str(path), max_pixels)
     if header.complete is None:
         height, width = read_image(path, max_pixels=max_pixels).shape[:2]
         return height, width
@@ -141,13 +131,9 @@ def check_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 
 def check_header(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> None:
     """Raise ImageError for an image of more than `max_pixels` pixels; a file of any other kind passes."""
-    try:
-        with open_regular(path) as file:
-            header = read_header(file)
-    except OSError as error:
-        raise ImageReadError(str(path), _cause(error)) from None
-    except (EOFError, ValueError):
-        return
+    header = None
+    with _read_errors(path), open_regular(path) as file, suppress(EOFError, ValueError):
+        header = read_header(file)
     if header is not None:
         _check_pixels(header.height, header.width, str(path), max_pixels)
 
@@ -166,8 +152,7 @@ def _header(file: BinaryIO, name: str, max_pixels: int) -> Header:
     if header.complete is False:
         raise ImageError(name, TRUNCATED)
     if header.preview:
-        reason = "a DNG with raw sensor data, of which OpenCV reads only the preview: convert it to TIFF or JPEG"
-        raise ImageError(name, reason)
+        raise ImageError(name, "a DNG with raw sensor data; OpenCV reads only its preview: convert it to TIFF or JPEG")
     if header.height < 1 or header.width < 1:
         raise ImageError(name, f"not readable: damaged {header.kind} header")
     _check_pixels(header.height, header.width, name, max_pixels)
@@ -191,10 +176,7 @@ def _decoded(data: bytes, header: Header, name: str, reduce: int) -> Image:
     """The picture as it is stored, in BGR."""
     import cv2
 
-    flags = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2}.get(reduce) or {
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    }[reduce]
+    flags: int = cv2.IMREAD_COLOR if reduce == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduce}")
     flags |= cv2.IMREAD_IGNORE_ORIENTATION if header.kind in _TURNED_HERE else 0
     if header.floating:
         flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
@@ -256,7 +238,12 @@ def unlogged() -> Iterator[None]:
                 set_level(_level)
 
 
-def _cause(error: OSError) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "no such file; check the path"
-    return f"cannot be read: {error.strerror or error}"
+@contextmanager
+def _read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise ImageReadError for the OSError of a file that cannot be read."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise ImageReadError(str(path), "no such file; check the path") from None
+    except OSError as error:
+        raise ImageReadError(str(path), f"cannot be read: {error.strerror or error}") from None
