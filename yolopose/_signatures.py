@@ -30,7 +30,7 @@ class PredictArguments(TypedDict, total=False):
     stream_buffer: bool
     """process all frames of a stream in order instead of only the newest; default False"""
     missing: str
-    """a named file cannot be read: raise an error, or return None for it (error, skip); default error"""
+    """unreadable named file: error raises, skip returns None; default error"""
     keep_image: bool
     """keep the image in each result; False saves memory; default True"""
     save: bool
@@ -68,7 +68,7 @@ class PredictArguments(TypedDict, total=False):
     threads: int | None
     """CPU threads of the runtime; None lets the runtime decide; default None"""
     kpt_shape: Sequence[int] | None
-    """K,D (keypoints, values each) of an ONNX file without metadata; default None"""
+    """K,D (keypoints, values) of an ONNX file without metadata; default None"""
     device: str | int | Sequence[int] | torch.device | None
     """cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one; default None"""
     half: bool
@@ -145,7 +145,7 @@ class ValArguments(TypedDict, total=False):
     threads: int | None
     """CPU threads of the runtime; None lets the runtime decide; default None"""
     kpt_shape: Sequence[int] | None
-    """K,D (keypoints, values each) of an ONNX file without metadata; default None"""
+    """K,D (keypoints, values) of an ONNX file without metadata; default None"""
     device: str | int | Sequence[int] | torch.device | None
     """cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one; default None"""
     half: bool
@@ -216,7 +216,7 @@ class TrainArguments(TypedDict, total=False):
     resume: bool | str | PathLike[str]
     """continue a run from its last.pt (True) or from another checkpoint (a path); default False"""
     amp: bool
-    """mixed precision where it is faster (CUDA; on CPUs with bf16=True); default True"""
+    """mixed precision where it is faster: CUDA, CPUs with bf16; default True"""
     bf16: bool
     """bfloat16 instead of float16 in mixed precision; also on CPUs that can; default False"""
     compile: bool
@@ -226,7 +226,7 @@ class TrainArguments(TypedDict, total=False):
     freeze: int | int | Sequence[int] | None
     """do not train the first n layers, or the layers with these indices; default None"""
     multi_scale: bool
-    """change the input size by up to ±50 % from batch to batch; default False"""
+    """vary the input size by ±50 % between batches; default False"""
     strict: bool
     """stop at the first invalid label row instead of skipping it; default False"""
     dropout: float

@@ -56,11 +56,11 @@ def _takes(config: type[Any]) -> Callable[[Method], Method]:
     def decorate(method: Method) -> Method:
         signature = inspect.signature(method)
         shown = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-        for a in known_arguments(config).values():
-            if a.name != "model" and a.name not in signature.parameters:
-                shown.append(
-                    inspect.Parameter(a.name, inspect.Parameter.KEYWORD_ONLY, default=a.default, annotation=a.hint)
-                )
+        shown += [
+            inspect.Parameter(a.name, inspect.Parameter.KEYWORD_ONLY, default=a.default, annotation=a.hint)
+            for a in known_arguments(config).values()
+            if a.name != "model" and a.name not in signature.parameters
+        ]
         method.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
         return method
 

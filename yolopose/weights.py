@@ -16,14 +16,7 @@ RELEASE = "https://github.com/ultralytics/assets/releases/download/v8.3.0/"
 # Weights that are published there, and their sha256 where it is known. Where it is not, the sum of the first download
 # is logged and stored next to the file, and from then on a different file is refused. A wrong file can do no harm
 # anyway, since checkpoints are read as data.
-KNOWN: dict[str, str | None] = {
-    "yolov8n-pose.pt": None,
-    "yolov8s-pose.pt": None,
-    "yolov8m-pose.pt": None,
-    "yolov8l-pose.pt": None,
-    "yolov8x-pose.pt": None,
-    "yolov8x-pose-p6.pt": None,
-}
+KNOWN: dict[str, str | None] = dict.fromkeys((*(f"yolov8{size}-pose.pt" for size in "nsmlx"), "yolov8x-pose-p6.pt"))
 SUFFIXES = (".onnx", ".pt")  # of bundled models, the default one first: it also runs without torch
 
 

@@ -167,9 +167,8 @@ def _explain(mode: str, word: str, own: Any) -> str:
         return f"{shown(word)}: {mode} takes {len(POSITIONS[mode])} files, and this is one more"
     if word.startswith("-") and word.lstrip("-") in own:
         return f"{shown(word)}: write {word.lstrip('-')}=VALUE or --{word.lstrip('-')} VALUE"
-    meant = [
-        name for name, suffixes in (("data", (".yaml", ".yml")), ("model", (".pt", ".onnx"))) if word.endswith(suffixes)
-    ]
+    suffixes = {"data": (".yaml", ".yml"), "model": (".pt", ".onnx")}
+    meant = [name for name, endings in suffixes.items() if word.endswith(endings)]
     meant += ["source"] if "." in word or "/" in word or word.isdigit() else []
     for name in meant:
         if name in own:

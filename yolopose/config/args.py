@@ -10,7 +10,7 @@ Indices = tuple[int, ...] | None
 UNIT = {"low": 0.0, "high": 1.0}
 SPLITS = ("train", "val", "test")
 
-# Texts of arguments that several modes have
+# Texts of arguments that several modes have, and long ones
 BF16 = "compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit"
 DATA = "data set YAML, such as coco8-pose.yaml"
 DATA_DIR = "folder to look for the data set in, and to download it to, if its own path does not exist"
@@ -18,7 +18,9 @@ DEVICE = "cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when
 IMGSZ = "input size in pixels: the long side, or height,width; None is the size stored in the model"
 FIXED_IMGSZ = "input size in pixels: square side, or height,width; None is the size stored in the model"
 LARGEST_IMAGE = "images with more pixels are not decoded and count as unreadable"
+METRIC = "yolo: mAP like Ultralytics 8.3; coco: like pycocotools; widerface: easy, medium, hard; landmarks: NME, PCK"
 NO_FILE_NAME = "no effect: out names the file"
+RESIZE = "imgsz: long side to imgsz; original: no resizing; multi: 1, 1.5 and 2 times imgsz, merged"
 SAVE_CONF = "add confidences to the label files"
 SINGLE_CLS = "treat all classes as one"
 SPLIT = "part of the data set"
@@ -83,9 +85,7 @@ class DetectArgs:
     bf16: bool = arg(False, BF16)
     max_pixels: int = arg(MAX_PIXELS, LARGEST_IMAGE, low=1)
     threads: int | None = arg(None, THREADS, low=1)
-    kpt_shape: tuple[int, int] | None = arg(
-        None, "K,D (keypoints, values each) of an ONNX file without metadata", low=2
-    )
+    kpt_shape: tuple[int, int] | None = arg(None, "K,D (keypoints, values) of an ONNX file without metadata", low=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +99,7 @@ class PredictConfig(RunArgs, DetectArgs):
     batch: int = arg(1, "images per call of the network", low=1)
     vid_stride: int = arg(1, "use every n-th frame of a video", low=1)
     stream_buffer: bool = arg(False, "process all frames of a stream in order instead of only the newest")
-    missing: str = arg(
-        "error", "a named file cannot be read: raise an error, or return None for it", choices=("error", "skip")
-    )
+    missing: str = arg("error", "unreadable named file: error raises, skip returns None", choices=("error", "skip"))
     stream: bool = arg(False, "return an iterator instead of a list (Python)")
     keep_image: bool = arg(True, "keep the image in each result; False saves memory")
     save: bool = arg(False, "write annotated images and videos; True on the command line")
@@ -128,16 +126,9 @@ class ValConfig(RunArgs, DetectArgs):
     rect: bool = arg(True, "pad each image only to a multiple of the stride instead of to the full size")
     batch: int = arg(16, "images per call of the network", low=1)
     workers: int = arg(8, "threads that read images ahead", low=0)
-    metric: str = arg(
-        "yolo",
-        "yolo: mAP like Ultralytics 8.3; coco: like pycocotools; widerface: easy, medium, hard; landmarks: NME, PCK",
-        choices=("yolo", "coco", "widerface", "landmarks"),
-    )
+    metric: str = arg("yolo", METRIC, choices=("yolo", "coco", "widerface", "landmarks"))
     prefix: tuple[str, ...] | None = arg(None, "use only images whose file name starts with one of these")
-    resize: str = arg(
-        "imgsz", "imgsz: long side to imgsz; original: no resizing; multi: 1, 1.5 and 2 times imgsz, merged",
-        choices=("imgsz", "original", "multi"),
-    )  # fmt: skip
+    resize: str = arg("imgsz", RESIZE, choices=("imgsz", "original", "multi"))
     gt: str | None = arg(None, "with metric=widerface: folder of the ground truth .mat files")
     save_widerface: bool = arg(False, "write detections as WIDER FACE result files, EVENT/NAME.txt")
     strict: bool = arg(False, STRICT)
@@ -153,9 +144,7 @@ class ValConfig(RunArgs, DetectArgs):
 class TrainConfig(RunArgs):
     """Train a model on a labelled data set, or resume a run."""
 
-    model: str | None = arg(
-        None, "weights to start from (.pt or a published name), or an architecture (yolov8n-pose.yaml)"
-    )
+    model: str | None = arg(None, "weights to start from (.pt, a published name), or an architecture (.yaml)")
     data: str | None = arg(None, DATA)
     data_dir: str | None = arg(None, DATA_DIR)
     epochs: int = arg(100, "passes over the training images", low=1)
@@ -181,17 +170,13 @@ class TrainConfig(RunArgs):
     cos_lr: bool = arg(False, "cosine instead of linear learning rate schedule")
     close_mosaic: int = arg(10, "train the last n epochs without mosaic", low=0)
     resume: bool | str = arg(False, "continue a run from its last.pt (True) or from another checkpoint (a path)")
-    amp: bool = arg(
-        True, "mixed precision where it is faster (CUDA; on CPUs with bf16=True)", note="bf16=True chooses bfloat16"
-    )
+    amp: bool = arg(True, "mixed precision where it is faster: CUDA, CPUs with bf16", note="bf16=True chooses bfloat16")
     half: bool = arg(False, "no effect: amp switches 16-bit floats in training")
     bf16: bool = arg(False, "bfloat16 instead of float16 in mixed precision; also on CPUs that can")
     compile: bool = arg(False, "run the network through torch.compile")
     fraction: float = arg(1.0, "share of the training images to use", **UNIT, open=True)
     freeze: int | Indices = arg(None, "do not train the first n layers, or the layers with these indices", low=0)
-    multi_scale: bool = arg(
-        False, "change the input size by up to ±50 % from batch to batch", note="only ±50 % is implemented"
-    )
+    multi_scale: bool = arg(False, "vary the input size by ±50 % between batches", note="only ±50 % is implemented")
     strict: bool = arg(False, STRICT)
     dropout: float = arg(0.0, "no effect: pose networks have no dropout", **UNIT)
     val: bool = arg(True, "validate after every epoch")

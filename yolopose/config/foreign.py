@@ -26,7 +26,7 @@ class Foreign:
     flag: bool = False  # a boolean: its name alone means True
 
 
-_ROWS = (
+FOREIGN = {row.name: row for row in (
     Foreign("augment", "predict on flipped and scaled copies too", ("predict", "val"), flag=True),
     Foreign("visualize", "pictures of feature maps", ("predict", "val"), flag=True),
     Foreign("embed", "feature vectors instead of results", ("predict",)),
@@ -66,8 +66,7 @@ _ROWS = (
     Foreign("dlog", "weight of a depth loss", (), (1.0,)),
     Foreign("dgrad", "weight of a depth loss", (), (1.0,)),
     Foreign("dlam", "weight of a depth loss", (), (1.0,)),
-)  # fmt: skip
-FOREIGN = {row.name: row for row in _ROWS}
+)}  # fmt: skip
 ABSENT = {  # commands and methods of Ultralytics, and what to do instead
     "track": "yolopose does not track: hand the Results to a tracker, such as those of supervision or norfair",
     "tune": "yolopose does not search hyperparameters: call train with the values to compare",

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -62,6 +62,8 @@ def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
     given: set[str] = set()
     others: dict[str, Any] = {}
     for key, value, counts in _merged(values):
+        if key in NOT_ARGUMENTS:
+            continue
         if key not in known:
             others[key] = value
             continue
@@ -73,9 +75,7 @@ def parse(cls: type[Config], values: Mapping[str, Any]) -> Config:
         taken[key] = converted
         if (counts and value is not None) or converted != argument.default:  # in this order: a source may be an array
             given.add(key)
-    others = {key: value for key, value in others.items() if key not in NOT_ARGUMENTS}
-    if others:
-        _handle_foreign(cls, others, values)
+    _handle_foreign(cls, others, values)
     return cls(**taken, given=frozenset(given))  # type: ignore[call-arg]
 
 
@@ -103,7 +103,8 @@ def _handle_foreign(cls: type[Any], others: Mapping[str, Any], values: Mapping[s
         row = FOREIGN.get(key)
         ours = tuple(arguments(known)[key].default for known in MODES.values() if key in arguments(known))
         if row is None and not ours:
-            raise UsageError(f"{_origin(key, values)}{unknown_key(key, arguments(cls), mode)}")
+            hint = did_you_mean(ALIASES.get(key.lower(), key), arguments(cls)) or f"; 'yolo help {mode}' lists them"
+            raise UsageError(f"{_origin(key, values)}unknown argument {shown(key)}{hint}")
         meant = plain(value)
         meant = literal(meant) if isinstance(meant, str) else tuple(meant) if isinstance(meant, list) else meant
         defaults = (None, *ours, *DEFAULTS.get(key, ()), *(row.defaults if row else ()))
@@ -129,12 +130,6 @@ def read_cfg(path: Path) -> dict[str, Any]:
         return read_yaml(path)
     except PoseError as e:
         raise UsageError(f"cfg={e}") from None
-
-
-def unknown_key(key: str, known: Iterable[str], mode: str) -> str:
-    """One line for a key that does not exist, with the nearest one that does."""
-    hint = did_you_mean(ALIASES.get(key.lower(), key), known) or f"; 'yolo help {mode}' lists them"
-    return f"unknown argument {shown(key)}{hint}"
 
 
 def to_dict(config: Any) -> dict[str, Any]:
