@@ -34,10 +34,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     metadata = Path(f"{part}.yaml")
     try:
         yield part
-        if path.is_dir() and part.is_dir():
-            _swap(part, path)
-        else:
-            os.replace(part, path)
+        (_swap if path.is_dir() and part.is_dir() else os.replace)(part, path)
         if metadata.is_file():
             os.replace(metadata, f"{path}.yaml")
     finally:

@@ -57,5 +57,5 @@ def _lock(file: IO[bytes], wait: bool) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if isinstance(error, BlockingIOError):
+            if isinstance(error, BlockingIOError):  # others: the file system has no locks
                 raise

@@ -54,11 +54,9 @@ def parse_address(text: str) -> Address:
         raise PoseError(f"{name}: not a web address")
     path = quote(parts.path, safe=_SAFE, errors="surrogatepass")
     query = f"?{quote(parts.query, safe=_SAFE, errors='surrogatepass')}" if parts.query else ""
-    authorization = None
-    if has_user:
-        login, _, password = user.partition(":")
-        plain = f"{unquote(login)}:{unquote(password)}".encode("utf-8", "surrogatepass")
-        authorization = f"Basic {base64.b64encode(plain).decode('ascii')}"
+    login, _, password = user.partition(":")
+    plain = f"{unquote(login)}:{unquote(password)}".encode("utf-8", "surrogatepass")
+    authorization = f"Basic {base64.b64encode(plain).decode('ascii')}" if has_user else None
     return Address(f"{parts.scheme}://{host}{port}{path}{query}", host + port, name, authorization)
 
 

@@ -51,15 +51,8 @@ class PoseDataset:
     """
 
     def __init__(self, scan: Scan, options: SampleOptions) -> None:
-        changes = options.augment
         self.layout = scan.spec.layout
-        if self.layout.flip is None and (changes.fliplr or changes.flipud):
-            log.info(f"{scan.spec.yaml}: no flip_idx, so images are not mirrored (fliplr=0 flipud=0)")
-            changes = replace(changes, fliplr=0.0, flipud=0.0)
-        if changes.fliplr or changes.flipud:
-            for warning in audit_flip((item.labels for item in scan.items), self.layout):
-                log.warning(f"{scan.spec.yaml}: {warning}; `yolo doctor` shows mirrored previews")
-        self.options = options = replace(options, augment=changes)
+        self.options = options = replace(options, augment=_check_flips(options.augment, scan))
         indices = np.arange(max(round(len(scan.items) * options.fraction), 1))
         if not options.rules.first_images:
             indices = indices * len(scan.items) // len(indices)
@@ -67,8 +60,7 @@ class PoseDataset:
         self.items = [replace(i, labels=select(i.labels, options.classes, options.single_cls)) for i in chosen]
         cache = None
         if options.cache:
-            kind = "disk" if options.cache == "disk" else "ram"
-            cache = open_cache(kind, scan, self.items, options.imgsz, options.rules, options.cache_dir)
+            cache = open_cache(options.cache, scan, self.items, options.imgsz, options.rules, options.cache_dir)
         self.read = Reader(self.items, options.imgsz, options.rules, cache)
         self.epoch = -1
         self.set_epoch(0)
@@ -130,3 +122,15 @@ class PoseDataset:
         """`count` random images from the block of the order that contains `index`."""
         start, end = block(int(self._position[index]), len(self))
         return [int(i) for i in self.order[rng.integers(start, end, count)]]
+
+
+def _check_flips(options: AugmentOptions, scan: Scan) -> AugmentOptions:
+    """The options, without flips if the data set has no flip_idx; warns when flip_idx does not agree with labels."""
+    if not (options.fliplr or options.flipud):
+        return options
+    if scan.spec.layout.flip is None:
+        log.info(f"{scan.spec.yaml}: no flip_idx, so images are not mirrored (fliplr=0 flipud=0)")
+        return replace(options, fliplr=0.0, flipud=0.0)
+    for warning in audit_flip((item.labels for item in scan.items), scan.spec.layout):
+        log.warning(f"{scan.spec.yaml}: {warning}; `yolo doctor` shows mirrored previews")
+    return options

@@ -132,9 +132,9 @@ class Reader:
 
 
 def open_cache(
-    kind: str, scan: Scan, items: Sequence[ImageItem], imgsz: int, rules: Rules, cache_dir: str | None = None
+    kind: bool | str, scan: Scan, items: Sequence[ImageItem], imgsz: int, rules: Rules, cache_dir: str | None = None
 ) -> ImageCache:
-    """A cache in "ram" or on "disk" for the working images of `items`; logs how many of them fit.
+    """A cache in memory ("ram" or True) or on "disk" for the working images of `items`; logs how many of them fit.
 
     On disk it is in `cache_dir`, or in the user's cache folder. Raises PoseError if it cannot be written.
     """
@@ -153,7 +153,7 @@ def open_cache(
                 f"cache=disk: cannot write {file}: {e.strerror or e}; use cache_dir=FOLDER, cache=ram or cache=False"
             ) from None
     else:
-        place = "memory"
+        kind, place = "ram", "memory"
         cache = ImageCache(shapes, int(free_memory() * SHARE) // local_ranks(), b"")
     fit, size = "all" if cache.count == len(shapes) else f"{cache.count} of {len(shapes)}", cache.memory.size
     log.info(f"{scan.split}: cache={kind}: {fit} images, {size / 1e9:.2f} GB of at most half the free {place}")

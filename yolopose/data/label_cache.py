@@ -21,6 +21,9 @@ from yolopose.files import atomic_path, open_regular
 from yolopose.limits import MAX_PIXELS
 from yolopose.rules import Rules
 
+# The arrays of the file with their types; the last three hold the labels of all images.
+ARRAYS = {"stats": np.int64, "hw": np.int32, "counts": np.int64,
+          "classes": np.int64, "boxes": np.float32, "keypoints": np.float32}  # fmt: skip
 VERSION = 2  # raise when the checks or the layout of the file change
 
 
@@ -89,15 +92,30 @@ def _pack(entries: Mapping[str, Entry]) -> dict[str, NDArray[Any]]:
 def _unpack(arrays: Mapping[str, NDArray[Any]], keypoints: int, classes: int) -> dict[str, Entry]:
     """The inverse of `_pack`; each image's labels are views of the arrays. Raises for what a scan does not write."""
     paths, notes = (json.loads(arrays[name].tobytes()) for name in ("paths", "notes"))
+    _check(arrays, paths, notes, keypoints, classes)
+    stats, hw, counts, cls, boxes, points = (arrays[name] for name in ARRAYS)
+    known = {i: (duplicates, [BadRow(*row) for row in rows]) for i, duplicates, rows in notes}
+    entries = {}
+    ends = np.cumsum(counts)
+    spans = map(slice, (ends - counts).tolist(), ends.tolist())
+    for i, (path, stat, (h, w), rows) in enumerate(zip(paths, stats.tolist(), hw.tolist(), spans, strict=True)):
+        duplicates, bad = known.get(i, (0, []))
+        entries[path] = Entry(tuple(stat), (h, w), Labels(cls[rows], boxes[rows], points[rows]), bad, duplicates)
+    return entries
+
+
+def _check(
+    arrays: Mapping[str, NDArray[Any]], paths: list[Any], notes: list[Any], keypoints: int, classes: int
+) -> None:
+    """Raise ValueError for types, shapes or values that a scan does not write."""
     n, total = len(paths), len(arrays["classes"])
-    expected = {
-        "stats": (np.int64, (n, 6)), "hw": (np.int32, (n, 2)), "counts": (np.int64, (n,)),
-        "classes": (np.int64, (total,)), "boxes": (np.float32, (total, 4)),
-        "keypoints": (np.float32, (total, keypoints, 3) if n else (0, 0, 3)),
-    }  # fmt: skip
-    stats, hw, counts, cls, boxes, points = (arrays[name] for name in expected)
+    shapes = (n, 6), (n, 2), (n,), (total,), (total, 4), (total, keypoints, 3) if n else (0, 0, 3)
+    _, hw, counts, cls, boxes, points = (arrays[name] for name in ARRAYS)
     checks = [
-        *(arrays[name].dtype == kind and arrays[name].shape == shape for name, (kind, shape) in expected.items()),
+        *(
+            arrays[a].dtype == kind and arrays[a].shape == s
+            for (a, kind), s in zip(ARRAYS.items(), shapes, strict=True)
+        ),
         (counts >= 0).all() and counts.sum() == total and len(set(paths)) == n,
         ((boxes >= -ROUNDING) & (boxes <= 1 + ROUNDING)).all() and np.isfinite(points).all(),
         (hw >= 0).all() and ((cls >= 0) & (cls < classes)).all(),
@@ -107,11 +125,3 @@ def _unpack(arrays: Mapping[str, NDArray[Any]], keypoints: int, classes: int) ->
     ]
     if not all(checks):
         raise ValueError("values that a scan does not write")
-    known = {i: (duplicates, [BadRow(*row) for row in rows]) for i, duplicates, rows in notes}
-    entries = {}
-    ends = np.cumsum(counts)
-    spans = map(slice, (ends - counts).tolist(), ends.tolist())
-    for i, (path, stat, (h, w), rows) in enumerate(zip(paths, stats.tolist(), hw.tolist(), spans, strict=True)):
-        duplicates, bad = known.get(i, (0, []))
-        entries[path] = Entry(tuple(stat), (h, w), Labels(cls[rows], boxes[rows], points[rows]), bad, duplicates)
-    return entries

@@ -66,12 +66,10 @@ class Scan:
 
 def label_path(image: Path) -> Path:
     """The label file of an image: the last folder `images` in the path becomes `labels`, the suffix .txt."""
-    parts = list(image.parts)
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == "images":
-            parts[i] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
+    *folders, name = image.parts
+    if "images" in folders:
+        folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
+    return Path(*folders, name).with_suffix(".txt")
 
 
 def scan(
@@ -164,12 +162,9 @@ def _log_summary(scan: Scan, cached: bool, verbose: bool) -> None:
     """Log the counts if `verbose`, and the first few bad rows."""
     n = scan.counts
     folder = printable(str(label_path(scan.items[0].path).parent))
-    source = " (label cache)" if cached else ""
     if verbose:
-        log.info(
-            f"{scan.split}: Scanning {folder}{source}… {n.images} images, {n.backgrounds} backgrounds, "
-            f"{n.corrupt} corrupt"
-        )
+        found = f"{n.images} images, {n.backgrounds} backgrounds, {n.corrupt} corrupt"
+        log.info(f"{scan.split}: Scanning {folder}{' (label cache)' if cached else ''}… {found}")
     for row in scan.bad[:SHOWN]:
         log.warning(f"{scan.split}: {row}")
     if len(scan.bad) > SHOWN:

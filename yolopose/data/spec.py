@@ -136,9 +136,6 @@ def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
         raise PoseError("no train, val or test entry")
     if "kpt_shape" not in values:
         raise PoseError("no kpt_shape entry; add for example 'kpt_shape: [17, 3]'")
-    annotations = values.get("annotations") or {}
-    if not isinstance(annotations, dict):
-        raise PoseError(f"annotations must map splits to COCO files, as in 'val: file.json', got {shown(annotations)}")
     return DataSpec(
         yaml=file,
         path=path,
@@ -147,8 +144,15 @@ def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
         given_sigmas=bool(values.get("kpt_oks_sigmas")),
         sources=sources,
         downloads=_downloads(values.get("download")),
-        annotations={_text("annotations", k): path / _text("annotations", v) for k, v in annotations.items()},
+        annotations={split: path / file for split, file in _annotations(values.get("annotations") or {}).items()},
     )
+
+
+def _annotations(entry: Any) -> dict[str, str]:
+    """The COCO files by split."""
+    if not isinstance(entry, dict):
+        raise PoseError(f"annotations must map splits to COCO files, as in 'val: file.json', got {shown(entry)}")
+    return {_text("annotations", split): _text("annotations", file) for split, file in entry.items()}
 
 
 def _text(name: str, value: Any) -> str:

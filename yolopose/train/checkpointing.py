@@ -93,6 +93,18 @@ def load_for_resume(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
             raise PoseError(f"{path}: holds weights only; a run is resumed from its last.pt")
         raise PoseError(f"{path}: this run is finished; to train on from its weights: model={path} without resume")
     state, stored = _checked_state(checkpoint), stored_arguments(checkpoint)
+    changes = _changes(config, stored, path)
+    if folder_of(checkpoint) is None:  # moved out of its run folder: the user decides where it continues, not the file
+        changes |= {"project": config.project, "name": config.name}
+    given = frozenset(state["given"]) - {"epochs", "patience", "time"} | changes.keys()
+    return dataclasses.replace(stored, batch=state["batch"], **changes, given=given), checkpoint
+
+
+def _changes(config: TrainConfig, stored: TrainConfig, path: Path) -> dict[str, Any]:
+    """The arguments that differ from the stored ones: those CHANGEABLE that the user gave, and no loggers that send.
+
+    Raises UsageError for other ones that the user gave.
+    """
     changes = {name: getattr(config, name) for name in config.given if name in CHANGEABLE}
     if sending := [name for name in stored.loggers or () if name not in LOCAL and "loggers" not in changes]:
         log.warning(f"loggers={shown(sending[0])}: what sends is not taken from {path}; name it again to go on with it")
@@ -103,10 +115,7 @@ def load_for_resume(config: TrainConfig) -> tuple[TrainConfig, Checkpoint]:
                 f"{name}={getattr(config, name)}: a resumed run keeps {name}={getattr(stored, name)}; "
                 f"only {', '.join(sorted(CHANGEABLE))} may change"
             )
-    if folder_of(checkpoint) is None:  # moved out of its run folder: the user decides where it continues, not the file
-        changes |= {"project": config.project, "name": config.name}
-    given = frozenset(state["given"]) - {"epochs", "patience", "time"} | changes.keys()
-    return dataclasses.replace(stored, batch=state["batch"], **changes, given=given), checkpoint
+    return changes
 
 
 def _find(config: TrainConfig) -> Path:
@@ -174,8 +183,12 @@ def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:
     run.ema.model.load_state_dict(checkpoint.state)
     if state["scaler"]:
         run.scaler.load_state_dict(state["scaler"])
-    if not (run.ranks.main and run.args.save and run.epoch):
-        return
+    if run.ranks.main and run.args.save and run.epoch:
+        _restore_best(run, checkpoint)
+
+
+def _restore_best(run: TrainingRun, checkpoint: Checkpoint) -> None:
+    """Make the weights of the last epoch the best ones if best.pt is missing, or is not of this run so far."""
     try:
         best = load_checkpoint(run.best).extra.get("epoch")
     except PoseError:

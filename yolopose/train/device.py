@@ -105,11 +105,7 @@ def fitting_batch(peaks: Mapping[int, int], room: float, images: int) -> int:
 
 
 def _measure_peaks(
-    network: nn.Module,
-    side: int,
-    device: torch.device,
-    dtype: torch.dtype | None,
-    memory_format: torch.memory_format,
+    network: nn.Module, side: int, device: torch.device, dtype: torch.dtype | None, memory_format: torch.memory_format
 ) -> dict[int, int]:
     """Peak memory in bytes of a forward and backward pass, by batch size, for the TRIALS that fit."""
     network = copy.deepcopy(network).train()  # the trials change the batch statistics of the copy

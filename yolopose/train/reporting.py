@@ -144,14 +144,13 @@ def draw_batch(run: TrainingRun, index: int) -> None:
     h, w = images.shape[1:3]
     boxes = cxcywh_to_xyxy(batch.boxes.numpy()) * (w, h, w, h)
     rows = np.concatenate([boxes, np.ones((len(boxes), 1)), batch.classes.numpy()[:, None]], 1).astype(np.float32)
-    keypoints = batch.keypoints.numpy() * (w, h, 1)
-    owner = batch.image_index.numpy()
+    keypoints, owner = batch.keypoints.numpy() * (w, h, 1), batch.image_index.numpy()
     tiles = [
         Tile(image, rows[owner == i], keypoints[owner == i], Path(batch.paths[i]).name)
         for i, image in enumerate(images)
     ]
-    picture = mosaic(tiles, info.layout, info.names, DrawStyle(conf=False))
-    write_image(picture, run.save_dir / f"train_batch{run.iteration}.jpg")
+    path = run.save_dir / f"train_batch{run.iteration}.jpg"
+    write_image(mosaic(tiles, info.layout, info.names, DrawStyle(conf=False)), path)
 
 
 def draw_labels(run: TrainingRun) -> None:
