@@ -107,6 +107,6 @@ def test_every_mode_is_in_every_script(shell: str, capsys: pytest.CaptureFixture
     ("words", "says"),
     [([], "completion needs a shell: one of bash, zsh, fish"), (["tcsh"], "completion of 'tcsh': one of bash")],
 )
-def test_another_shell(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_shells_are_refused(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", *words]) == 2
     assert says in capsys.readouterr().err

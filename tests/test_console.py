@@ -65,7 +65,7 @@ def test_a_level_that_the_program_set_stays() -> None:
     assert said("import logging; logging.getLogger('yolopose').setLevel('WARNING')") == ["WARNING: twice ↔"]
 
 
-def test_ascii(caplog: pytest.LogCaptureFixture) -> None:
+def test_characters_that_the_encoding_lacks_are_escaped(caplog: pytest.LogCaptureFixture) -> None:
     assert said("", PYTHONIOENCODING="ascii") == ["once", "WARNING: twice \\u2194"]
     with caplog.at_level(logging.INFO, "yolopose"):
         log.info("captured")

@@ -50,7 +50,7 @@ def has(picture, color):
     return bool((picture == color).all(2).any())
 
 
-def test_the_image_itself_stays_clean():
+def test_the_given_image_is_not_changed():
     image = grey()
     draw([[20, 20, 90, 90, 0.9, 0]], image=image)
     assert (image == 90).all()

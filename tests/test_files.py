@@ -168,7 +168,9 @@ def test_numbers_and_words_stay_as_they_are(text: str) -> None:
     assert cell(text) == text
 
 
-def test_what_killed_processes_left_goes_with_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_files_of_killed_processes_are_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("yolopose.files.IDLE", -1.0)
     target = tmp_path / "last.pt"
     code = (

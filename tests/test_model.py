@@ -126,7 +126,7 @@ def test_a_model_named_without_suffix_is_found(small: Path, monkeypatch: pytest.
     ("name", "says"),
     [("track", "hand the Results to a tracker"), ("tune", "call train"), ("embed", "no embeddings"), ("xyz", "'xyz'")],
 )
-def test_what_is_not_here_names_what_is(small: Path, name: str, says: str) -> None:
+def test_missing_methods_name_the_alternative(small: Path, name: str, says: str) -> None:
     model = YOLO(small)
     assert not hasattr(model, name)
     with pytest.raises(AttributeError, match=says) as failure:

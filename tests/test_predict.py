@@ -150,7 +150,7 @@ def test_many_threads_on_one_backend_equal_one(runtime: str, tmp_path: Path) -> 
         np.testing.assert_array_equal(found.keypoints.data, expected.keypoints)
 
 
-def test_lines_are_those_that_users_know(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_those_of_ultralytics(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = Predictor(FakeBackend(), str(folder), PredictConfig(imgsz=320))
     results = list(run)
     assert [Path(r.path).name for r in results] == ["a.png", "c.png", "d.png"]

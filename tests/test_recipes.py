@@ -24,7 +24,7 @@ def test_recipes_run_commands_that_exist(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.name)
-def test_the_head_tells_time_and_result(recipe: Path) -> None:
+def test_the_first_lines_name_time_and_result(recipe: Path) -> None:
     head = recipe.read_text(encoding="utf-8").split("set -euo pipefail")[0]
     assert "# Time" in head
     assert "# Expect" in head

@@ -148,7 +148,7 @@ def test_no_model_at_all(tmp_path, monkeypatch):
         default_model()
 
 
-def test_the_known_names():
+def test_the_downloadable_weights():
     assert list(KNOWN) == [*(f"yolov8{scale}-pose.pt" for scale in "nsmlx"), "yolov8x-pose-p6.pt"]
     assert weights.RELEASE.startswith("https://")
     assert all(file.suffix in (".pt", ".onnx") for file in bundled())

@@ -74,7 +74,7 @@ def test_words_that_could_be_something_else(line: str, mode: str, values: dict[s
         ("predict segment", "'segment': yolopose knows the task 'pose' only"),
     ],
 )  # fmt: skip
-def test_contradictions(line: str, says: str) -> None:
+def test_contradictory_modes_are_refused(line: str, says: str) -> None:
     with pytest.raises(UsageError) as error:
         split_mode(line.split())
     assert str(error.value) == says

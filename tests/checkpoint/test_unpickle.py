@@ -188,7 +188,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", list(DAMAGE))
-def test_damage_is_refused(damage, tmp_path):
+def test_damaged_pickles_are_refused(damage, tmp_path):
     data, words = DAMAGE[damage]
     check_refused(HEAD + data + b".", tmp_path / "canary", words)
 

@@ -37,5 +37,5 @@ def test_key_points(convert, faces):
     assert {one.label for one in found} == {"face"}
 
 
-def test_nobody(convert, nobody):
+def test_no_detections(convert, nobody):
     assert convert.to_detections(nobody).detections == convert.to_keypoints(nobody).keypoints == []

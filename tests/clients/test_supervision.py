@@ -28,7 +28,7 @@ def test_key_points(faces):
     assert points.data["class_name"].tolist() == ["face"] * 4
 
 
-def test_nobody(nobody):
+def test_no_detections(nobody):
     assert len(sv.Detections.from_ultralytics(nobody)) == 0
     assert len(sv.KeyPoints.from_ultralytics(nobody)) == 0
 

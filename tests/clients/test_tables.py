@@ -30,7 +30,7 @@ def test_polars(faces):
     assert pl.read_csv(io.StringIO(faces.to_csv()))["name"].to_list() == ["face"] * 4
 
 
-def test_nobody(nobody):
+def test_no_detections(nobody):
     assert pd.DataFrame(nobody.boxes.xyxy.cpu().numpy()).shape == (0, 4)
     assert nobody.to_df().empty
     assert pl.DataFrame(nobody.summary()).is_empty()

@@ -248,7 +248,7 @@ def test_nothing_changes_when_everything_is_off() -> None:
     assert equal(done, as_sample())
 
 
-def test_each_finish_happens_as_often_as_asked() -> None:
+def test_flips_and_channel_swaps_happen_with_their_probability() -> None:
     options = AugmentOptions(hsv_h=0.0, hsv_s=0.0, hsv_v=0.0, fliplr=0.5, flipud=0.25, bgr=0.1)
     plain = as_sample()
     left = up = swapped = 0

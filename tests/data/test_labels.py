@@ -298,7 +298,7 @@ def test_a_scan_that_is_broken_off_does_not_look_at_the_rest(
     assert len(looks) < 40
 
 
-def test_select() -> None:
+def test_select_keeps_the_chosen_classes() -> None:
     labels = Labels(np.array([2, 0, 2]), np.eye(3, 4, dtype=np.float32), np.zeros((3, 1, 3), np.float32))
     assert select(labels, None).classes.tolist() == [2, 0, 2]
     assert select(labels, (2,)).boxes.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]

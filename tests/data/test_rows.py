@@ -122,7 +122,7 @@ def test_a_binary_file_is_one_bad_row(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.text("0123456789.-+e naif\t", max_size=60), max_size=5))
-def test_whatever_stands_there_each_line_is_a_label_or_named(tmp_path_factory, lines: list[str]) -> None:
+def test_every_line_becomes_a_label_or_is_reported(tmp_path_factory, lines: list[str]) -> None:
     file = tmp_path_factory.mktemp("rows") / "a.txt"
     file.write_text("\n".join(lines))
     labels, bad, duplicates = parse_rows(file, (1, 2), 3)

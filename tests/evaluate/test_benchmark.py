@@ -44,7 +44,7 @@ def three_formats(monkeypatch: Any) -> None:
 
 
 @pytest.mark.usefixtures("three_formats")
-def test_what_runs_is_measured_and_what_fails_is_named(
+def test_formats_that_run_are_measured_and_failures_are_named(
     model: str, tmp_path: Path, caplog: Any, figures: list[Any]
 ) -> None:
     with caplog.at_level("INFO", "yolopose"):
@@ -66,7 +66,7 @@ def test_what_runs_is_measured_and_what_fails_is_named(
     assert notes == ["not run", f"{good.latency_ms:.0f} ms, float32", "not run"]
 
 
-def test_only_a_checkpoint_and_a_known_format_will_do(model: str, tmp_path: Path) -> None:
+def test_exports_and_unknown_formats_are_refused(model: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="needs a checkpoint"):
         benchmark(BenchmarkConfig(model="m.onnx"))
     with pytest.raises(UsageError, match="format='onxx': known are pytorch"):

@@ -249,7 +249,7 @@ def test_the_report_is_written_before_the_plots(tmp_path: Path, monkeypatch: pyt
     assert (tmp_path / "val" / "report.json").is_file()
 
 
-def test_the_table_reads_as_users_know_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_has_the_columns_of_ultralytics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     yaml = rectangles(tmp_path, blank=(3,))
     run(FakeBackend(K), yaml, verbose=True, project=str(tmp_path / "runs"))
     told = capsys.readouterr().out.splitlines()

@@ -48,7 +48,7 @@ def test_candidates_and_maps_belong_to_the_same_forward(images: np.ndarray) -> N
         np.testing.assert_allclose(rows, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def test_no_candidates(images: np.ndarray) -> None:
+def test_no_candidates_above_confidence_1(images: np.ndarray) -> None:
     backend = TorchBackend(make_network(), OpenOptions(device="cpu"))
     assert [rows.shape for rows in backend.candidates(images, 1.0)] == [(0, 20), (0, 20)]
 

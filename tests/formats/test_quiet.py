@@ -20,7 +20,7 @@ def state() -> tuple[object, ...]:
     return ends, sys.stdout, sys.stderr, list(warnings.filters), told, os.environ.get("KERAS_HOME")
 
 
-def test_threads_that_overlap_leave_everything_as_it_was() -> None:
+def test_overlapping_threads_restore_streams_and_loggers() -> None:
     before = state()
     second_in, first_out = threading.Event(), threading.Event()
 

@@ -45,7 +45,7 @@ def test_a_missing_file_is_named() -> None:
         ({"out": "model.txt"}, r"ends in \.onnx"),
     ],
 )
-def test_what_cannot_be_exported_is_refused_before_anything_is_written(
+def test_invalid_export_options_are_refused_before_anything_is_written(
     options: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

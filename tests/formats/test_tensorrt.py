@@ -16,7 +16,7 @@ import onnx
 import pytest
 import torch
 from helpers.builders import make_network
-from helpers.imaginary_tensorrt import MAGIC, Context, tensorrt
+from helpers.fake_tensorrt import MAGIC, Context, tensorrt
 from onnx import TensorProto, numpy_helper
 
 from yolopose.config import ExportConfig
@@ -233,7 +233,7 @@ def test_failures_of_a_run(trt: Any, images: np.ndarray, tmp_path: Path, monkeyp
         backend.infer(images)
 
 
-def test_options_that_change_nothing_are_logged(trt: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_half_of_a_float32_engine_is_logged(trt: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     open_backend(engine(tmp_path / "m.engine", [[1, 3, *HW], [1, 20, 126]], THEIRS), OpenOptions(half=True))
     assert "computes in float32" in caplog.text
 

@@ -51,7 +51,7 @@ def check(output: Any, classes: int, how: Suppression) -> list[int]:
 @pytest.mark.parametrize("agnostic", [False, True])
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize(("anchors", "spread"), [(40, 50), (600, 300), (1000, 700)])
-def test_random_boxes(anchors: int, spread: float, classes: int, agnostic: bool) -> None:
+def test_nms_of_random_boxes(anchors: int, spread: float, classes: int, agnostic: bool) -> None:
     output = random_output(classes, anchors, spread)
     counts = check(output, classes, Suppression(0.25, 0.5, 1000, agnostic))
     scored = (output[:, 4 : 4 + classes].amax(1) > 0.25).sum(1)
@@ -65,7 +65,7 @@ def test_agnostic_or_not_matters() -> None:
 
 
 @pytest.mark.parametrize("length", [2, 5, CHAIN, CHAIN + 1])
-def test_chains(length: int) -> None:
+def test_nms_of_chains_of_overlapping_boxes(length: int) -> None:
     """Each box overlaps the next only and scores a little higher: every second one stays, from the top."""
     output = random_output(1, 300, 5000)
     output[:, 4] = 0.0

@@ -56,7 +56,7 @@ def run_onnx(path: Path) -> None:
     detect(backend, [IMAGE], DetectOptions(imgsz=64, conf=0.01))
 
 
-def test_the_seed_runs(model: onnx.ModelProto, tmp_path: Path) -> None:
+def test_the_unchanged_model_runs(model: onnx.ModelProto, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     run_onnx(tmp_path / "m.onnx")
     assert OnnxBackend(tmp_path / "m.onnx", OpenOptions()).info.names == INFO.names

@@ -16,7 +16,7 @@ def test_a_similarity_is_recovered(seed: int) -> None:
     assert found == pytest.approx(np.column_stack([linear, shift]), abs=1e-9)
 
 
-def test_it_is_the_least_squares_solution_and_never_a_mirror_image() -> None:
+def test_align_is_the_least_squares_solution_without_mirroring() -> None:
     """Against the linear least-squares problem in a, b, x, y of [[a, -b, x], [b, a, y]]."""
     rng = np.random.default_rng(0)
     mirrored = FACE_TEMPLATE * (-1, 1) + rng.normal(0, 3, (5, 2))

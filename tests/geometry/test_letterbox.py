@@ -31,7 +31,9 @@ def test_a_marker_is_found_where_it_was_drawn(source: tuple[int, int], rect: boo
 
 
 @given(sides, sides, st.sampled_from([32, 64]), st.booleans(), st.booleans())
-def test_there_and_back_is_the_identity(h: int, w: int, stride: int, rect: bool, scaleup: bool) -> None:
+def test_mapping_to_the_letterbox_and_back_is_the_identity(
+    h: int, w: int, stride: int, rect: bool, scaleup: bool
+) -> None:
     box = fit((h, w), (640, 448), stride=stride, rect=rect, scaleup=scaleup)
     corners = np.array([[0.0, 0.0, w, h], [w / 3, h / 7, w / 2, h / 2]])
     there = corners * np.tile(box.scale, 2) + np.tile(box.offset, 2)
@@ -77,6 +79,6 @@ def test_extra_columns_stay() -> None:
     assert box.points_to_source(points).dtype == np.float32
 
 
-def test_the_wrong_image_is_refused() -> None:
+def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="made for"):
         Letterbox((4, 4), (4, 4), (4, 4), 0, 0).image(np.zeros((5, 4, 3), np.uint8))

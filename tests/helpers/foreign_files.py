@@ -1,4 +1,4 @@
-"""Writes checkpoints as Ultralytics does: a pickled dict with a whole module object of classes that exist only here."""
+"""Writes checkpoints as Ultralytics does: a pickled dict with a whole module, of classes that exist only here."""
 
 import sys
 from collections.abc import Iterator

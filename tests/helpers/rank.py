@@ -1,7 +1,7 @@
-"""One of two ranks: trains a tiny network for three steps and leaves notes.
+"""A process of distributed training: trains a tiny network for three steps and writes what it computed.
 
-`rank.py DATA FOLDER WORDS…`: die ends the second rank; compat; nccl, a GPU each; gloo, both on the first GPU; alone, a
-group of one that takes itself for the first of two.
+`rank.py DATA FOLDER OPTIONS…`, with the options: `die`, the second process ends; `compat`; `nccl`, a GPU for each;
+`gloo`, both on the first GPU; `alone`, a group of one process that takes itself for the first of two.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def test_pixel_modes(mode):
     assert image[30, 50].tolist() == pytest.approx([255, 255, 255], abs=3)
 
 
-def test_deep_samples():
+def test_images_of_16_and_32_bits():
     grey = np.full((12, 14), 40000, np.uint16)
     for suffix in (".png", ".tiff"):
         assert (images.decode(cv2.imencode(suffix, grey)[1].tobytes()) == 40000 >> 8).all()

@@ -119,7 +119,7 @@ def test_equals_the_loops_on_random_batches(images, rows, classes, seed):
     assert check(*predictions(images, classes, seed=seed), random_truths(images, rows, classes, seed=seed))
 
 
-def test_difficult_truths():
+def test_overlapping_and_degenerate_boxes():
     found = check(
         *predictions(2, seed=9),
         truths_of(

@@ -379,7 +379,7 @@ def test_oks_loss_gradient():
     assert oks_loss(offset, labelled, area, sigmas)[1] == 0
 
 
-def test_in_pixels():
+def test_labels_in_pixels():
     batch = make_batch(1, 1)
     truths, keypoints = in_pixels(batch, 100, 200, torch.float64)
     x, y, w, h = batch.boxes[0].double().tolist()

@@ -41,7 +41,7 @@ def test_packaged_file_serves_every_scale(name, scale, rows):
     assert len(read_rows(spec)) == rows
 
 
-def test_no_letter_is_the_first_scale_with_a_notice(caplog):
+def test_without_a_scale_letter_the_first_scale_is_taken_with_a_warning(caplog):
     with caplog.at_level(logging.WARNING):
         assert load_spec("yolov8-pose.yaml")["scale"] == "n"
     assert "yolov8-pose.yaml names no scale; taking n" in caplog.text
@@ -98,7 +98,7 @@ def test_broken_yaml(tmp_path):
         ({"depth_multiple": "deep", "scales": None}, "depth_multiple must be a number from 0 to 100, got 'deep'"),
     ],
 )
-def test_bad_keys(tmp_path, changes, message):
+def test_invalid_values_in_a_model_yaml_are_named(tmp_path, changes, message):
     with pytest.raises(PoseError, match=f"yolov8-mine.yaml: {message}") as error:
         load_spec(write(tmp_path, **changes))
     assert "\n" not in str(error.value)

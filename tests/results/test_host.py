@@ -19,7 +19,7 @@ def same(ours, expected):
     np.testing.assert_array_equal(ours.numpy(), expected)
 
 
-def test_it_is_no_ndarray_and_becomes_one_when_asked():
+def test_a_host_array_converts_to_ndarray_without_a_copy():
     ours = HostArray(TABLE)
     assert not isinstance(ours, np.ndarray)
     for plain in (ours.numpy(), ours.cpu().numpy(), np.asarray(ours), ours.detach().cpu().data.cuda().numpy()):
@@ -38,7 +38,7 @@ def test_indexing(index):
     same(HostArray(TABLE)[index], TABLE[index])
 
 
-def test_masks_and_indices_may_be_its_own():
+def test_host_arrays_index_host_arrays():
     ours = HostArray(TABLE)
     same(ours[ours[:, 0] > 3], TABLE[TABLE[:, 0] > 3])
     same(ours[HostArray([2, 0])], TABLE[[2, 0]])
@@ -47,7 +47,7 @@ def test_masks_and_indices_may_be_its_own():
         ours[3]
 
 
-def test_writing_reaches_the_memory_behind_it():
+def test_writing_changes_the_array_behind_it():
     table = TABLE.copy()
     ours = HostArray(table)
     ours[0] = HostArray([9, 9, 9, 9])

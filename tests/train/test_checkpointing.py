@@ -74,7 +74,7 @@ def test_every_entry_is_checked(last: Path, tmp_path: Path, key: str, value: obj
     [{"lr0": float("nan")}, {"lr0": -0.1}, {"weight_decay": float("inf")}, {"momentum": 2.0}, {"name": "x"}],
     ids=str,
 )
-def test_the_recipe_is_one_that_an_optimizer_takes(last: Path, tmp_path: Path, change) -> None:
+def test_invalid_optimizer_settings_in_a_checkpoint_are_refused(last: Path, tmp_path: Path, change) -> None:
     with pytest.raises(PoseError, match=r"damaged: train_state\.recipe is"):
         resume(last, tmp_path, lambda content: content.extra["train_state"]["recipe"].update(change))
 
@@ -85,7 +85,7 @@ def test_figures_of_the_last_epoch_are_checked(last: Path, tmp_path: Path, key: 
         resume(last, tmp_path, lambda content: content.extra.update({key: value}))
 
 
-def test_an_absent_entry_and_an_absent_state(last: Path, tmp_path: Path) -> None:
+def test_missing_entries_of_the_training_state_are_refused(last: Path, tmp_path: Path) -> None:
     with pytest.raises(PoseError, match=r"train_state\.batch is None"):
         resume(last, tmp_path / "a", lambda content: content.extra["train_state"].pop("batch"))
     with pytest.raises(PoseError, match=r"damaged: train_state is 'x'"):

@@ -155,7 +155,7 @@ def test_accumulation_and_decay_follow_the_nominal_batch(batch, nbs, steps):
         (5001, 4, 4, "SGD"),
     ],
 )
-def test_auto(epochs, batch, nbs, name):
+def test_auto_chooses_by_the_number_of_iterations(epochs, batch, nbs, name):
     recipe = resolve(options(epochs=epochs, nbs=nbs), images=8, batch=batch, classes=1)
     assert (recipe.name, recipe.lr0) == (name, 0.01 if name == "SGD" else 0.002)
     assert (recipe.momentum, recipe.warmup_bias_lr) == (0.9, 0.0)

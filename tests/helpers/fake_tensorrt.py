@@ -1,4 +1,4 @@
-"""A TensorRT whose engines are ONNX models, run by ONNX Runtime on addresses as the real one would.
+"""A fake tensorrt module: its engines are ONNX models, which ONNX Runtime runs on memory addresses.
 
 It follows TensorRT's documented interface as far as the package uses it. A plan is `PLAN`, the shapes of its
 optimisation profile as JSON in one line, and the model.
