@@ -81,9 +81,9 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         network = ultralytics.find_network(archive.root)
         if network is not None:
             return _floats(ultralytics.read_state(archive, network))
-        if views := _views(archive.root):
-            return _floats({key: archive.tensor(view) for key, view in views.items()})
-        raise PoseError(f"{path}: no weights in this checkpoint")
+        if not (views := _views(archive.root)):
+            raise PoseError(f"{path}: no weights in this checkpoint")
+        return _floats({key: archive.tensor(view) for key, view in views.items()})
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = False) -> None:

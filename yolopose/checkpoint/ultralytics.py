@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -44,9 +44,21 @@ def read_metadata(archive: Archive, network: StandIn) -> dict[str, Any]:
     for key in ("nc", "kpt_shape"):  # the layer's are right: the data set may have overruled the YAML
         value = archive.plain(head.state.get(key, spec.get(key)))
         spec[key] = list(value) if isinstance(value, tuple) else value
-    classes = int_of(spec["nc"], f"{archive.path}: nc", 1, MAX_CLASSES)
     train_args = archive.plain(root.get("train_args") or network.state.get("args"))
     train_args = train_args if isinstance(train_args, dict) else {}
+    return {
+        "spec": spec,
+        "info": _read_info(archive, network, root, spec, _or_default(train_args.get("imgsz"), 640)),
+        "train_args": train_args,
+        "extra": {key: archive.plain(root[key]) for key in KEPT if root.get(key) is not None},
+    }
+
+
+def _read_info(
+    archive: Archive, network: StandIn, root: Mapping[str, Any], spec: Mapping[str, Any], imgsz: Any
+) -> dict[str, Any]:
+    """The values for `ModelInfo.from_dict`."""
+    classes = int_of(spec["nc"], f"{archive.path}: nc", 1, MAX_CLASSES)
     stride = network.state.get("stride")
     strides = archive.tensor(stride) if isinstance(stride, TensorView) else None
     version, date, license_ = (
@@ -60,16 +72,11 @@ def read_metadata(archive: Archive, network: StandIn) -> dict[str, Any]:
         "kpt_names": archive.plain(network.state.get("kpt_names")),
         "flip_idx": archive.plain(network.state.get("flip_idx")),
         "stride": 32 if strides is None or not strides.numel() or not strides.ndim else float(strides.max()),
-        "imgsz": _or_default(train_args.get("imgsz"), 640),
+        "imgsz": imgsz,
         "dynamic": True,
         "names": _or_default(archive.plain(network.state.get("names")), {i: f"class{i}" for i in range(classes)}),
     }
-    return {
-        "spec": spec,
-        "info": info | ({} if date is None else {"date": date}),
-        "train_args": train_args,
-        "extra": {key: archive.plain(root[key]) for key in KEPT if root.get(key) is not None},
-    }
+    return info | ({} if date is None else {"date": date})
 
 
 def _walk(archive: Archive, node: StandIn, prefix: str, budget: Iterator[int]) -> Iterator[tuple[str, TensorView]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +75,9 @@ def to_coco(data: str | Path, out: str | Path, *, split: str = "val", exist_ok: 
     spec = load_data(data)
     items = scan(spec, split, cache=False).items
     root = os.path.commonpath([item.path.parent for item in items])
-    stems = [item.path.stem for item in items]
-    numbered = all(stem.isascii() and stem.isdecimal() for stem in stems) and len({*map(int, stems)}) == len(stems)
-    ids = [int(stem) for stem in stems] if numbered else range(1, len(items) + 1)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for image_id, item in zip(ids, items, strict=True):
+    for image_id, item in zip(_image_ids(items), items, strict=True):
         name = item.path.relative_to(root).as_posix()
         images.append({"id": image_id, "file_name": name, "height": item.hw[0], "width": item.hw[1]})
         for row in _annotations(item):
@@ -128,6 +125,13 @@ def _draft(coco: CocoSet, split: str) -> str:
     if not sigmas:
         notes.append("# kpt_oks_sigmas: state the keypoints' tolerances; without them 1/K each, which is lenient")
     return "\n".join([*notes, yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)])
+
+
+def _image_ids(items: Sequence[ImageItem]) -> Sequence[int]:
+    """The file names as numbers, as in COCO, if all are different numbers; otherwise 1, 2, 3 and so on."""
+    stems = [item.path.stem for item in items]
+    numbered = all(stem.isascii() and stem.isdecimal() for stem in stems) and len({*map(int, stems)}) == len(stems)
+    return [int(stem) for stem in stems] if numbered else range(1, len(items) + 1)
 
 
 def _annotations(item: ImageItem) -> list[dict[str, Any]]:

@@ -39,15 +39,7 @@ def read_coco(file: Path) -> CocoSet:
     Raises:
         PoseError: naming the file, the entry and what is wrong with it.
     """
-    try:
-        values = json.loads(file.read_bytes())
-    except OSError as e:
-        raise PoseError(f"coco={file}: {e.strerror or e}") from None
-    except ValueError as e:
-        raise PoseError(f"{file}: not JSON: {one_line(e)}") from None
-    missing = [k for k in ("images", "annotations", "categories") if not isinstance(values, dict) or k not in values]
-    if missing:
-        raise PoseError(f"{file}: no {missing[0]!r} list; a COCO annotation file has images, annotations, categories")
+    values = _read_json(file)
     try:
         categories = sorted(values["categories"], key=lambda category: category["id"])
         index = {category["id"]: i for i, category in enumerate(categories)}
@@ -68,6 +60,20 @@ def read_coco(file: Path) -> CocoSet:
     except (TypeError, AttributeError) as e:
         raise PoseError(f"{file}: not COCO keypoints as documented ({one_line(e)})") from None
     return CocoSet(list(images.values()), [str(c["name"]) for c in categories], names, skeleton, changes)
+
+
+def _read_json(file: Path) -> Any:
+    """The JSON of an annotation file, which has the three lists."""
+    try:
+        values = json.loads(file.read_bytes())
+    except OSError as e:
+        raise PoseError(f"coco={file}: {e.strerror or e}") from None
+    except ValueError as e:
+        raise PoseError(f"{file}: not JSON: {one_line(e)}") from None
+    for key in ("images", "annotations", "categories"):
+        if not isinstance(values, dict) or key not in values:
+            raise PoseError(f"{file}: no {key!r} list; a COCO annotation file has images, annotations, categories")
+    return values
 
 
 def _add_row(

@@ -14,6 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -64,11 +65,7 @@ def from_widerface(
             f"{out / 'images' / split}: {counts['images']} images, {counts['faces']} faces, "
             f"{counts['landmarks']} of them with landmarks"
         )
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("file", "line", "image", "what", "before", "after"))
-    writer.writerows([cell(str(value)) for value in vars(change).values()] for change in changes)
-    write_text(out / "changes.csv", table.getvalue())
+    _write_changes(out / "changes.csv", changes)
     how = "by event" if stratify else "at random"
     write_text(out / "data.yaml", _data_yaml(f"80/20 {how}, seed {seed}", test=bool(test)))
     log.info(f"train and val: 80/20 {how}, seed {seed}")
@@ -189,6 +186,15 @@ def _convert_face(face: Face, hw: tuple[int, int]) -> tuple[LabelRow | None, lis
             what = "faces with landmarks outside their image: those not labelled"
             notes.append((what, f"landmarks {np.flatnonzero(outside)}"))
     return label_row(0, box, points, hw, "{:.6f}".format), notes
+
+
+def _write_changes(file: Path, changes: Sequence[Change]) -> None:
+    """Write the changes as a table."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Change))
+    writer.writerows([cell(str(value)) for value in vars(change).values()] for change in changes)
+    write_text(file, table.getvalue())
 
 
 def _data_yaml(how: str, *, test: bool) -> str:

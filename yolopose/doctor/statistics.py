@@ -81,26 +81,28 @@ def statistics(items: Sequence[ImageItem], layout: KeypointLayout) -> Statistics
     side = np.sqrt(sizes.prod(1))
     position = (points[..., :2] - boxes[:, None, :2]) / np.maximum(boxes[:, None, 2:], 1e-9) + 0.5  # in the box
     labelled = points[..., 2] > 0  # (N, K)
-    counted = labelled.any(1)
-    keypoints = []
-    for k, name in enumerate(layout.names):
-        mean = position[labelled[:, k], k].mean(0).round(4).tolist() if labelled[:, k].any() else None
-        visible = int((points[:, k, 2] >= 2).sum())
-        hidden = int(labelled[:, k].sum()) - visible
-        keypoints.append(
-            KeypointCount(name, int(counted.sum()) - hidden - visible, hidden, visible, mean and (mean[0], mean[1]))
-        )
+    with_keypoints = int(labelled.any(1).sum())
     low, middle, high = np.percentile(side, (5, 50, 95)).round(1).tolist() if len(side) else (0.0, 0.0, 0.0)
     return Statistics(
         instances=len(boxes),
-        with_keypoints=int(counted.sum()),
+        with_keypoints=with_keypoints,
         size=_histogram(side, (*SIZES[:-1], np.inf), SIZE_NAMES),
         size_percentiles=(low, middle, high),
         aspect=_histogram(sizes[:, 0] / np.maximum(sizes[:, 1], 1e-9), ASPECTS, ASPECT_NAMES),
         per_image=_histogram(per_image, NUMBERS, NUMBER_NAMES),
-        keypoints=tuple(keypoints),
+        keypoints=tuple(
+            _keypoint_count(name, points[:, k, 2], position[:, k], with_keypoints)
+            for k, name in enumerate(layout.names)
+        ),
         outside_box=int((labelled & (abs(position - 0.5) > 0.5 + OUTSIDE).any(-1)).sum()),
     )
+
+
+def _keypoint_count(name: str, v: Array, position: Array, instances: int) -> KeypointCount:
+    """The counts of one keypoint: v (N,) and position (N, 2) of all instances, `instances` with any keypoint."""
+    visible, labelled = int((v >= 2).sum()), int((v > 0).sum())
+    mean = position[v > 0].mean(0).round(4).tolist() if labelled else None
+    return KeypointCount(name, instances - labelled, labelled - visible, visible, mean and (mean[0], mean[1]))
 
 
 def _histogram(values: Array, edges: Sequence[float], names: tuple[str, ...]) -> Histogram:

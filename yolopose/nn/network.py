@@ -19,12 +19,8 @@ from yolopose.nn.head import Maps, PoseHead, anchors
 from yolopose.nn.spec import LayerRow, check_spec, read_rows, scale_channels, scale_factors
 
 BLOCKS: dict[str, type[nn.Module]] = {
-    block.__name__: block
-    for block in (
-        layers.Conv, layers.DWConv, layers.Focus, layers.Bottleneck, layers.C2f, layers.C2, layers.C3, layers.SPP,
-        layers.SPPF,
-    )
-}  # fmt: skip
+    name: getattr(layers, name) for name in ["Conv", "DWConv", "Focus", "Bottleneck", "C2f", "C2", "C3", "SPP", "SPPF"]
+}
 BUILD_ERRORS = (PoseError, TypeError, ValueError, IndexError, AttributeError, RuntimeError, ArithmeticError)
 MAX_CHECKED = 1 << 24  # numbers in a network's maps above which they are not checked
 REPEATED_INSIDE = ("C2f", "C2", "C3")
