@@ -102,8 +102,12 @@ def _open_text(text: str, options: SourceOptions) -> Source:
 
 
 def _open_path(text: str, options: SourceOptions) -> Source:
-    if suffix_of(text) == "streams" and Path(text).is_file():
-        return _streams(_stream_list(Path(text)), options, named=False)
+    path = Path(text)
+    if suffix_of(path) == "streams" and path.is_file():  # a file in it is searched for in its folder first
+        addresses = [_address(line, path.parent) for line in read_lines(path)]
+        if not addresses:
+            raise PoseError(f"{path}: lists no streams; write one address or camera number per line")
+        return _streams(addresses, options, named=False)
     return _items(_named(text, options), options)
 
 
@@ -155,21 +159,14 @@ def _memory_items(value: Any, position: int) -> list[Item]:
 
 
 def _items(items: list[Item], options: SourceOptions) -> Source:
+    total = sum(item.count for item in items)
     known = all(item.kind in ("image", "picture", "bytes", "error") for item in items)
-    return Source(_frames(items, options), len_hint=sum(item.count for item in items) if known else None)
+    return Source(_frames(items, total, options), len_hint=total if known else None)
 
 
 def _streams(addresses: list[str | int], options: SourceOptions, *, named: bool = True) -> Source:
     stop = threading.Event()
     return Source(stream_frames(addresses, options, stop, named=named), streams=len(addresses), stop=stop)
-
-
-def _stream_list(path: Path) -> list[str | int]:
-    """The addresses of a `.streams` file; a file is looked for in its folder first, then in the current one."""
-    addresses = [_address(line, path.parent) for line in read_lines(path)]
-    if not addresses:
-        raise PoseError(f"{path}: lists no streams; write one address or camera number per line")
-    return addresses
 
 
 def _address(text: str, base: Path | None = None) -> str | int:
@@ -189,15 +186,13 @@ def _is_camera(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _frames(items: list[Item], options: SourceOptions) -> Generator[Frame, None, None]:
+def _frames(items: list[Item], total: int, options: SourceOptions) -> Generator[Frame, None, None]:
     """The frames of all items; what cannot be read becomes a frame with `error`, and the next item follows."""
-    total = sum(item.count for item in items)
     position = 0
     for item in items:
         for frame in _read(item, options):
-            frame.item = position
+            frame.item, frame.items = position, total
             frame.file, frame.named = item.kind in ("image", "video"), item.named
-            frame.items = total
             if frame.kind == "image":
                 frame.item = frame.index = position + frame.index
                 frame.total = total

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -89,17 +90,9 @@ def read_lines(path: Path) -> list[str]:
 
 
 def _resolve(text: str, base: Path | None) -> Path:
-    path = _home(text)
+    path = Path(os.path.expanduser(text))
     inside = base / path if base else path  # an absolute path stays as it is
     return inside if inside.exists() else path
-
-
-def _home(text: str) -> Path:
-    """The path with the home folder in place of `~`; a file whose name starts with `~` keeps it."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError:  # no user has that name
-        return Path(text)
 
 
 def _file_kind(path: Path) -> Literal["image", "video"]:
@@ -124,7 +117,7 @@ def _folder(path: Path) -> list[Item]:
 
 
 def _pattern(text: str, base: Path | None) -> list[Item]:
-    expanded = str(_home(text))
+    expanded = os.path.expanduser(text)
     places = [str(Path(glob.escape(str(base))) / expanded)] if base else []
     for place in [*places, expanded]:
         if found := _media(map(Path, _matches(place))):
@@ -242,7 +235,7 @@ def _parts(url: str) -> SplitResult:
 def _content_type(url: str) -> tuple[str, bool]:
     """The stated content type, and whether a length is stated too (a live stream has none)."""
     import http.client
-    from urllib.error import HTTPError, URLError
+    from urllib.error import HTTPError
 
     try:
         with open_url(url) as answer:
@@ -250,10 +243,8 @@ def _content_type(url: str) -> tuple[str, bool]:
     except HTTPError as error:
         error.close()
         raise PoseError(f"{masked(url)}: the server answers {error.code} {one_line(error.reason)}") from None
-    except URLError as error:
-        reason = one_line(error.reason)
-        raise PoseError(f"{masked(url)}: cannot be reached ({reason}); check the address") from None
     except http.client.HTTPException:  # not quite HTTP (cameras, radio servers): FFmpeg may know better
         return "", False
     except OSError as error:
-        raise PoseError(f"{masked(url)}: cannot be reached ({one_line(error)}); check the address") from None
+        reason = one_line(getattr(error, "reason", error))  # a URLError's
+        raise PoseError(f"{masked(url)}: cannot be reached ({reason}); check the address") from None

@@ -1,10 +1,12 @@
-"""Images on standard input: one of any format, or many JPEG and PNG files one behind the other."""
+"""Read images from standard input: one of any format, or concatenated JPEG and PNG files."""
 
 from __future__ import annotations
 
 import re
+import struct
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
 from yolopose.errors import PoseError
@@ -20,7 +22,7 @@ _BETWEEN = b"\0\r\n\t "  # padding that may stand between two files
 def stdin_frames(options: SourceOptions) -> Generator[Frame, None, None]:
     """The images of standard input, each as soon as it is complete; memory holds one at a time.
 
-    Raises PoseError for what is no image however long one waits.
+    Raises PoseError when nothing is piped in, or when there is no image within `MAX_PIPED` bytes.
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise PoseError("-: nothing is piped in; try `cat photo.jpg | yolo predict source=-`")
@@ -36,84 +38,81 @@ def stdin_frames(options: SourceOptions) -> Generator[Frame, None, None]:
 
 
 def split_images(stream: BinaryIO) -> Iterator[bytes]:
-    """Concatenated JPEG and PNG files, one by one; from anything else on, the rest is taken as one image."""
+    """Concatenated JPEG and PNG files, one by one; from anything else on, the rest is taken as one image.
+
+    A file that is cut off goes to the end of the stream. Raises PoseError when no image ends within `MAX_PIPED` bytes.
+    """
     pending, between = _Pending(stream), 0
-    while pending.reach(1):
-        padding = len(pending.data) - len(pending.data.lstrip(_BETWEEN))
+    while True:
+        with suppress(EOFError):
+            pending.reach(8)
+        if not pending:
+            return
+        padding = len(pending) - len(pending.lstrip(_BETWEEN))
         if padding:
-            del pending.data[:padding]
+            del pending[:padding]
             between += padding
             if between > MAX_PIPED:
                 raise PoseError(f"-: {MAX_PIPED >> 20} MB without an image in them; standard input holds no images")
             continue
         between = 0
-        pending.reach(8)
-        if pending.data.startswith(b"\xff\xd8"):
-            end = _jpeg_end(pending)
-        elif pending.data.startswith(b"\x89PNG"):
-            end = _png_end(pending)
-        else:
-            end = pending.everything()
-        with memoryview(pending.data) as view:
+        try:
+            end = _image_end(pending)
+        except EOFError:
+            end = len(pending)
+        with memoryview(pending) as view:
             image = bytes(view[:end])
         yield image
-        del pending.data[:end]
+        del pending[:end]
 
 
-class _Pending:
-    """Bytes that have come from a stream and belong to no finished image yet."""
+class _Pending(bytearray):
+    """Bytes that were read from a stream and are not part of a complete image yet."""
 
     def __init__(self, stream: BinaryIO):
-        self.data = bytearray()
+        super().__init__()
         self._read = getattr(stream, "read1", stream.read)  # read1 does not wait for a full chunk
 
-    def reach(self, count: int) -> bool:
-        """Read on until `count` bytes are there; False where the stream ends before."""
-        while len(self.data) < count:
-            if len(self.data) > MAX_PIPED:
+    def reach(self, count: int) -> None:
+        """Read until there are `count` bytes. Raises EOFError when the stream ends before."""
+        while len(self) < count:
+            if len(self) > MAX_PIPED:
                 raise PoseError(f"-: {MAX_PIPED >> 20} MB and no end of the image; standard input holds no images")
             chunk = self._read(_CHUNK)
             if not chunk:
-                return False
-            self.data += chunk
-        return True
+                raise EOFError
+            self.extend(chunk)
 
-    def everything(self) -> int:
-        """Read to the end of the stream and return the number of bytes."""
-        while self.reach(len(self.data) + 1):
-            pass
-        return len(self.data)
+
+def _image_end(pending: _Pending) -> int:
+    """The length of the image at the start. Raises EOFError when the stream ends first."""
+    if pending.startswith(b"\xff\xd8"):
+        return _jpeg_end(pending)
+    position, name = 8, b""
+    while pending.startswith(b"\x89PNG"):
+        if name == b"IEND":
+            pending.reach(position)
+            return position
+        pending.reach(position + 8)
+        length, name = struct.unpack_from(">I4s", pending, position)
+        position += 12 + length  # length, name, data, checksum
+    while True:  # another format
+        pending.reach(len(pending) + 1)
 
 
 def _jpeg_end(pending: _Pending) -> int:
-    """Where the JPEG at the start ends; at the end of the stream if its end marker never comes."""
+    """The length of the JPEG at the start: the segments before its end marker are skipped."""
     position = 2
     while True:
-        found = _MARKER.search(pending.data, position)
+        found = _MARKER.search(pending, position)
         if found is None:
-            position = max(position, len(pending.data) - 1)
-            if not pending.reach(len(pending.data) + 1):
-                return len(pending.data)
+            position = max(position, len(pending) - 1)
+            pending.reach(len(pending) + 1)
             continue
         after, marker = found.end(), found[0][1]
-        del found  # it would forbid the bytearray to grow
+        del found  # a match keeps the bytearray from growing
         if marker == 0xD9:
             return after
-        if not pending.reach(after + 2):
-            return len(pending.data)
-        position = after + int.from_bytes(pending.data[after : after + 2], "big")
-        if not pending.reach(position):
-            return len(pending.data)
-
-
-def _png_end(pending: _Pending) -> int:
-    """Where the PNG at the start ends; at the end of the stream if its last chunk never comes."""
-    position, name = 8, b""
-    while name != b"IEND":
-        if not pending.reach(position + 8):
-            return len(pending.data)
-        length = int.from_bytes(pending.data[position : position + 4], "big")
-        name = bytes(pending.data[position + 4 : position + 8])
-        position += 12 + length
-    pending.reach(position)
-    return min(position, len(pending.data))
+        pending.reach(after + 2)
+        position = after + int.from_bytes(pending[after : after + 2], "big")
+        pending.reach(position)

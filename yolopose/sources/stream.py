@@ -1,4 +1,4 @@
-"""Live streams and cameras: one daemon thread each, a bounded buffer, reconnection; a lost stream gives no frames."""
+"""Read live streams and cameras: a daemon thread and a bounded buffer for each, reconnection after a break."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Literal
 from yolopose.console import log
 from yolopose.sources.files import is_url
 from yolopose.sources.frame import Frame, SourceOptions
-from yolopose.sources.video import check_frames, frame_count, frame_rate, open_capture
+from yolopose.sources.video import check_frames, length_and_rate, open_capture
 from yolopose.web import masked
 
 BUFFER = 30  # frames that may wait with stream_buffer=True
@@ -24,8 +24,8 @@ def stream_frames(
 ) -> Generator[Frame, None, None]:
     """The frames of several streams (URLs, camera numbers or video files), in rounds: one of each per round.
 
-    A round waits for every stream that is connected and passes over those that are lost or have ended, so the slowest
-    connected stream sets the pace. A stream that cannot be opened, or not again after a break, yields one frame with
+    A round waits for every stream that is connected and leaves out those that are lost or have ended, so the slowest
+    connected stream sets the rate. A stream that cannot be opened, or not again after a break, yields one frame with
     `error`. Ends when all streams have ended or `stop` is set.
     """
     wake = threading.Condition()
@@ -60,24 +60,20 @@ def stream_frames(
 
 
 def _round_is_due(readers: list[StreamReader]) -> bool:
+    """Whether every live stream has a frame and there is one at all, or all streams have ended."""
     settled = all(reader.buffer or reader.state != "live" for reader in readers)
     return settled and (any(reader.buffer for reader in readers) or all(reader.state == "ended" for reader in readers))
 
 
 class StreamReader:
-    """Reads one stream in a daemon thread into `buffer`; `wake` guards and announces all that other threads see.
+    """Reads one stream in a daemon thread into `buffer`; `wake` guards `buffer` and `state` and announces changes.
 
     Of a live stream the buffer keeps the newest frame, or with `stream_buffer` the newest 30. A file is not live: its
     reader waits until the buffer has room, so that no frame is lost.
     """
 
     def __init__(
-        self,
-        address: str | int,
-        number: int,
-        options: SourceOptions,
-        wake: threading.Condition,
-        stop: threading.Event,
+        self, address: str | int, number: int, options: SourceOptions, wake: threading.Condition, stop: threading.Event
     ):
         self.address, self.number, self.options, self.wake, self.stop = address, number, options, wake, stop
         self.is_file = isinstance(address, str) and not is_url(address)
@@ -85,8 +81,8 @@ class StreamReader:
         self.buffer: deque[Frame] = deque()
         self.state: Literal["live", "lost", "ended"] = "live"
         self.failure: BaseException | None = None  # a bug in the thread, to be raised by the consumer
-        self.excess: str | None = None  # why its frames are not read
-        self.index = 0  # frames received, those passed over included
+        self.excess: str | None = None  # why its frames are not read: too large
+        self.index = 0  # frames received, including those that vid_stride leaves out
         self.dropping = False
         self.thread = threading.Thread(target=self._run, name=f"yolopose stream {number}", daemon=True)
 
@@ -128,7 +124,7 @@ class StreamReader:
             self.excess = check_frames(capture, self.options.max_pixels)
             if self.excess:
                 return False
-            total, rate = frame_count(capture), frame_rate(capture, self.options.vid_stride)
+            total, rate = length_and_rate(capture, self.options.vid_stride)
             first = self.index
             while not self.stop.is_set() and capture.grab():
                 if self.state == "lost":
@@ -138,7 +134,7 @@ class StreamReader:
                     if good:
                         self._put(Frame(image, self.name, "stream", self.index, total, fps=rate))
                 self.index += 1
-            # recorded material that is served like a stream states its length, though not always exactly
+            # a recording that is sent as a stream states its length, though not always exactly
             received = self.index - first
             return received > 0 and (self.is_file or (total is not None and received >= 0.9 * total))
         finally:
@@ -160,13 +156,10 @@ class StreamReader:
                 self.wake.wait_for(lambda: self.stop.is_set() or len(self.buffer) < size)
             while len(self.buffer) >= size:
                 self.buffer.popleft()
-                self._note_dropping()
+                if self.options.stream_buffer and not self.dropping:
+                    self.dropping = True
+                    self._log(f"{BUFFER} frames are waiting, dropping the oldest from now on")
             self._append(frame)
-
-    def _note_dropping(self) -> None:
-        if self.options.stream_buffer and not self.dropping:
-            self.dropping = True
-            self._log(f"{BUFFER} frames are waiting, dropping the oldest from now on")
 
     def _change(self, state: Literal["live", "lost"], event: str) -> None:
         self._log(event)

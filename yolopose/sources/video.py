@@ -12,20 +12,12 @@ from yolopose.sources.frame import Frame, SourceOptions
 _MOST_FRAMES = 10**9  # OpenCV states absurd numbers where a container does not know its length
 
 
-def frame_count(capture: Any) -> int | None:
-    """The number of frames that an open cv2.VideoCapture states, if it knows."""
+def length_and_rate(capture: Any, stride: int) -> tuple[int | None, float | None]:
+    """The number of frames that an open cv2.VideoCapture states, and every `stride`-th frame's per second, if known."""
     import cv2
 
-    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    return int(count) if 0 < count < _MOST_FRAMES else None
-
-
-def frame_rate(capture: Any, stride: int) -> float | None:
-    """Frames per second of every `stride`-th frame, if the capture knows."""
-    import cv2
-
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    return rate / stride if 0 < rate <= 1000 else None
+    count, rate = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+    return int(count) if 0 < count < _MOST_FRAMES else None, rate / stride if 0 < rate <= 1000 else None
 
 
 def open_capture(*arguments: Any) -> Any:
@@ -68,7 +60,7 @@ def video_frames(path: str, options: SourceOptions, name: str) -> Iterator[Frame
         if reason:
             yield Frame(None, name, "video", error=f"{name}: {reason}")
             return
-        total, rate = frame_count(capture), frame_rate(capture, options.vid_stride)
+        total, rate = length_and_rate(capture, options.vid_stride)
         index = 0
         while capture.grab():
             if index % options.vid_stride == 0:
