@@ -41,33 +41,29 @@ def split_mode(words: Sequence[str]) -> tuple[str | None, list[str]]:
     rest: list[str] = []
     modes: list[str] = []
     for word, value in _named_values(words, ("task", "mode")):
-        if value is None:
-            rest.append(word)
-        elif word == "task":
-            _check_task(value)
-        else:
+        if word == "mode" and value is not None:
             modes.append(value)
-    tasks = [i for i, word in enumerate(rest) if word in TASKS and not _is_value(rest, i)]
-    for i in tasks:
-        _check_task(rest[i])
-    rest = [word for i, word in enumerate(rest) if word and i not in tasks]
-    bare = [i for i, word in enumerate(rest) if word in MODES and not _is_value(rest, i)]
+        elif value is not None or (word in TASKS and not _takes_value(rest[-1] if rest else "")):
+            _check_task(word if value is None else value)
+        else:
+            rest.append(word)
+    rest = [word for word in rest if word]
+    found = [(i, before) for i, (before, word) in enumerate(pairwise(["", *rest])) if word in MODES]
+    bare = [i for i, before in found if not _takes_value(before)]
     if not bare and not modes:  # `--resume train`: the flag may take a value, but there is no other mode
-        bare = [i for i, word in enumerate(rest) if word in MODES and i and _is_flag(rest[i - 1], any)][:1]
-    if bare and not modes:
-        modes.append(rest.pop(bare.pop(0)))
-        bare = [i - 1 for i in bare]
+        bare = [i for i, before in found if _is_flag(before, any)][:1]
+    modes = modes or [rest[i] for i in bare[:1]]
     if not modes:
         return None, rest
     mode = modes[0]
     own = arguments(MODES[mode]) if mode in MODES else {}
-    extra = [i for i in bare if rest[i] not in own]  # val is a mode, and an argument of train
-    for other in (*modes[1:], *(rest[i] for i in extra)):
+    bare = [i for i in bare if rest[i] not in own]  # val is a mode, and an argument of train
+    for other in (*modes, *(rest[i] for i in bare)):
         if other != mode:
             raise UsageError(f"two modes: {mode} and {other}; a command has one")
     if mode not in MODES:
         raise UsageError(f"mode={mode}: one of {', '.join(MODES)}{did_you_mean(mode, MODES)}")
-    return mode, [word for i, word in enumerate(rest) if i not in extra]
+    return mode, [word for i, word in enumerate(rest) if i not in bare]
 
 
 def mode_of_cfg(words: Sequence[str]) -> str | None:
@@ -139,9 +135,9 @@ def _check_task(name: str) -> None:
         raise UsageError(f"{shown(name)}: yolopose knows the task 'pose' only")
 
 
-def _is_value(words: Sequence[str], i: int) -> bool:
-    """Whether the word at `i` is the value of a `--key` before it."""
-    return bool(i) and words[i - 1].startswith("--") and "=" not in words[i - 1] and not _is_flag(words[i - 1], all)
+def _takes_value(word: str) -> bool:
+    """Whether `word` is a `--key` whose value is the next word."""
+    return word.startswith("--") and "=" not in word and not _is_flag(word, all)
 
 
 def _is_flag(word: str, rule: Callable[[Any], bool]) -> bool:

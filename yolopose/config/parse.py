@@ -105,11 +105,7 @@ def _handle_foreign(cls: type[Any], others: Mapping[str, Any], values: Mapping[s
         if row is None and not ours:
             hint = did_you_mean(ALIASES.get(key.lower(), key), arguments(cls)) or f"; 'yolo help {mode}' lists them"
             raise UsageError(f"{_origin(key, values)}unknown argument {shown(key)}{hint}")
-        meant = plain(value)
-        meant = literal(meant) if isinstance(meant, str) else tuple(meant) if isinstance(meant, list) else meant
-        defaults = (None, *ours, *DEFAULTS.get(key, ()), *(row.defaults if row else ()))
-        is_plain = meant is None or isinstance(meant, (bool, int, float, str, tuple))
-        if is_plain and (meant in defaults or (row is not None and not meant)):
+        if _changes_nothing(value, (*ours, *DEFAULTS.get(key, ()), *(row.defaults if row else ())), row is not None):
             continue
         if row is not None and mode in row.modes:
             instead = f"use {row.instead}" if row.instead else "leave it out"
@@ -122,6 +118,15 @@ def _handle_foreign(cls: type[Any], others: Mapping[str, Any], values: Mapping[s
         log.warning(f"{mode} does not take {', '.join(sorted(ignored))}: left out")
     if no_effect:
         log.info(f"no effect on YOLOv8-pose models, in Ultralytics too: {', '.join(sorted(no_effect))}")
+
+
+def _changes_nothing(value: Any, defaults: tuple[Any, ...], falsy: bool) -> bool:
+    """Whether a value, or the one that a text represents, is None, one of `defaults`, or, with `falsy`, 0 or empty."""
+    value = plain(value)
+    value = literal(value) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, (bool, int, float, str, tuple)):
+        return value is None
+    return value in defaults or (falsy and not value)
 
 
 def read_cfg(path: Path) -> dict[str, Any]:
