@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -104,25 +105,28 @@ def groups(backend: Backend, sizes: Sequence[HW], options: BatchOptions) -> list
         if h != w:
             raise UsageError(f"imgsz={h},{w}: compat=True takes one number, as Ultralytics 8.3 does in val")
         return list(reference_groups(sizes, h, info.stride, options))
-    if options.resize == "original":
-        scales = [[fit(hw, info.input_size(hw), stride=info.stride, scaleup=False) for hw in sizes]]
-    else:
-        h, w = info.input_size(options.imgsz)
-        imgsz = [(round(h * f), round(w * f)) for f in (FACTORS if options.resize == "multi" else (1.0,))]
-        sized = [DetectOptions(imgsz=size, rect=options.rect, rules=options.rules) for size in imgsz]
-        scales = [letterboxes_for(backend, sizes, one) for one in sized]
-    first = scales[0]
+    scales = _letterboxes(backend, sizes, options)
+    canvases = [box.canvas for box in scales[0]]
     most = min(options.batch, CPU_BATCH) if backend.device == "cpu" else options.batch
-    parts: list[list[int]] = []
-    for i in sorted(range(len(first)), key=lambda i: first[i].canvas):
-        if not parts or len(parts[-1]) == most or first[parts[-1][0]].canvas != first[i].canvas:
-            parts.append([])
-        parts[-1].append(i)
     out = []
-    for part in parts:
-        boxes, *larger = (tuple(scale[i] for i in part) for scale in scales)
-        out.append(Group(tuple(part), boxes, tuple(larger)))
+    for _, same in groupby(sorted(range(len(sizes)), key=canvases.__getitem__), key=canvases.__getitem__):
+        equal = tuple(same)
+        for start in range(0, len(equal), most):
+            part = equal[start : start + most]
+            boxes, *larger = (tuple(scale[i] for i in part) for scale in scales)
+            out.append(Group(part, boxes, tuple(larger)))
     return out
+
+
+def _letterboxes(backend: Backend, sizes: Sequence[HW], options: BatchOptions) -> list[list[Letterbox]]:
+    """The letterboxes of all images at each scale."""
+    info = backend.info
+    if options.resize == "original":
+        return [[fit(hw, info.input_size(hw), stride=info.stride, scaleup=False) for hw in sizes]]
+    h, w = info.input_size(options.imgsz)
+    imgsz = [(round(h * f), round(w * f)) for f in (FACTORS if options.resize == "multi" else (1.0,))]
+    sized = [DetectOptions(imgsz=size, rect=options.rect, rules=options.rules) for size in imgsz]
+    return [letterboxes_for(backend, sizes, one) for one in sized]
 
 
 def reference_groups(sizes: Sequence[HW], imgsz: int, stride: int, options: BatchOptions) -> Iterator[Group]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -104,12 +103,10 @@ def _measure(
     try:
         start = time.perf_counter()
         if row.export is not None:
-            options: dict[str, Any] = {
-                key: True for key in ("half", "int8") if getattr(config, key) and key in row.options
-            }
+            precision = {key: getattr(config, key) for key in ("half", "int8") if key in row.options}
             out = str(folder / f"{path.stem}{row.suffix}")
             path = export(
-                str(path), ExportConfig(format=row.argument, imgsz=config.imgsz, data=config.data, out=out, **options)
+                str(path), ExportConfig(format=row.argument, imgsz=config.imgsz, data=config.data, out=out, **precision)
             )
             found["export_s"] = round(time.perf_counter() - start, 2)
         found["size_mb"] = round(size_of(path) / 1e6, 2)
@@ -158,9 +155,8 @@ def to_csv(rows: Sequence[FormatFigures]) -> str:
 
 def table(rows: Sequence[FormatFigures]) -> list[str]:
     """The table as printed."""
-    head = ("", "precision", "MB", "export s", "px off", "box mAP", "pose mAP", "ms", "FPS")
     shape = "{:<16}{:>10}{:>8}{:>10}{:>10}{:>9}{:>10}{:>9}{:>8}"
-    lines = [shape.format(*head)]
+    lines = [shape.format("", "precision", "MB", "export s", "px off", "box mAP", "pose mAP", "ms", "FPS")]
     for row in rows:
         numbers = (row.size_mb, row.export_s, row.difference_px, row.box_map, row.pose_map, row.latency_ms, row.fps)
         lines.append(shape.format(row.format, row.precision, *("–" if n is None else f"{n:g}" for n in numbers)))

@@ -102,22 +102,18 @@ def _outcomes(truths: Instances, detections: Instances, kind: str, sigmas: Seque
     uncounted = truths.crowd | ((truths.labelled == 0) if kind == "keypoints" else False)
     ignored = _outside(truths.area, sizes) | uncounted[:, None]
     skip = np.repeat(_outside(detections.area, sizes)[:, :, None], len(THRESHOLDS), axis=2)
-    hit, rank = np.zeros(skip.shape, bool), np.zeros(len(detections), int)
+    hit, rank, most = np.zeros(skip.shape, bool), np.zeros(len(detections), int), KINDS[kind].max_dets[-1]
     for found, true in cells:
         rank[found] = np.arange(found.stop - found.start)
         if true.start == true.stop:
             continue
-        found = slice(found.start, min(found.stop, found.start + KINDS[kind].max_dets[-1]))
-        overlap = (
-            box_overlap(detections[found], truths[true])
-            if kind == "bbox"
-            else keypoint_overlap(detections[found], truths[true], sigmas)
-        )
+        found = slice(found.start, min(found.stop, found.start + most))
+        pair = detections[found], truths[true]
+        overlap = box_overlap(*pair) if kind == "bbox" else keypoint_overlap(*pair, sigmas)
         chosen = _match(overlap, ignored[true].T, truths.crowd[true])  # (D, S, T)
         matched, row = chosen >= 0, true.start + np.maximum(chosen, 0)
         hit[found] = matched & ~truths.zero_id[row]
-        on_ignored = matched & ignored[row, np.arange(len(sizes))[:, None]]
-        skip[found] = on_ignored | (skip[found] & ~hit[found])
+        skip[found] = (matched & ignored[row, np.arange(len(sizes))[:, None]]) | (skip[found] & ~hit[found])
     return Outcomes(detections.category, detections.score, rank, hit, skip, truths.category, ignored)
 
 
@@ -134,13 +130,11 @@ def _by_cell(truths: Instances, detections: Instances) -> tuple[Instances, Insta
     true, found = cell[: len(truths)], cell[len(truths) :]
     by_true, by_found = np.argsort(true, kind="stable"), np.lexsort((-detections.score, found))
     starts = np.unique(found)
-    edges = [
-        np.searchsorted(side, starts, place).tolist()
+    rows = [
+        map(slice, np.searchsorted(side, starts).tolist(), np.searchsorted(side, starts, "right").tolist())
         for side in (found[by_found], true[by_true])
-        for place in ("left", "right")
     ]
-    cells = [(slice(a, b), slice(c, d)) for a, b, c, d in zip(*edges, strict=True)]
-    return truths[by_true], detections[by_found], cells
+    return truths[by_true], detections[by_found], list(zip(*rows, strict=True))
 
 
 def box_overlap(detections: Instances, truths: Instances) -> Array:

@@ -96,9 +96,10 @@ def annotated_truths(
         PoseError: the file does not fit the data set.
     """
     file = spec.annotations.get(split)
-    if file is None or not file.is_file():
-        if file is not None:
-            log.warning(f"{spec.yaml}: annotations: {file} does not exist; areas are taken from the labels' boxes")
+    if file is None:
+        return None
+    if not file.is_file():
+        log.warning(f"{spec.yaml}: annotations: {file} does not exist; areas are taken from the labels' boxes")
         return None
     truths = truths_for(file, [item.path for item in items], names)
     if classes is not None:

@@ -115,8 +115,8 @@ class KeypointErrors:
         for name, i in columns:
             pixels, relative = distances.pixels[:, i], distances.errors("size")[:, i]
             found = np.isfinite(pixels)
-            row: dict[str, Any] = {"keypoint": name, "labelled": int((~np.isnan(pixels)).sum())}
-            row["found"] = int(found.sum())
+            labelled = int((~np.isnan(pixels)).sum())
+            row: dict[str, Any] = {"keypoint": name, "labelled": labelled, "found": int(found.sum())}
             for unit, values in (("px", pixels[found]), ("relative", relative[found])):
                 row |= {f"p{q}_{unit}": float(np.percentile(values, q)) if len(values) else None for q in (50, 90, 95)}
                 row[f"mean_{unit}"] = _mean(values)
@@ -174,8 +174,8 @@ class LandmarkErrors(Measure):
         sizes = []
         for low, high in pairwise(EDGES):
             group = faces[(faces.size >= low) & (faces.size < high)]
-            row: dict[str, Any] = {"from": low, "to": high if np.isfinite(high) else None}
-            row |= {"faces": len(group.size), "detection_rate": _mean(group.found)}
+            row: dict[str, Any] = {"from": low, "to": high if high < np.inf else None, "faces": len(group.size)}
+            row["detection_rate"] = _mean(group.found)
             for norm, limit in LIMITS.items():
                 nme = group.nme(norm)
                 row |= {f"nme_{norm}": _mean(nme[np.isfinite(nme)]), f"failure_rate_{norm}": _mean(~(nme <= limit))}
@@ -192,8 +192,7 @@ class LandmarkErrors(Measure):
     def lines(self) -> list[str]:
         """Tables of means, by norm, by landmark and by face size."""
         all_faces = self.figures()
-        landmarks, sizes = all_faces["landmarks"], all_faces["sizes"]
-        spans = [f"{row['from']:g}-{row['to']:g}" if row["to"] else f"{row['from']:g}+" for row in sizes]
+        spans = [f"{low:g}-{high:g}" if high < np.inf else f"{low:g}+" for low, high in pairwise(EDGES)]
         by_norm = ("nme", "median", "failure_rate", "auc", "pck0.05", "pck0.1", "detection_rate")
         by_landmark = ("landmark", "labelled", "nme_interocular", "nme_size", "pck0.1_interocular")
         by_size = ("faces", "detection_rate", "nme_interocular", "nme_size", "failure_rate_interocular")
@@ -206,11 +205,11 @@ class LandmarkErrors(Measure):
             ),
             *text_table(
                 ("landmark", "labelled", "NME eyes", "NME size", "PCK.1"),
-                ([row[key] for key in by_landmark] for row in landmarks),
+                ([row[key] for key in by_landmark] for row in all_faces["landmarks"]),
             ),
             *text_table(
                 ("face size px", "faces", "found", "NME eyes", "NME size", "failures"),
-                ([span, *(row[key] for key in by_size)] for span, row in zip(spans, sizes, strict=True)),
+                ([span, *(row[key] for key in by_size)] for span, row in zip(spans, all_faces["sizes"], strict=True)),
             ),
         ]
 

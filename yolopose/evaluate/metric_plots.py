@@ -12,8 +12,8 @@ from yolopose.plots.figure import short_names
 
 def plot_metrics(metrics: Metrics, folder: Path) -> None:
     """BoxPR_curve.png, BoxF1_curve.png, BoxP_curve.png, BoxR_curve.png, Pose…, confusion_matrix(_normalized).png."""
-    _plot_kind("Box", "IoU 0.5", metrics.box, metrics.names, folder)
-    _plot_kind("Pose", "OKS 0.5", metrics.pose, metrics.names, folder)
+    for kind, overlap, values in (("Box", "IoU", metrics.box), ("Pose", "OKS", metrics.pose)):
+        _plot_kind(kind, f"{overlap} 0.5", values, metrics.names, folder)
     confusion = metrics.confusion_matrix
     if confusion is not None:
         confusion.plot(False, folder)
@@ -34,11 +34,8 @@ def _plot_kind(kind: str, threshold: str, values: KindMetrics, names: dict[int, 
         notes=[f"{name} {ap:.3f}" for name, ap in zip(classes, values.ap50, strict=True)],
         mean_note=f"{mean_name} {values.map50:.3f} mAP50",
     )
-    for short, word, y in (
-        ("F1", "F1", scores.f1),
-        ("P", "precision", scores.precision),
-        ("R", "recall", scores.recall),
-    ):
+    curves = ("F1", "F1", scores.f1), ("P", "precision", scores.precision), ("R", "recall", scores.recall)
+    for short, word, y in curves:
         at_best = y[:, scores.best]
         mean = at_best.mean() if len(classes) else 0.0
         plot_curves(

@@ -94,12 +94,10 @@ def match_image(
 
 def match_overlaps(overlap: Array) -> NDArray[np.int64]:
     """(G, N) overlaps, most confident detection first → (N, 10) row of the truth found, or -1, by threshold."""
-    g, n = overlap.shape
-    hits = np.full((n, len(THRESHOLDS)), -1, np.int64)
-    if g == 0 or n == 0:
+    hits = np.full((overlap.shape[1], len(THRESHOLDS)), -1, np.int64)
+    if not overlap.size:
         return hits
-    choice = overlap.argmax(0)  # (N,)
-    best = overlap.max(0)
+    choice, best = overlap.argmax(0), overlap.max(0)  # (N,)
     for t, threshold in enumerate(THRESHOLDS):
         able = np.flatnonzero(best >= threshold)
         rows, first = np.unique(choice[able], return_index=True)
@@ -122,16 +120,14 @@ def compute_scores(images: Sequence[Matches], kind: str) -> Scores:
 def _scores(right: Array, skip: Array, conf: Array, cls: Array, truth_classes: Array) -> Scores:
     """(N, 10) right, (N, 10) left out, (N,) confidence in falling order, (N,) class, (G,) class of each truth."""
     classes, truths = np.unique(truth_classes, return_counts=True)
-    ap = np.zeros((len(classes), len(THRESHOLDS)))
+    ap, envelope = np.zeros((len(classes), len(THRESHOLDS))), np.zeros((len(classes), len(RECALLS)))
     precision, recall = np.zeros((2, len(classes), len(CONFIDENCES)))
-    envelope = np.zeros((len(classes), len(RECALLS)))
     for c, (name, total) in enumerate(zip(classes, truths, strict=True)):
-        mine = cls == name
         for t in range(len(THRESHOLDS)):
-            rows = mine & ~skip[:, t]
-            hits = np.cumsum(right[rows, t])
-            if not len(hits):
+            rows = (cls == name) & ~skip[:, t]
+            if not rows.any():
                 continue
+            hits = np.cumsum(right[rows, t])
             p, r = hits / np.arange(1, len(hits) + 1), hits / total
             read = _envelope(p, r)
             ap[c, t] = (np.diff(RECALLS) * (read[1:] + read[:-1]) / 2).sum()  # np.trapezoid needs NumPy 2

@@ -62,10 +62,10 @@ def report_lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> I
 
     With `keypoints` also the table of errors per keypoint.
     """
-    rows = [("all", metrics.images, int(metrics.class_instances.sum()), *metrics.mean_results())]
+    rows = [("all", metrics.images, metrics.class_instances.sum(), *metrics.mean_results())]
     if not brief and len(metrics.names) > 1:
         for i, c in enumerate(metrics.ap_class_index.tolist()):
-            counts = int(metrics.class_images[c]), int(metrics.class_instances[c])
+            counts = metrics.class_images[c], metrics.class_instances[c]
             rows.append((metrics.names[c], *counts, *metrics.class_result(i)))
     yield from text_table(HEAD, rows, form=".3g", first=22, width=11)
     if brief:
@@ -76,8 +76,7 @@ def report_lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> I
         yield from keypoint_lines(metrics.keypoints)
     if metrics.report:
         yield _protocol_line(metrics.report["pose"]["protocol"])
-    speed = ", ".join(f"{ms:.1f}ms {step}" for step, ms in metrics.speed.items())
-    yield f"Speed: {speed} per image"
+    yield "Speed: " + ", ".join(f"{ms:.1f}ms {step}" for step, ms in metrics.speed.items()) + " per image"
 
 
 def _protocol_line(facts: dict[str, Any]) -> str:

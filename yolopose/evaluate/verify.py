@@ -85,14 +85,14 @@ def compare(reference: Backend, other: Backend, images: Sequence[Array]) -> Comp
         words = " and ".join(f"{classes} classes with kpt_shape {list(shape)}" for classes, shape in kinds)
         raise PoseError(f"these are models of different things: {words}")
     classes, (k, d) = kinds[0]
-    lowest = max(_lowest_conf(model) for model in (reference, other))
+    facts = [model.info.extra for model in (reference, other)]
+    lowest = max(float(extra.get("conf", 0.0)) if extra.get("nms") else 0.0 for extra in facts)  # of NMS in the file
     differences, unmatched = [], []
     for image in images:
         rows = reference.candidates(image, 0.0)[0]
         threshold = max(_threshold(rows[:, 4 : 4 + classes].max(1, initial=0.0)), lowest)
-        sides = [
-            _candidates(part, classes, threshold / 2) for part in (rows, other.candidates(image, threshold / 2)[0])
-        ]
+        parts = rows, other.candidates(image, threshold / 2)[0]
+        sides = [_candidates(part, classes, threshold / 2) for part in parts]
         for own, others in (sides, sides[::-1]):
             above = own[own[:, 4] > threshold]
             found = above[nms(above[:, :4], above[:, 4], IOU, classes=above[:, 5])]
@@ -113,11 +113,6 @@ def compare(reference: Backend, other: Backend, images: Sequence[Array]) -> Comp
         score_worst=float(box[:, 4].max(initial=0.0)),
         visibility_worst=float(point[..., 2:].max(initial=0.0)),
     )
-
-
-def _lowest_conf(model: Backend) -> float:
-    """The confidence threshold of a file that contains non-maximum suppression, else 0."""
-    return float(model.info.extra.get("conf", 0.0)) if model.info.extra.get("nms") else 0.0
 
 
 def _threshold(scores: Float) -> float:

@@ -68,8 +68,8 @@ def evaluate_files(pred: str, gt: str, *, images: str | None = None, normalize: 
     found = read_predictions(Path(pred), photos, also=truth if normalize == "full" else photos)
     scores = evaluate(photos, found)
     log.info(describe(scores))
-    rows = sum(len(found[photo.name]) for photo in photos)
-    log.info(f"{len(photos)} images, {rows} boxes, scores scaled over {len(found)} images; {pred}")
+    boxes = sum(len(found[photo.name]) for photo in photos)
+    log.info(f"{len(photos)} images, {boxes} boxes, scores scaled over {len(found)} images; {pred}")
     return scores
 
 
@@ -224,10 +224,8 @@ def _score(score: Array, owner: Array, counted: Array) -> Score:
     right = np.zeros(len(owner), bool)
     chosen[chosen] = counted[owner[chosen]]
     right[np.flatnonzero(chosen)[np.unique(owner[chosen], return_index=True)[1]]] = True
-    true, all_ = (  # (1000,) how many scores reach each threshold
-        len(part) - np.searchsorted(np.sort(part), THRESHOLDS, side="left")
-        for part in (score[right], score[chosen | (owner < 0)])
-    )
+    parts = score[right], score[chosen | (owner < 0)]  # below (1000,): how many scores reach each threshold
+    true, all_ = (len(part) - np.searchsorted(np.sort(part), THRESHOLDS) for part in parts)
     precision = true / np.maximum(all_, 1)
     # the area under the monotone envelope of precision over recall (Pascal VOC 2010)
     recall = np.concatenate([[0.0], true / faces, [1.0]])

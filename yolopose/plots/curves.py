@@ -68,7 +68,6 @@ def _finish_curves(
     title: str,
     labels: tuple[str, str],
     nothing: str,
-    *,
     x_max: float = 1,
     columns: int = 1,
 ) -> None:
