@@ -106,7 +106,7 @@ def test_training_without_files_leaves_the_trained_network(tmp_path: Path) -> No
     metrics = model.train(
         data="sample-pose.yaml", epochs=1, imgsz=64, batch=4, workers=0, save=False, plots=False, project=str(tmp_path)
     )
-    assert metrics is not None
+    assert (metrics.images, set(metrics.speed)) == (4, {"preprocess", "inference", "loss", "postprocess"})
     assert not (before == model.model.state_dict()["model.0.conv.weight"]).all()
     assert model.ckpt_path is None
     assert isinstance(model(make_photo(), imgsz=64, verbose=False), list)

@@ -56,12 +56,17 @@ def test_differences_are_counted_in_pixels_both_ways() -> None:
 
 
 @pytest.mark.parametrize(
-    "other",
-    [THREE[:2], [*THREE, row(300, 0.4)], [*THREE[:2], row(200, 0.3, 0)], [*THREE[:2], row(206, 0.3, 1)]],
+    ("other", "unmatched"),
+    [
+        (THREE[:2], 1),
+        ([*THREE, row(300, 0.4)], 1),
+        ([*THREE[:2], row(200, 0.3, 0)], 2),
+        ([*THREE[:2], row(206, 0.3, 1)], 2),
+    ],
     ids=["missing", "more", "other class", "elsewhere"],
 )
-def test_a_detection_without_counterpart_is_seen(other: Any) -> None:
-    assert compare(Fixed(THREE), Fixed(other), [IMAGE]).unmatched > 0
+def test_detections_without_counterpart_are_counted(other: Any, unmatched: int) -> None:
+    assert compare(Fixed(THREE), Fixed(other), [IMAGE]).unmatched == unmatched
 
 
 def test_what_the_noise_of_scores_moves_across_the_threshold_is_no_difference() -> None:
