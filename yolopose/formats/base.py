@@ -41,6 +41,9 @@ class OpenOptions:
         return self.threads or (int(text) if text.isdecimal() and int(text) > 0 else None)
 
 
+DEFAULT = OpenOptions()
+
+
 class Suppression(NamedTuple):
     """Non-maximum suppression inside a file: thresholds, and `max_det`, the number of rows of its output."""
 

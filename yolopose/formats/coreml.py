@@ -98,13 +98,11 @@ def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
     from yolopose.formats.wrapper import ExportNetwork
 
     if options.suppression:
-        log.warning(
-            "nms=True: CoreML's own NMS layer drops keypoints: the file contains none, its metadata hold the thresholds"
-        )
+        log.warning("nms=True: the file contains no NMS, as CoreML's drops keypoints; its metadata hold the thresholds")
     shape = (1, 3, *info.imgsz)
-    network_in_file = ExportNetwork(network, baked=info.imgsz)
     with quiet():
-        program = torch.export.export(network_in_file, (torch.zeros(shape),)).run_decompositions({})
+        program = torch.export.export(ExportNetwork(network, baked=info.imgsz), (torch.zeros(shape),))
+        program = program.run_decompositions({})
         model = ct.convert(
             program,
             convert_to="mlprogram",

@@ -54,9 +54,8 @@ class Interpreter:
             result = OPERATIONS[operation.op_type](**given)
             results = result if isinstance(result, tuple) else (result,)
             values.update(zip((variable.name for variable in operation.outputs), results, strict=True))
-            for name in _inputs(operation):
-                if self._last_use[name] == i:
-                    values.pop(name, None)  # frees memory
+            for name in (name for name in _inputs(operation) if self._last_use[name] == i):
+                values.pop(name, None)  # frees memory
         return np.asarray(values[self._output].float().numpy())
 
 

@@ -195,9 +195,8 @@ def _compiled(model: bytes) -> bytes:
         code, message = run_tool([compiler, "-s", "-o", folder, str(path)], folder)
         made = path.with_name(path.stem + COMPILED)
         if code != 0 or not made.is_file():
-            raise PoseError(
-                f"format=edgetpu: {COMPILER} failed: {message}; out=NAME{WHOLE} writes the 8-bit file that it takes"
-            )
+            remedy = f"out=NAME{WHOLE} writes the 8-bit file that it takes"
+            raise PoseError(f"format=edgetpu: {COMPILER} failed: {message}; {remedy}")
         return made.read_bytes()
 
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,14 +48,7 @@ class NcnnBackend(FileBackend):
         net.opt.num_threads = options.cpu_threads() or net.opt.num_threads
         half = self.precision == "float16"
         net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = half
-        for name, load in ((PARAM, net.load_param), (BIN, net.load_model)):
-            if not (path / name).is_file():
-                raise PoseError(f"{path}: has no {name}")
-            if load(str(path / name)) != 0:
-                raise PoseError(f"{path / name}: ncnn cannot load it; it is damaged or from a newer ncnn")
-        ends = net.input_names(), net.output_names()
-        if ends != ([IN], [OUT]):
-            raise PoseError(f"{path}: expected one input {IN} and one output {OUT}, got {ends[0]} → {ends[1]}")
+        _load(net, path)
         self.infer(np.zeros((1, *self.info.imgsz, 3), np.uint8))  # checks the shape of the output
 
     def _run(self, images: Array) -> Float:
@@ -68,6 +61,18 @@ class NcnnBackend(FileBackend):
             if code != 0:
                 raise PoseError(f"{self.path}: ncnn cannot run this network (code {code})")
             return np.array(output)[None]
+
+
+def _load(net: Any, path: Path) -> None:
+    """Load the files of the folder `path` into a network. Raises PoseError as `NcnnBackend`."""
+    for name, load in ((PARAM, net.load_param), (BIN, net.load_model)):
+        if not (path / name).is_file():
+            raise PoseError(f"{path}: has no {name}")
+        if load(str(path / name)) != 0:
+            raise PoseError(f"{path / name}: ncnn cannot load it; it is damaged or from a newer ncnn")
+    ends = net.input_names(), net.output_names()
+    if ends != ([IN], [OUT]):
+        raise PoseError(f"{path}: expected one input {IN} and one output {OUT}, got {ends[0]} → {ends[1]}")
 
 
 def export_ncnn(network: PoseNet, options: ExportOptions, info: ModelInfo, target: Path) -> None:

@@ -256,13 +256,18 @@ def _convert(network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:
     with quiet():
         model = ov.convert_model(wrapper, example_input=example, input=[shape])
     model.output(0).get_tensor().set_names({"output0"})
+    _name_head(model)
+    _einsum_as_sum(model)
+    return model
+
+
+def _name_head(model: Any) -> None:
+    """Rename the convolutions of the head's branches, as `_head` finds them."""
     for op in model.get_ops():
         match = re.search(r"\.cv([234])\.(\d+)\.([012])\b", op.get_friendly_name())
         if match and op.get_type_name() == "Convolution":
             branch, level, position = match.groups()
             op.set_friendly_name(f"head.{BRANCHES[branch]}.{level}.{position}")
-    _einsum_as_sum(model)
-    return model
 
 
 def _einsum_as_sum(model: Any) -> None:

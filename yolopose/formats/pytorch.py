@@ -10,7 +10,7 @@ import numpy as np
 
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
-from yolopose.formats.base import Array, Backend, Float, OpenOptions, to_rgb
+from yolopose.formats.base import DEFAULT, Array, Backend, Float, OpenOptions, to_rgb
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class TorchBackend(Backend):
     It works on a copy of the network, so that a network in training can be validated.
     """
 
-    def __init__(self, network: PoseNet, options: OpenOptions | None = None, *, shared: bool = True) -> None:
+    def __init__(self, network: PoseNet, options: OpenOptions = DEFAULT, *, shared: bool = True) -> None:
         """Take a copy of `network`, or with `shared=False` the network itself.
 
         Raises:
@@ -37,7 +37,6 @@ class TorchBackend(Backend):
 
         from yolopose.nn.onednn import use_onednn
 
-        options = options or OpenOptions()
         device = choose_device(options.device)
         self.info: ModelInfo = network.info
         self.device = str(device)

@@ -12,7 +12,7 @@ from yolopose.config import ExportConfig, arguments, pick
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.files import atomic_path, cache_dir, remove_leftovers
-from yolopose.formats.base import Backend, ExportOptions, OpenOptions, Suppression
+from yolopose.formats.base import DEFAULT, Backend, ExportOptions, OpenOptions, Suppression
 from yolopose.formats.calibration import calibration_paths
 from yolopose.formats.checks import check_packages, check_place
 from yolopose.formats.coreml import CoremlBackend, export_coreml
@@ -42,7 +42,6 @@ COMMON = frozenset(
     {"model", "format", "imgsz", "device", "project", "name", "exist_ok", "verbose", "compat", "out", "data", "verify"}
 )
 SUPPRESSION = frozenset(Suppression._fields)  # with nms
-DEFAULT = OpenOptions()
 
 
 @dataclass(frozen=True)
@@ -232,13 +231,7 @@ def check_options(config: ExportConfig) -> Format:
     Raises:
         UsageError: it does not exist, is not written by an export, or does not take an argument that was set.
     """
-    by_name = {row.argument: row for row in FORMATS}
-    wanted = config.format.lower()
-    if wanted not in by_name:
-        by_title = {row.title.lower(): row.argument for row in FORMATS}
-        hint = did_you_mean(by_title.get(wanted, wanted), by_name, "{}")
-        raise UsageError(f"format={shown(config.format)}: known are {', '.join(by_name)}{hint}")
-    row = by_name[wanted]
+    row = _format_called(config.format)
     if row.export is None:
         raise UsageError(f"format={row.argument}: the model is one already; to write another copy use YOLO(…).save()")
     if config.int8 and config.half:
@@ -250,6 +243,17 @@ def check_options(config: ExportConfig) -> Format:
             takes = ", ".join(sorted(row.options)) or "no options"
             raise UsageError(f"{key}={value}: format={row.argument} does not take it; it takes {takes}")
     return row
+
+
+def _format_called(name: str) -> Format:
+    """The format of an argument. Raises UsageError when there is none."""
+    by_name = {row.argument: row for row in FORMATS}
+    wanted = name.lower()
+    if wanted not in by_name:
+        by_title = {row.title.lower(): row.argument for row in FORMATS}
+        hint = did_you_mean(by_title.get(wanted, wanted), by_name, "{}")
+        raise UsageError(f"format={shown(name)}: known are {', '.join(by_name)}{hint}")
+    return by_name[wanted]
 
 
 def _info(network: PoseNet, config: ExportConfig) -> ModelInfo:

@@ -173,7 +173,6 @@ def _gpu(name: str, device: str | None) -> torch.device:
     """Return the GPU of `device`. Raises PoseError when there is none, UsageError as `choose_device`."""
     chosen = choose_device(device)
     if chosen.type != "cuda":
-        raise PoseError(
-            f"{name}: TensorRT needs an NVIDIA GPU, of the machine that will run the engine; this one has none"
-        )
+        needed = "needs an NVIDIA GPU, of the machine that will run the engine"
+        raise PoseError(f"{name}: TensorRT {needed}; this one has none")
     return chosen

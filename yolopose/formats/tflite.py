@@ -217,8 +217,7 @@ def _to_int8(path: Path, info: ModelInfo, data: str | None) -> None:
 
         tool = quantizer.Quantizer(path.read_bytes(), recipe.static_wi8_ai8())
         tool.update_quantization_recipe(DECODE, qtyping.TFLOperationName.ALL_SUPPORTED, algorithm_key="no_quantize")
-        ranges = _ranges(tool, images)
-        path.write_bytes(tool.quantize(ranges).quantized_model)
+        path.write_bytes(tool.quantize(_ranges(tool, images)).quantized_model)
 
 
 def _ranges(tool: Any, images: list[Array]) -> dict[str, dict[str, Any]]:
@@ -234,8 +233,8 @@ def _ranges(tool: Any, images: list[Array]) -> dict[str, dict[str, Any]]:
             known = ranges.setdefault(name, entry)
             known["min"] = np.minimum(known["min"], entry["min"])
             known["max"] = np.maximum(known["max"], entry["max"])
-    first = dict(ranges[f"{SIGNATURE}_{INPUT}"])
+    low, high = (ranges[f"{SIGNATURE}_{INPUT}"][key] for key in ("min", "max"))
     for entry in ranges.values():  # the input and its padded copy: 0 to 1, one integer for each of 256 pixel values
-        if (entry["min"].tolist(), entry["max"].tolist()) == (first["min"].tolist(), first["max"].tolist()):
-            entry |= {"min": np.zeros_like(first["min"]), "max": np.ones_like(first["max"])}
+        if np.array_equal(entry["min"], low) and np.array_equal(entry["max"], high):
+            entry |= {"min": np.zeros_like(low), "max": np.ones_like(high)}
     return ranges

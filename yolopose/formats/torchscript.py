@@ -57,9 +57,9 @@ class TorchScriptBackend(FileBackend):
         self._device = probe.device
         args = metadata.get("args")
         dynamic = metadata.get("dynamic", isinstance(args, dict) and args.get("dynamic", False))
-        shape = [None, 3, None, None] if dynamic else sizes
-        precision, on = str(self._type).removeprefix("torch."), str(probe.device)
-        super().__init__(path, options, metadata, [shape], [list(probe.shape)], precision=precision, device=on)
+        shapes = [[None, 3, None, None] if dynamic else sizes], [list(probe.shape)]
+        precision = str(self._type).removeprefix("torch.")
+        super().__init__(path, options, metadata, *shapes, precision=precision, device=str(probe.device))
 
     def _run(self, images: Array) -> Float:
         import torch
@@ -103,14 +103,13 @@ def _probe(module: Any, sizes: tuple[int, ...], device: torch.device) -> tuple[t
     """
     import torch
 
-    for type_ in (torch.float32, torch.float16):
+    with torch.inference_mode():
         try:
-            with torch.inference_mode():
-                output = module(torch.zeros(sizes, dtype=type_, device=device))
-            break
+            type_ = torch.float32
+            output = module(torch.zeros(sizes, device=device))
         except RuntimeError:
-            if type_ == torch.float16:
-                raise
+            type_ = torch.float16
+            output = module(torch.zeros(sizes, dtype=type_, device=device))
     if not isinstance(output, torch.Tensor) or output.ndim != 3:
         raise RuntimeError("expected one decoded (B, 4+C+K·D, A) output")
     return output, type_
@@ -144,9 +143,8 @@ def export_torchscript(network: PoseNet, options: ExportOptions, info: ModelInfo
         traced = torch.jit.trace(wrapper, example, check_trace=False)  # type: ignore[no-untyped-call]
         frozen = torch.jit.freeze(traced)
         _follow_input(frozen.graph)
-        torch.jit.save(
-            frozen, str(target), _extra_files={CONFIG: json.dumps(stated.file_metadata(), ensure_ascii=False)}
-        )
+        config = json.dumps(stated.file_metadata(), ensure_ascii=False)
+        torch.jit.save(frozen, str(target), _extra_files={CONFIG: config})
 
 
 def _follow_input(graph: Any) -> None:
