@@ -34,11 +34,13 @@ PARTS = {name: Template(text.rstrip("\n")) for name, text in zip(_texts[::2], _t
 
 
 def fill(part: str, values: Mapping[str, object]) -> str:
-    """A part of page.html with its values; an entry of a list that is no dict is the value `text`."""
+    """A part of page.html with its values, floats in percent; a list entry that is no dict is the value `text`."""
     texts = {}
     for name, value in values.items():
         if isinstance(value, list):
             texts[name] = "".join(fill(name, v if isinstance(v, dict) else {"text": v}) for v in value)
+        elif isinstance(value, float):
+            texts[name] = f"{value:.1%}"
         else:
             texts[name] = f"{value:,}" if isinstance(value, int) else escape(str(value))
     return PARTS[part].substitute(texts)
@@ -126,7 +128,7 @@ def _charts(statistics: Statistics) -> Values:
     ):
         most, total = max(*histogram.counts, 1), max(sum(histogram.counts), 1)
         bars = [
-            _bar(name, {"": n / most}, f"{n / total:.1%}" if n else "0")
+            _bar(name, {"": n / most}, n / total if n else "0")
             for name, n in zip(histogram.bins, histogram.counts, strict=True)
         ]
         charts.append({"title": title, "note": note, "bar": bars})
@@ -136,23 +138,21 @@ def _charts(statistics: Statistics) -> Values:
 def _keypoints(statistics: Statistics, layout: KeypointLayout) -> dict[str, object]:
     """How often each keypoint is labelled, and the drawing of their mean positions."""
     bars, dots = [], []
+    instances = max(statistics.with_keypoints, 1)
     for point in statistics.keypoints:
-        kinds = {"visible": point.visible, "hidden": point.hidden}
-        filled = {kind: n / max(statistics.with_keypoints, 1) for kind, n in kinds.items()}
+        filled = {"visible": point.visible / instances, "hidden": point.hidden / instances}
         bars.append(_bar(point.name, filled, f"{point.labelled:.0%}"))
         if point.mean is not None:
             side = next((side for side in ("left", "right") if side in point.name.lower()), "middle")
-            dots.append({"side": side, "x": f"{point.mean[0]:.1%}", "y": f"{point.mean[1]:.1%}", "name": point.name})
+            dots.append({"side": side, "x": point.mean[0], "y": point.mean[1], "name": point.name})
     ends = [(statistics.keypoints[a].mean, statistics.keypoints[b].mean) for a, b in layout.edges]
-    lines = [
-        {"x1": f"{a[0]:.1%}", "y1": f"{a[1]:.1%}", "x2": f"{b[0]:.1%}", "y2": f"{b[1]:.1%}"} for a, b in ends if a and b
-    ]
+    lines = [{"x1": a[0], "y1": a[1], "x2": b[0], "y2": b[1]} for a, b in ends if a and b]
     return {"bar": bars, "line": lines, "dot": dots}
 
 
-def _bar(name: str, filled: Mapping[str, float], share: str) -> dict[str, object]:
+def _bar(name: str, filled: Mapping[str, float], share: object) -> dict[str, object]:
     """A bar of a chart, `filled` by kind (0..1 each)."""
-    return {"name": name, "filled": [{"kind": k, "share": f"{part:.1%}"} for k, part in filled.items()], "share": share}
+    return {"name": name, "filled": [{"kind": k, "share": part} for k, part in filled.items()], "share": share}
 
 
 def _image(path: Path, jpeg: bytes) -> dict[str, str]:
