@@ -64,10 +64,9 @@ class Archive:
             raise PoseError(f"{self.path}: refused: its data are nested without end")
         if isinstance(value, dict):
             return {key: self.plain(item, depth + 1) for key, item in value.items()}
-        if isinstance(value, list | set):
-            return [self.plain(item, depth + 1) for item in value]
-        if isinstance(value, tuple):
-            return tuple(self.plain(item, depth + 1) for item in value)
+        if isinstance(value, list | set | tuple):
+            items = [self.plain(item, depth + 1) for item in value]
+            return tuple(items) if isinstance(value, tuple) else items
         if isinstance(value, TensorView):
             return self.tensor(value)
         if isinstance(value, StandIn) and value.kind == NUMPY_ARRAY:

@@ -136,6 +136,7 @@ def read_rows(spec: Mapping[str, Any]) -> list[LayerRow]:
         PoseError: a row that is not [from, repeats, module, arguments], or a `from` that is not an earlier row.
     """
     depth = scale_factors(spec)[0]
+    words = {"nc": spec["nc"], "kpt_shape": spec["kpt_shape"], "None": None}  # may stand among the arguments
     rows: list[LayerRow] = []
     for section in ("backbone", "head"):
         if not isinstance(spec[section], list):
@@ -144,7 +145,7 @@ def read_rows(spec: Mapping[str, Any]) -> list[LayerRow]:
             where = f"{spec['yaml_file']}: {section} row {place} {shown(row)}"
             if len(rows) == MAX_ROWS:
                 raise PoseError(f"{where}: more than {MAX_ROWS} rows")
-            rows.append(_read_row(row, len(rows), depth, where, {"nc": spec["nc"], "kpt_shape": spec["kpt_shape"]}))
+            rows.append(_read_row(row, len(rows), depth, where, words))
     if sum(row.repeats for row in rows) > MAX_LAYERS:
         raise PoseError(f"{spec['yaml_file']}: more than {MAX_LAYERS} rows, repeats counted")
     return rows
@@ -168,14 +169,13 @@ def _read_row(row: Any, index: int, depth: float, where: str, words: Mapping[str
         raise PoseError(f"{where}: module must be a name, got {shown(module)}")
     if not all(map(_is_plain, args)) or len(args) > MAX_ARGUMENTS:
         raise PoseError(f"{where}: arguments must be at most {MAX_ARGUMENTS} numbers, words or short lists of numbers")
-    values = {**words, "None": None}
     return LayerRow(
         index=index,
         given=tuple(sources),
         sources=absolute,
         repeats=max(round(repeats * depth), 1) if repeats > 1 else repeats,
         module=module,
-        args=tuple(values.get(a, a) if isinstance(a, str) else a for a in args),
+        args=tuple(words.get(a, a) if isinstance(a, str) else a for a in args),
         where=where,
     )
 

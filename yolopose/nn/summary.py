@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
 
 from yolopose.errors import printable
 from yolopose.nn.head import Distances
@@ -57,12 +56,13 @@ def count_flops(model: PoseNet, imgsz: int | tuple[int, int] = 640) -> float:
             total += 2 * output.numel() * module.conv.weight.numel()
 
     modes = [(module, module.training) for module in model.modules()]
-    hook = register_module_forward_hook(add)
+    hooks = [module.register_forward_hook(add) for module, _ in modes]
     try:
         like = next(model.parameters())
         model.eval()(torch.zeros(1, model.channels, side, side, device=like.device, dtype=like.dtype))
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
         for module, training in modes:
             module.training = training
     return total * (height / side) * (width / side)
