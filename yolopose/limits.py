@@ -113,9 +113,8 @@ def text_of(value: Any, name: str) -> str:
     Raises:
         PoseError: something else, or too long.
     """
-    if value is None or isinstance(value, bool | float | date):
-        return str(value)
-    if isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS:
+    small = isinstance(value, int) and value.bit_length() <= MAX_INTEGER_BITS
+    if small or value is None or isinstance(value, float | date):
         return str(value)
     if not isinstance(value, str) or len(value) > MAX_TEXT or not is_unicode(value):
         raise PoseError(f"{name} must be text of at most {MAX_TEXT} characters, got {shown(value)}")

@@ -59,9 +59,8 @@ def fetch(root: Path, downloads: Sequence[Download], within: Sequence[Path]) -> 
         inside = Path("datasets") / root.name
         raise PoseError(
             f"{one_line(root)} does not exist, and data sets are downloaded only below the YAML's folder and the "
-            f"working folder, and to no hidden folder. With train, val or doctor, data_dir=datasets downloads it to "
-            f"{one_line(inside)}, "
-            f"data_dir={one_line(root.parent)} to {one_line(root)}"
+            "working folder, and to no hidden folder. With train, val or doctor, data_dir=datasets downloads it to "
+            f"{one_line(inside)}, data_dir={one_line(root.parent)} to {one_line(root)}"
         )
     if is_link:
         raise PoseError(f"{root} is a link to a place that does not exist; remove it to download the data set")

@@ -51,10 +51,8 @@ def _positions(xy: NDArray[Any], there: NDArray[Any], layout: KeypointLayout) ->
         best = known[np.argmin(gap[i, known])]
         far, near = gap[i, flip[i]], gap[i, best]
         if flip[i] >= i and flip[i] in known and far > FAR and near < NEARER * far:
-            found.append(
-                f"{layout.names[i]} near {layout.names[best]} ({near:.0%} of the box away), "
-                f"not near {layout.names[flip[i]]} ({far:.0%})"
-            )
+            one, other, partner = (layout.names[k] for k in (i, best, flip[i]))
+            found.append(f"{one} near {other} ({near:.0%} of the box away), not near {partner} ({far:.0%})")
     return [f"flip_idx does not fit: mirrored, {'; '.join(found)}"] if found else []
 
 

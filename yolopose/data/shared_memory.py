@@ -11,7 +11,6 @@ import secrets
 import sys
 import tempfile
 import weakref
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ class SharedBytes:
             handle, self._path = tempfile.mkstemp(prefix="yolopose")
             os.truncate(handle, size)
             os.close(handle)
-            weakref.finalize(self, _remove, self._path)
+            weakref.finalize(self, Path(self._path).unlink, missing_ok=True)
         self.array = self._map()
 
     def _map(self) -> NDArray[np.uint8]:
@@ -56,8 +55,3 @@ class SharedBytes:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.array = self._map()
-
-
-def _remove(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)

@@ -313,13 +313,8 @@ def _is_number(value: Any) -> bool:
 def _is_recipe(value: Any) -> bool:
     if not isinstance(value, dict) or value.keys() != {field.name for field in dataclasses.fields(Recipe)}:
         return False
-    numbers = [number for name, number in value.items() if name != "name"]
-    return (
-        isinstance(value["name"], str)
-        and value["name"] in OPTIMIZERS
-        and all(map(_is_number, numbers))
-        and value["momentum"] <= 1
-    )
+    name, *numbers = (value[field.name] for field in dataclasses.fields(Recipe))
+    return isinstance(name, str) and name in OPTIMIZERS and all(map(_is_number, numbers)) and value["momentum"] <= 1
 
 
 CHECKS: dict[str, Callable[[Any], bool]] = {

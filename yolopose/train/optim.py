@@ -84,15 +84,13 @@ def accumulation(batch: int, nbs: int) -> int:
     return max(round(nbs / batch), 1)
 
 
-def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+def parameter_groups(model: nn.Module) -> tuple[list[nn.Parameter], ...]:
     """Trainable parameters as biases, decayed weights, and undecayed weights (the scales of norms)."""
-    biases: list[nn.Parameter] = []
-    weights: list[nn.Parameter] = []
-    norms: list[nn.Parameter] = []
+    groups: tuple[list[nn.Parameter], ...] = ([], [], [])
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            (biases if name.endswith("bias") else norms if parameter.ndim < 2 else weights).append(parameter)
-    return biases, weights, norms
+            groups[0 if name.endswith("bias") else 2 if parameter.ndim < 2 else 1].append(parameter)
+    return groups
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
