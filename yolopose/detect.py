@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST_CANDIDATES = 30_000  # the bound of Ultralytics 8.3 on what suppression looks at; the best are taken
 CLASS_OFFSET = 7680  # pixels; with the rule `class_offset` boxes of class c are shifted by that times c
-FAR = 1e9  # pixels that no image has; beyond them, and for NaN, the arithmetic of a row would fail
+FAR = 1e9  # larger than any coordinate in pixels; candidates with larger numbers or NaN are dropped
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ class NmsOptions:
         classes: the classes to keep; None keeps all.
         agnostic_nms: boxes of different classes suppress one another too.
         multi_label: a candidate becomes a detection of every class with a score above `conf`, not only of its best.
-        rules: asked for `class_offset`.
+        rules: the switch `class_offset` is used.
     """
 
     conf: float = 0.25
@@ -55,7 +55,7 @@ class DetectOptions(NmsOptions):
     Attributes:
         imgsz: long side of the network's input, or (H, W); None is the model's own size.
         rect: pad each image to multiples of the stride only, not to `imgsz`.
-        rules: asked for `class_offset`, `nominal_gain`, `square_if_mixed` and `zero_unsure`.
+        rules: `class_offset`, `nominal_gain`, `square_if_mixed` and `zero_unsure` are used.
     """
 
     imgsz: int | tuple[int, int] | None = None

@@ -112,7 +112,7 @@ class Predictor(Iterator[Results]):
     def _batches(self, source: Source) -> Iterator[list[Frame]]:
         """Frames in batches: `batch` of them, or one of each live stream.
 
-        Unreadable ones are among them only where a result is to have None in their place.
+        An unreadable frame is among them only if its result is None (missing="skip").
         """
         size = source.streams or self._batch
         batch: list[Frame] = []
@@ -194,7 +194,7 @@ class Predictor(Iterator[Results]):
 
 
 def _placed(results: Iterable[Results], frames: list[Frame]) -> Iterator[Results]:
-    """The results of the readable frames in order, and None in the place of each other."""
+    """The results of the readable frames in order, and None for each unreadable one."""
     given = iter(results)
     for frame in frames:
         if frame.error is not None:

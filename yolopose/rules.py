@@ -1,7 +1,8 @@
 """The rules in which yolopose differs from Ultralytics 8.3, each a switch with both sides in words.
 
-Entry modules turn the argument `compat` into DEFAULT or REFERENCE once; functions below take `rules` and ask for one
-switch. `docs/compat.md` is made from this module by `docs/generate.py`.
+Entry modules turn the argument `compat` into DEFAULT or REFERENCE once; functions below take `rules` and read single
+switches. To add a rule, add a switch with its text here, and an `if rules.<switch>` in the code.
+`docs/compat.md` is made from this module by `docs/generate.py`.
 """
 
 from __future__ import annotations

@@ -267,7 +267,7 @@ def test_a_set_without_any_label_is_warned_of(
         label.write_text("") if empty else label.unlink()
     scan(spec, "train")
     (warning,) = [record for record in caplog.records if record.levelname == "WARNING"]
-    assert f"train: no labels found for 6 images; they are searched in {tmp_path / 'labels'}" in warning.message
+    assert f"train: no labels found for 6 images; they are expected in {tmp_path / 'labels'}" in warning.message
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")

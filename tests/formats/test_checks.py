@@ -91,7 +91,7 @@ def test_a_folder_with_files_of_the_users_is_not_replaced(row: Any, idle: None, 
     (out / "node_modules").mkdir(parents=True)
     (out / "notes.txt").write_text("mine")
     table_row = table.replace(row, check=None)
-    with pytest.raises(PoseError, match=r"holds what no export wrote: \['node_modules', 'notes\.txt'\]"):
+    with pytest.raises(PoseError, match=r"has files of no export: \['node_modules', 'notes\.txt'\]"):
         table._check(table_row, ExportConfig(format=row.argument), out)
     assert (out / "notes.txt").read_text() == "mine"
 

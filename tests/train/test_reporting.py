@@ -39,7 +39,7 @@ def test_a_table_that_a_spreadsheet_has_changed_is_named(text, tmp_path):
     path = tmp_path / "results.csv"
     path.write_text(text, encoding="latin-1")
     for use in (reporting.read_results, lambda path: reporting.truncate_results(path, 1)):
-        with pytest.raises(PoseError, match=r"results\.csv: not the table of a run any more"):
+        with pytest.raises(PoseError, match=r"results\.csv: no longer the table of a run"):
             use(path)
     assert path.read_text(encoding="latin-1") == text
 

@@ -141,7 +141,7 @@ def test_a_checkpoint_cannot_switch_on_a_remote_logger(tmp_path, caplog):
     checkpoint.save_checkpoint(last, theirs)
     config, _ = checkpointing.load_for_resume(parse(TrainConfig, {"resume": last}))
     assert config.loggers == ("tensorboard",)
-    assert "loggers='wandb': what sends is not taken from" in caplog.text
+    assert "loggers='wandb': a logger that sends is not taken from" in caplog.text
     config, _ = checkpointing.load_for_resume(parse(TrainConfig, {"resume": last, "loggers": "wandb"}))
     assert config.loggers == ("wandb",)
 

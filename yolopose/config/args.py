@@ -32,8 +32,8 @@ THREADS = "CPU threads of the runtime; None lets the runtime decide"
 class Argument:
     """One argument: its documentation, its type, and the values that it allows.
 
-    The range includes both ends; with `open`, all but `low`. `form="device"` is a device in any spelling. `note` is
-    added to the error about a value of another type.
+    The range includes both ends; with `open` the end `low` is not included. `form="device"` is a device in any
+    spelling. `note` is added to the error about a value of another type.
     """
 
     name: str
@@ -216,7 +216,7 @@ class TrainConfig(RunArgs):
 
     @property
     def side(self) -> int:
-        """`imgsz`, or that of an architecture: a run sets the former before it begins."""
+        """The input side in pixels: `imgsz`, which training sets from the model before it begins, or 640."""
         return self.imgsz or 640
 
 

@@ -35,7 +35,10 @@ NOT_ARGUMENTS = frozenset({"task", "mode", "cfg"})
 
 
 def arguments(cls: type[Any]) -> dict[str, Argument]:
-    """The arguments of a configuration class by name, its own before those it shares; types must be no strings."""
+    """The arguments of a configuration class by name, its own before inherited ones.
+
+    Annotations must be types, not strings.
+    """
     return _arguments(cls)  # type: ignore[arg-type]  # a class is hashable
 
 

@@ -171,7 +171,7 @@ def _log_summary(scan: Scan, cached: bool, verbose: bool) -> None:
         log.warning(f"{scan.split}: {len(scan.bad) - SHOWN} more; `yolo doctor data={scan.spec.yaml}` lists them")
     if not n.instances:
         log.warning(
-            f"{scan.split}: no labels found for {n.images} images; they are searched in {folder}, "
+            f"{scan.split}: no labels found for {n.images} images; they are expected in {folder}, "
             "one .txt file with the name of each image"
         )
     if n.duplicates and verbose:

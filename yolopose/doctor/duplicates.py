@@ -33,7 +33,7 @@ REDUCED = {8: cv2.IMREAD_REDUCED_GRAYSCALE_8, 4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
 
 
 class Fingerprint(NamedTuple):
-    """Of an image: SHA-256 of its file, hash (64,) float32 ±1 (0 for a flat picture), grey (64, 64)."""
+    """What images are compared by: SHA-256 of the file, hash (64,) float32 ±1 (0 for a flat picture), grey (64, 64)."""
 
     digest: bytes
     hash: Array
@@ -68,9 +68,10 @@ def fingerprint(data: bytes, name: str, hw: tuple[int, int]) -> Fingerprint:
 
 
 def find_pairs(first: Sequence[Fingerprint], second: Sequence[Fingerprint] | None = None) -> list[Pair]:
-    """Copies of images of `first` in `second`, or within `first`; at most a few per image of `first`.
+    """Copies of images of `first` in `second`, or within `first`.
 
-    An image that has an identical copy is not compared any further.
+    Of near-identical copies at most `MAX_CANDIDATES` are found per image of `first`. An image that has an identical
+    copy is not compared any further.
     """
     others = first if second is None else second
     places: dict[bytes, int] = {}  # digest → the first image with it

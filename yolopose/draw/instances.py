@@ -103,7 +103,7 @@ class Font:
         return cls(size, face)
 
     def width(self, text: str) -> int:
-        """Of the text, in pixels."""
+        """The width of the text in pixels."""
         import cv2
 
         if self.face is None:
@@ -127,7 +127,7 @@ class Font:
 
 @dataclass(frozen=True)
 class Pen:
-    """A style's sizes for one image: what the style leaves open grows with the image and is smaller on small boxes."""
+    """The sizes of lines, dots and text in one image; those that the style leaves None fit the image and the box."""
 
     style: DrawStyle
     line: float
@@ -135,7 +135,7 @@ class Pen:
 
     @classmethod
     def fit(cls, style: DrawStyle, hw: tuple[int, int]) -> Pen:
-        """For an image of (H, W): pictures look alike at every resolution."""
+        """The pen for an image of (H, W); its sizes grow with the image."""
         side = sum(hw) / 2
         size = max(side * 0.023, 10.0) if style.font_size is None else max(style.font_size, 4.0)
         return cls(style, style.line_width or side * 0.0026 + 0.6, Font.load(style.font, size))
@@ -199,14 +199,14 @@ class Skeleton:
 
 
 def edge_color(a: tuple[str, str], b: tuple[str, str]) -> Color:
-    """Of the line between two (side, part)s: a limb's own, the head's, or the torso's where limbs meet."""
+    """The colour of the line between two (side, part): the limb's, the head's, or the torso's between two limbs."""
     if "head" in (a[1], b[1]):
         return HEAD
     return part_color(*a) if a == b else TORSO
 
 
 def part_of(name: str) -> tuple[str, str]:
-    """(side, part): left, right or nothing; arm, leg or head. Keypoints that are no body's count as head."""
+    """The (side, part) of a keypoint: left, right or ""; arm, leg or head. Any other keypoint counts as head."""
     words = name.lower().split("_")
     side = next((word for word in words if word in ("left", "right")), "")
     return side, next((PARTS[word] for word in words if word in PARTS), "head")
@@ -218,7 +218,7 @@ def part_color(side: str, part: str) -> Color:
 
 
 def instance_color(row: Array, index: int, style: DrawStyle) -> Color:
-    """By class, or by track number (else position) when each instance has its own."""
+    """The colour of an instance: by class, or with color_mode "instance" by track number, else by position."""
     own = row[4] if len(row) == 7 else index
     number = row[-1] if style.color_mode == "class" else own
     return PALETTE[int(number) % len(PALETTE)]

@@ -32,7 +32,7 @@ class BatchOptions:
         rect: pad each image to multiples of the stride only, not to `imgsz`.
         resize: "imgsz"; "original", each image at its own size; or "multi", at `FACTORS` times `imgsz`.
         batch: the most images of a group.
-        rules: asked for `val_batches` and `one_size`.
+        rules: the switches `val_batches` and `one_size` are used.
     """
 
     imgsz: int | tuple[int, int] | None = None
@@ -152,7 +152,7 @@ def reference_groups(sizes: Sequence[HW], imgsz: int, stride: int, options: Batc
 
 
 def merge_scales(parts: Sequence[Detections], options: NmsOptions) -> Detections:
-    """The detections of one image at several scales as one, by the suppression of each; times add up."""
+    """The detections of one image at several scales, merged by non-maximum suppression; times are added up."""
     boxes = np.concatenate([part.boxes for part in parts])
     classes = None if options.agnostic_nms else boxes[:, 5]
     kept = nms(boxes[:, :4].astype(np.float64), boxes[:, 4], options.iou, options.max_det, classes)
@@ -162,7 +162,7 @@ def merge_scales(parts: Sequence[Detections], options: NmsOptions) -> Detections
 
 
 def truth_of(labels: Labels, box: Letterbox) -> Truth:
-    """An image's labels in its pixels, by the same way there and back as its detections, so that they compare."""
+    """An image's labels in its pixels, mapped to the canvas and back as detections are: both have the same rounding."""
     boxes, keypoints = on_canvas(labels, box)
     keypoints = box.points_to_source(keypoints)
     return Truth(labels.classes, clip_boxes(box.boxes_to_source(boxes), box.source), keypoints)

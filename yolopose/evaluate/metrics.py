@@ -192,7 +192,7 @@ class Evaluator(Output):
         info: classes and keypoints of the model.
         sigmas: those of OKS.
         conf: the lowest confidence of the detections.
-        rules: asked for `unlabelled_count`.
+        rules: the switch `unlabelled_count` is used.
     """
 
     def __init__(self, info: ModelInfo, sigmas: Sequence[float], conf: float, rules: Rules) -> None:

@@ -147,7 +147,7 @@ def _nearest(found: Array, others: Array) -> tuple[NDArray[np.intp], NDArray[np.
 
 
 def fault(result: Comparison, precision: str, tolerance: float) -> str | None:
-    """In what a file that computes in `precision` differs by more than is allowed; None when in nothing.
+    """How a file that computes in `precision` differs by more than is allowed; None when it does not.
 
     `tolerance` is in pixels, for float32.
     """

@@ -33,7 +33,7 @@ def check_place(target: Path, files: Sequence[str]) -> None:
     if files and target.is_dir():
         foreign = sorted(path.name for path in target.iterdir() if not any(fnmatch(path.name, name) for name in files))
         if foreign:
-            raise PoseError(f"{target}: holds what no export wrote: {shown(foreign)}; move that, or give another out=")
+            raise PoseError(f"{target}: has files of no export: {shown(foreign)}; move them, or give another out=")
     elif target.exists() and target.is_dir() != bool(files):
         raise PoseError(f"{target}: is a {'folder' if target.is_dir() else 'file'} already; move it, or give out=")
     place = next(folder for folder in (target.absolute().parent, *target.absolute().parents) if folder.exists())

@@ -233,9 +233,9 @@ def check_options(config: ExportConfig) -> Format:
     """
     row = _format_called(config.format)
     if row.export is None:
-        raise UsageError(f"format={row.argument}: the model is one already; to write another copy use YOLO(…).save()")
+        raise UsageError(f"format={row.argument}: the model has it already; to write another copy use YOLO(…).save()")
     if config.int8 and config.half:
-        raise UsageError("int8=True and half=True: a file is one or the other")
+        raise UsageError("int8=True and half=True: a file is either int8 or half")
     taken = COMMON | row.options | (SUPPRESSION if config.nms else frozenset())
     for key, argument in arguments(ExportConfig).items():
         value = getattr(config, key)

@@ -1,9 +1,9 @@
 """Boxes in NumPy (conversions, overlap, non-maximum suppression), and the letterbox: an image scaled into a canvas.
 
-The letterbox is the only resize geometry of the project, and takes boxes and points there and back. Coordinates are
-continuous pixels unless stated otherwise: the pixel in row i and column j covers [j, j+1) by [i, i+1), so its centre
-lies at (j + 0.5, i + 0.5). Rounding the scaled size to whole pixels makes the two axes' ratios differ a little; the
-inverse uses each axis's own ratio, hence it is exact.
+The letterbox is the only resize geometry of the project; it also maps boxes and points back to the image. Coordinates
+are continuous pixels unless stated otherwise: the pixel in row i and column j covers [j, j+1) by [i, i+1), so its
+centre lies at (j + 0.5, i + 0.5). Rounding the scaled size to whole pixels makes the two axes'
+ratios differ a little; the inverse is exact, because it uses each axis's own ratio.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from yolopose.rules import DEFAULT, Rules
 
 PADDING = 114  # the grey that YOLO networks are trained with
-_BLOCK = 128  # boxes settled at a time: large enough for NumPy, small enough that few overlaps are computed in vain
+_BLOCK = 128  # boxes processed at a time: large enough for NumPy, small enough to compute few unused overlaps
 Array = NDArray[Any]
 
 
@@ -46,7 +46,7 @@ def clip_boxes(boxes: Array, hw: tuple[int, int]) -> Array:
 
 
 def area(boxes: Array) -> Array:
-    """(..., 4) xyxy → (...); a box turned inside out has area 0."""
+    """(..., 4) xyxy → (...) areas; 0 where right < left or bottom < top."""
     side = np.maximum(boxes[..., 2:4] - boxes[..., :2], 0)
     return np.asarray(side[..., 0] * side[..., 1])
 
@@ -107,7 +107,7 @@ def _overlaps(a: Array, b: Array, iou: float) -> NDArray[np.bool_]:
 
 
 def _greedy(over: NDArray[np.bool_]) -> list[int]:
-    """(N, N) overlaps of boxes in order of falling score → those that no better one that stays overlaps."""
+    """(N, N) overlaps of boxes, best score first → the indices of the boxes that greedy suppression keeps."""
     alive = np.ones(len(over), bool)
     stay = []
     for i, strikes in enumerate(over):

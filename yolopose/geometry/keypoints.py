@@ -37,7 +37,7 @@ class KeypointLayout:
     flip: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Reject a layout whose parts do not fit one another."""
+        """Raise PoseError for a layout whose parts do not agree."""
         k = as_kpt_shape(self.shape)[0]
         for name, values in (("kpt_names", self.names), ("kpt_oks_sigmas", self.sigmas)):
             if len(values) != k:

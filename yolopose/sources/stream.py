@@ -16,7 +16,7 @@ from yolopose.web import masked
 
 BUFFER = 30  # frames that may wait with stream_buffer=True
 _LONGEST_BACKOFF = 30.0  # seconds
-_JOIN = 1.0  # seconds that close() waits for the threads; it may sit in a network read until its timeout
+_JOIN = 1.0  # seconds that close() waits for the threads; one may wait in a network read until its timeout
 
 
 def stream_frames(

@@ -21,9 +21,9 @@ def length_and_rate(capture: Any, stride: int) -> tuple[int | None, float | None
 
 
 def open_capture(*arguments: Any) -> Any:
-    """A cv2.VideoCapture, without the lines that OpenCV logs where it cannot open one: we say so ourselves, in one.
+    """A cv2.VideoCapture, opened without OpenCV's own log lines.
 
-    They would show the passwords of addresses too.
+    They would show the passwords of addresses; the caller reports a failure.
     """
     import cv2
 

@@ -176,7 +176,7 @@ def _check_match(network: PoseNet, data: DataSpec, config: TrainConfig, rules: R
         raise PoseError(f"{data.yaml}: {classes} classes, the network has {len(network.info.names)}")
     if config.side % network.info.stride:
         near = round(config.side / network.info.stride) * network.info.stride
-        raise UsageError(f"imgsz={config.side}: a multiple of the stride {network.info.stride}, such as {near}")
+        raise UsageError(f"imgsz={config.side}: must be a multiple of the stride {network.info.stride}, such as {near}")
 
 
 def freeze(network: PoseNet, layers: int | tuple[int, ...] | None) -> None:

@@ -107,7 +107,7 @@ def _changes(config: TrainConfig, stored: TrainConfig, path: Path) -> dict[str, 
     """
     changes = {name: getattr(config, name) for name in config.given if name in CHANGEABLE}
     if sending := [name for name in stored.loggers or () if name not in LOCAL and "loggers" not in changes]:
-        log.warning(f"loggers={shown(sending[0])}: what sends is not taken from {path}; name it again to go on with it")
+        log.warning(f"loggers={shown(sending[0])}: a logger that sends is not taken from {path}; to use it name it")
         changes["loggers"] = tuple(name for name in stored.loggers or () if name in LOCAL) or None
     for name in sorted(config.given - CHANGEABLE - LOOKUP):
         if getattr(config, name) != getattr(stored, name):
@@ -195,8 +195,8 @@ def _restore_best(run: TrainingRun, checkpoint: Checkpoint) -> None:
         best = None
     if best != run.best_epoch:
         log.info(
-            f"{run.best}: missing, or not of the epochs before this one; the weights of epoch {run.epoch} are the best"
-            " until others are better"
+            f"{run.best}: missing, or of another epoch than last.pt says; the weights of epoch {run.epoch} count as the"
+            " best until an epoch is better"
         )
         run.best_epoch, run.best_fitness = run.epoch - 1, run.fitness
         extra = {key: value for key, value in checkpoint.extra.items() if key != "train_state"}

@@ -189,8 +189,8 @@ class Schedule:
 class Ema:
     """Exponential moving average of a model's weights and buffers, in `model`, which is validated and saved.
 
-    The decay, `decay` · (1 − exp(−updates / `tau`)), grows with the updates, so that early weights soon lose their
-    share. Integer buffers (counters) are copied.
+    The decay, `decay` · (1 − exp(−updates / `tau`)), grows with the updates, so that the average soon forgets
+    the first weights. Integer buffers (counters) are copied.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.9999, tau: float = 2000.0) -> None:

@@ -120,7 +120,7 @@ def _read_rows(path: Path) -> tuple[str, list[tuple[str, list[float]]]]:
     except OSError as error:
         raise PoseError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValueError:
-        raise PoseError(f"{path}: not the table of a run any more; move it away to begin another") from None
+        raise PoseError(f"{path}: no longer the table of a run; move it away to start a new one") from None
     return titles, rows
 
 

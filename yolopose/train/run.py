@@ -69,7 +69,7 @@ class TrainingRun:
     epoch: int = 0
     iteration: int = 0
     accumulated: int = 0
-    started: float = field(default_factory=time.perf_counter)  # on that clock, less the time of earlier sessions
+    started: float = field(default_factory=time.perf_counter)  # less the seconds before a resume
     best_fitness: float = 0.0
     best_epoch: int = 0
     fitness: float = 0.0
