@@ -120,16 +120,9 @@ def val(values: dict[str, Any]) -> int:
 def train(values: dict[str, Any]) -> int:
     """`yolo train`."""
     from yolopose.api import YOLO
-    from yolopose.formats.pytorch import require_torch
 
     config = parse(TrainConfig, values)
-    if config.resume:
-        require_torch("train")
-        from yolopose.train import loop
-
-        loop.train(config)
-    else:
-        YOLO(required(config, "model")).train_with(config)
+    YOLO(None if config.resume else required(config, "model")).train_with(config)
     return 0
 
 
