@@ -171,22 +171,13 @@ class LandmarkErrors(Measure):
     def figures(self) -> dict[str, Any]:
         """Over all faces, by norm, by landmark and by face size; a figure of no faces is None."""
         faces = self.faces()
-        sizes = []
-        for low, high in pairwise(EDGES):
-            group = faces[(faces.size >= low) & (faces.size < high)]
-            row: dict[str, Any] = {"from": low, "to": high if high < np.inf else None, "faces": len(group.size)}
-            row["detection_rate"] = _mean(group.found)
-            for norm, limit in LIMITS.items():
-                nme = group.nme(norm)
-                row |= {f"nme_{norm}": _mean(nme[np.isfinite(nme)]), f"failure_rate_{norm}": _mean(~(nme <= limit))}
-            sizes.append(row)
         return {
             "faces": len(faces.size),
             "found": int(faces.found.sum()),
             "detection_rate": _mean(faces.found),
             **{norm: _figures_by(faces, norm) for norm in LIMITS},
             "landmarks": [_landmark(faces, i, name) for i, name in enumerate(self.names)],
-            "sizes": sizes,
+            "sizes": [_of_size(faces, low, high) for low, high in pairwise(EDGES)],
         }
 
     def lines(self) -> list[str]:
@@ -239,6 +230,17 @@ def _figures_by(faces: Distances, norm: str) -> dict[str, Any]:
         "auc": _mean(np.maximum(1 - nme / limit, 0)),
         **{f"pck{near:g}": _mean(errors[known] <= near) for near in NEAR},
     }
+
+
+def _of_size(faces: Distances, low: float, high: float) -> dict[str, Any]:
+    """The figures of the faces of one range of sizes."""
+    group = faces[(faces.size >= low) & (faces.size < high)]
+    row: dict[str, Any] = {"from": low, "to": high if high < np.inf else None, "faces": len(group.size)}
+    row["detection_rate"] = _mean(group.found)
+    for norm in LIMITS:
+        by_norm = _figures_by(group, norm)
+        row |= {f"nme_{norm}": by_norm["nme"], f"failure_rate_{norm}": by_norm["failure_rate"]}
+    return row
 
 
 def _landmark(faces: Distances, i: int, name: str) -> dict[str, Any]:

@@ -91,8 +91,7 @@ class Pictures(Output):
             return
         gain = min(1.0, TILE_SIDE / max(sample.item.hw))
         name, truth = sample.item.path.name, sample.truth
-        rows = np.ones((len(truth.classes), 6), np.float32)
-        rows[:, :4], rows[:, 5] = truth.boxes, truth.classes
+        rows = np.column_stack([truth.boxes, np.ones(len(truth.boxes)), truth.classes]).astype(np.float32)
         sure = sample.found.boxes[:, 4] >= DRAWN
         labelled = Tile(sample.image, rows, truth.keypoints.astype(np.float32), name)
         found = Tile(sample.image, sample.found.boxes[sure], sample.found.keypoints[sure], name)

@@ -44,7 +44,8 @@ def plot_curves(
         ax.plot(x, mean, color=color, linewidth=2.6, label=mean_note, zorder=3)
         if mark is not None:
             ax.plot([x[mark]], [mean[mark]], "o", color=color, markersize=8, zorder=4, clip_on=False)
-    _finish_curves(drawing, ax, path, title, labels, "no labelled instances", columns=1 if count == 1 else 3)
+    _label(drawing, ax, labels, "no labelled instances", columns=1 if count == 1 else 3)
+    finish(drawing, path, title)
 
 
 def plot_cumulative(errors: Mapping[str, Array], notes: Mapping[str, str], path: Path) -> None:
@@ -57,21 +58,12 @@ def plot_cumulative(errors: Mapping[str, Array], notes: Mapping[str, str], path:
             y = np.concatenate([[0.0], np.arange(1, len(near) + 1), [len(near)]]) / len(values)
             ax.step(x, y, where="post", color=color, linewidth=2.2, label=notes[name])
     labels = ("normalised mean error of a face", "share of all labelled faces")
-    title = "Landmarks: cumulative error"
-    _finish_curves(drawing, ax, path, title, labels, "no labelled faces", x_max=MAX_ERROR)
+    _label(drawing, ax, labels, "no labelled faces", x_max=MAX_ERROR)
+    finish(drawing, path, "Landmarks: cumulative error")
 
 
-def _finish_curves(
-    drawing: Any,
-    ax: Any,
-    path: Path,
-    title: str,
-    labels: tuple[str, str],
-    nothing: str,
-    x_max: float = 1,
-    columns: int = 1,
-) -> None:
-    """Legend, or the text `nothing` where no curve is; limits and labels of the axes; write the picture."""
+def _label(drawing: Any, ax: Any, labels: tuple[str, str], nothing: str, *, x_max: float = 1, columns: int = 1) -> None:
+    """Legend, or the text `nothing` where no curve is; limits and labels of the axes."""
     if ax.lines:
         drawing.legend(loc="outside lower center", ncols=columns, frameon=False, fontsize=9, labelcolor=INK)
     else:
@@ -79,4 +71,3 @@ def _finish_curves(
     ax.set(xlim=(0, x_max), ylim=(0, 1.02))
     ax.set_xlabel(labels[0], color=INK)
     ax.set_ylabel(labels[1], color=INK)
-    finish(drawing, path, title)
