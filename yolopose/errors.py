@@ -14,9 +14,9 @@ _DEPTH = 3
 
 
 class PoseError(Exception):
-    """A failure that the user can mend: one line that names the file, row or key, and the remedy.
+    """A failure that the user can correct: one line that names the file, row or key, and the remedy.
 
-    Whatever file names or quoted values are in it, the line is printable and not endless.
+    The line is printable and has at most `MAX_MESSAGE` characters, whatever values it quotes.
     """
 
     exit_code = 1
@@ -33,7 +33,7 @@ class UsageError(PoseError, ValueError):
 
 
 def did_you_mean(word: str, known: Iterable[str], form: str = "{!r}") -> str:
-    """The end of a line about an unknown `word`: the known one most like it, put into `form`; "" when none is."""
+    """`; did you mean …?` with the known word most similar to `word`, formatted by `form`; "" when none is similar."""
     spelled = {name.lower(): name for name in reversed(list(known))}  # of two that differ in case only, the first
     close = difflib.get_close_matches(word.lower(), spelled, n=1)
     return f"; did you mean {form.format(spelled[close[0]])}?" if close else ""

@@ -68,7 +68,7 @@ def remove_leftovers(path: Path) -> None:
                 continue
             if time.time() - part.lstat().st_mtime > IDLE:
                 shutil.rmtree(part) if part.is_dir() and not part.is_symlink() else part.unlink()
-        except OSError:  # another process was faster, or has the permission
+        except OSError:  # another process deleted it first, or only another user may
             continue
 
 

@@ -112,9 +112,9 @@ def test_every_problem_of_a_data_set_is_found(tmp_path: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     for expected in (
         "test: ",
-        "train: 1 unusable file, set aside",
+        "train: 1 unusable file, left out",
         "images/train/cut.jpg: truncated",
-        "train: 2 bad label rows, set aside",
+        "train: 2 bad label rows, left out",
         "labels/train/rows.txt:1: 3 columns, expected 14",
         "labels/train/rows.txt:3: class is not one of 0..1",
         "train: 1 duplicate label row, left out",

@@ -307,7 +307,7 @@ def test_a_loss_that_is_not_finite_names_the_images(tmp_path):
     ("values", "message"),
     [
         ({"imgsz": 100}, "imgsz=100: must be a multiple of the stride 32, such as 96"),
-        ({"batch": 2.5}, "batch=2.5: a whole number of images"),
+        ({"batch": 2.5}, "batch=2.5: must be a whole number of images"),
         ({"device": "0,1"}, "torchrun --nproc_per_node=2 -m yolopose pose train .*device=0,1"),
         ({"loggers": "tensorbord"}, "did you mean 'tensorboard'"),
     ],

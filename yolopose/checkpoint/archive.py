@@ -41,9 +41,9 @@ class Archive:
         self._zip = zipped
         self._folder = _check(zipped, path, size)
         self._storages: dict[str, Tensor] = {}
-        self._bytes_left = 4 * size + 4096  # what tensors may take in all, should many share one storage
+        self._bytes_left = 4 * size + 4096  # for all tensors together: many may share one storage
         self._nodes_left = MAX_CHECKPOINT_NODES
-        self._text_left = max(4 * size, MAX_CHECKPOINT_TEXT)  # characters, should many places share one text
+        self._text_left = max(4 * size, MAX_CHECKPOINT_TEXT)  # characters of all texts together, repeats too
         entry = zipped.getinfo(f"{self._folder}/data.pkl")
         if entry.file_size > MAX_PICKLE:
             raise PoseError(f"{path}: refused: its pickle has {entry.file_size} bytes")

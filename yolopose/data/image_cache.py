@@ -1,4 +1,4 @@
-"""Working images kept in memory or on disk, shared by all worker processes."""
+"""Working images (decoded, in the size that training reads) in memory or on disk, shared by all workers."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def _check_rows(report: Report, name: str, images: Sequence[Checked]) -> None:
         ("warning", "labels", "stray keypoint", "correct it, or set v = 0 outside", [r for r in bad if r.kept]),
     ):
         if rows:
-            report.add(level, topic, f"{name}: {plural(len(rows), noun)}, set aside", remedy, rows)
+            report.add(level, topic, f"{name}: {plural(len(rows), noun)}, left out", remedy, rows)
     if counts.duplicate_rows:
         what = f"{name}: {plural(counts.duplicate_rows, 'duplicate label row')}, left out"
         files = [label_path(image.path) for image in images if image.entry.duplicates]

@@ -104,7 +104,7 @@ def _copies(matches: Sequence[Match]) -> Values:
 
 
 def _bad_rows(report: Report) -> Values:
-    """The first rows and files that were set aside."""
+    """The first rows and files that were left out."""
     folder = f"{report.spec.path}{os.sep}"
     rows = [
         {"name": split, "cell": [row.file.replace(folder, ""), str(row.line or "–"), row.reason]}

@@ -20,7 +20,7 @@ from yolopose.geometry.keypoints import COCO_SIGMAS, oks
 Array = NDArray[Any]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
-REACHED = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # rounding must not deny a perfect match
+REACHED = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]  # so that a perfect match counts in spite of rounding
 SIZES = {"": (0.0, 1e10), "s": (0.0, 32.0**2), "m": (32.0**2, 96.0**2), "l": (96.0**2, 1e10)}  # square pixels
 
 
@@ -52,7 +52,7 @@ class Instances:
     def of(
         cls, image: Array, category: Array, boxes: Array, area: Array, keypoints: Array, **known: Array
     ) -> Instances:
-        """Instances that have score 1, the keypoints with v > 0 labelled, no crowd and no id 0, unless `known`."""
+        """Instances with score 1, keypoints with v > 0 labelled, no crowd, no id 0; `known` replaces any of these."""
         no = np.zeros(len(image), bool)
         known = {"labelled": (keypoints[..., 2] > 0).sum(1), "score": np.ones(len(image))} | known
         return cls(image, category, boxes, area, keypoints, **({"crowd": no, "zero_id": no} | known))

@@ -56,7 +56,7 @@ class Distances:
 
     @classmethod
     def measure(cls, truth: Truth, rows: Array, keypoints: Array, eyes: Sequence[int] = ()) -> Distances:
-        """Of one image: `rows` (G,) the detection of each truth or -1, detected `keypoints` (N, K, D) in its pixels."""
+        """Those of an image: `rows` (G,) the detection of each truth or -1; detected `keypoints` (N, K, D), pixels."""
         points, labelled, found = truth.keypoints[..., :2], truth.keypoints[..., 2] != 0, rows >= 0
         pixels = np.full(labelled.shape, np.inf)
         pixels[found] = np.linalg.norm(keypoints[rows[found], :, :2] - points[found], axis=-1)

@@ -1,4 +1,4 @@
-"""The report of a validation: the lines that are printed, and report.json, where numbers stand with their protocol."""
+"""The report of a validation: the printed lines, and report.json, which has all numbers and what they depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One validated image, and the base classes of what takes every image: files and figures."""
+"""One validated image, and the base classes of all that receives every image: files and metrics."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Output:
 
 
 class Measure(Output):
-    """An output of figures; `name` is that of the field of `Metrics` that holds them."""
+    """An output that computes metrics; `name` is the field of `Metrics` that holds them."""
 
     name: str
 
@@ -48,7 +48,7 @@ class Measure(Output):
         raise NotImplementedError
 
     def lines(self) -> list[str]:
-        """The figures as printed."""
+        """The printed lines."""
         return []
 
     def plot(self, folder: Path) -> None:

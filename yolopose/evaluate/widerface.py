@@ -241,7 +241,7 @@ def describe(scores: Mapping[str, Score]) -> str:
 
 
 def official_rows(boxes: Array) -> Array:
-    """(N, 6) x1 y1 x2 y2 score class → (N, 5) x y w h score, rounded as in the files: figures are of what they hold."""
+    """(N, 6) x1 y1 x2 y2 score class → (N, 5) x y w h score, rounded as in the files: both give the same AP."""
     low, high, score, _ = np.split(boxes.astype(np.float64), (2, 4, 5), axis=1)
     return np.concatenate([low.round(2), (high - low).round(2), score.round(6)], axis=1)
 

@@ -55,7 +55,7 @@ class Suppression(NamedTuple):
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to write a model file; input size, batch, and whether they are open, are in its ModelInfo.
+    """How to write a model file; input size, batch, and whether they are variable, are in its ModelInfo.
 
     `data` is the data set YAML whose images calibrate `int8`, None is the packaged photographs. `opset` None is
     `onnx.OPSET`. `workspace` is TensorRT's, in gigabytes. `verify` is true when the new file will be opened.
@@ -186,7 +186,7 @@ def loading(path: Path, runtime: str) -> Iterator[None]:
 
 
 def refuse_other_device(name: str, options: OpenOptions) -> None:
-    """Raise UsageError for another device than the CPU; -1, an idle GPU, is only logged."""
+    """Raise UsageError for any device but the CPU; for -1, an idle GPU, only log a line."""
     if options.device == "-1":
         log.info(f"device=-1: {name} runs on the CPU only")
     elif options.device not in (None, "", "auto", "cpu"):

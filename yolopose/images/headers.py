@@ -125,7 +125,7 @@ def _jpeg_ends(file: BinaryIO, scan: int) -> bool:
 
 
 def _png(file: BinaryIO) -> Header:
-    """The size by Pillow; the chunks are walked for the end, and an orientation that may stand behind the pixels."""
+    """The size by Pillow; the chunks are walked for the end, and an orientation that may come after the pixels."""
     image = plugin("PNG")(io.BytesIO(file.read(33) + _PNG_STUB))
     header, position, end, names = Header("PNG", image.height, image.width), 33, _length(file), set[bytes]()
     for _ in range(MAX_TAG_VALUES):

@@ -28,7 +28,7 @@ class Frame:
     items: int | None = None
     error: str | None = None  # one line that names the path and the reason
     stream: int = 0  # which of several streams
-    fps: float | None = None  # of the frames yielded, hence divided by vid_stride
+    fps: float | None = None  # of the frames yielded: that of the video divided by vid_stride
     file: bool = False  # `path` leads to a file of this machine
     named: bool = False  # the user named this very thing: alone, or in a Python list
     exact: bool = False  # a tensor: the network's input as it is, imgsz does not count

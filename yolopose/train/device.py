@@ -71,12 +71,12 @@ def batch_size(
     """
     if batch >= 1:
         if batch % 1:
-            raise UsageError(f"batch={batch:g}: a whole number of images")
+            raise UsageError(f"batch={batch:g}: must be a whole number of images")
         if batch % ranks.world:
             raise UsageError(f"batch={batch:g}: {ranks.world} ranks need a multiple of {ranks.world} images")
         return int(batch)
     if batch == 0 or -1 < batch < 0:
-        raise UsageError(f"batch={batch:g}: a number of images, -1, or a share of the GPU's memory")
+        raise UsageError(f"batch={batch:g}: must be a number of images, -1, or a share of the GPU's memory")
     if ranks.world > 1:
         raise UsageError(f"batch={batch:g}: with {ranks.world} ranks name the batch of all of them together")
     if ranks.device.type != "cuda":
