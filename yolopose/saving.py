@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import itertools
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -33,21 +33,20 @@ def run_folder(project: str | None, name: str | None, mode: str, *, exist_ok: bo
         PoseError: the folder cannot be made.
     """
     base = (Path(project) if project else RUNS) / (name or mode)
-    number = 1
-    while True:
+    for number in itertools.count(1):
         folder = base.with_name(f"{base.name}{number}") if number > 1 else base
         try:
             folder.mkdir(parents=True, exist_ok=exist_ok)
-            return folder
+            break
         except FileExistsError:
             if exist_ok:
                 raise PoseError(f"{folder}: is a file, not a folder; choose another project or name") from None
-            number += 1
         except OSError as e:
             raise PoseError(f"{folder}: cannot be made: {e.strerror or e}; choose another project or name") from None
+    return folder
 
 
-class Saver:
+class Saver(AbstractContextManager["Saver"]):
     """Writes the pictures, videos, label files and crops of results that `config` asks for.
 
     Files are named after their sources; sources with the same stem become `name`, `name-2`, … so that none is
@@ -62,12 +61,7 @@ class Saver:
         self._current: dict[int, tuple[int, str]] = {}  # per stream: the current video or stream and its stem
         self._videos: dict[int, VideoFile] = {}
 
-    def __enter__(self) -> Saver:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for video in self._videos.values():
             video.close()
 
@@ -109,7 +103,7 @@ class Saver:
             write_image(drawn, folder / f"{stem}{picture_suffix(frame.path)}")
         elif drawn is not None:
             if config.save:
-                self._video(frame, folder / f"{stem}.mp4").write(drawn)
+                self._write_video(drawn, frame, folder / f"{stem}.mp4")
             if config.save_frames:
                 write_image(drawn, folder / f"{stem}_frames" / f"{frame.index + 1}.jpg")
         if config.save_txt:
@@ -124,59 +118,51 @@ class Saver:
         if frame.kind == "image" or item != frame.item or not stem:
             plain = "".join(c if c.isalnum() or c in " ._-()+@" else "_" for c in Path(frame.path).stem) or "image"
             plain = plain.encode()[:MAX_STEM].decode(errors="ignore")
-            stem, number = plain, 1
-            while stem.lower() in self._stems:  # some file systems ignore upper and lower case
-                number += 1
-                stem = f"{plain}-{number}"
+            names = itertools.chain([plain], (f"{plain}-{number}" for number in itertools.count(2)))
+            stem = next(name for name in names if name.lower() not in self._stems)  # some file systems ignore the case
             self._stems.add(stem.lower())
             self._current[frame.stream] = (frame.item, stem)
         return stem
 
-    def _video(self, frame: Frame, path: Path) -> VideoFile:
-        """The video file that a frame belongs to; the one before it is closed."""
+    def _write_video(self, drawn: Image, frame: Frame, path: Path) -> None:
+        """Append to the video file that a frame belongs to; the one before it is closed."""
         video = self._videos.get(frame.stream)
         if video is None or video.path != path:
             if video is not None:
+                del self._videos[frame.stream]
                 video.close()
-            video = self._videos[frame.stream] = VideoFile(path, frame.fps or FRAME_RATE)
-        return video
+            video = self._videos[frame.stream] = VideoFile(path, frame.fps or FRAME_RATE, drawn.shape[1::-1])
+        video.write(drawn)
 
 
 class VideoFile:
-    """An .mp4 file; frames of another size are resized to that of the first one.
+    """An .mp4 file of frames of one `size` (W, H); others are resized. It has a temporary name until it is closed.
 
-    It has a temporary name until it is closed.
+    Raises:
+        PoseError: OpenCV cannot write the file.
     """
 
-    def __init__(self, path: Path, fps: float) -> None:
-        self.path, self.fps = path, fps
-        self._writer: Any = None
-        self._naming = ExitStack()
-        self._size = (0, 0)
+    def __init__(self, path: Path, fps: float, size: tuple[int, int]) -> None:
+        import cv2
+
+        self.path, self._size, self._naming = path, size, ExitStack()
+        part = self._naming.enter_context(atomic_path(path))
+        self._writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+        if not self._writer.isOpened():
+            with self._naming:
+                raise PoseError(f"{path}: this OpenCV cannot write .mp4; use save_frames=True instead of save=True")
 
     def write(self, image: Image) -> None:
-        """Append (H, W, 3) BGR. Raises PoseError when OpenCV cannot write the file."""
+        """Append (H, W, 3) BGR."""
         import cv2
 
         h, w = image.shape[:2]
-        if self._writer is None:
-            self._size = (w, h)
-            part = self._naming.enter_context(atomic_path(self.path))
-            self._writer = cv2.VideoWriter(str(part), cv2.VideoWriter.fourcc(*"mp4v"), self.fps, self._size)
-            if not self._writer.isOpened():
-                with self._naming:
-                    raise PoseError(
-                        f"{self.path}: this OpenCV cannot write .mp4; use save_frames=True instead of save=True"
-                    )
         self._writer.write(image if (w, h) == self._size else cv2.resize(image, self._size))
 
     def close(self) -> None:
         """Complete the file. Raises PoseError when it cannot be written."""
-        if self._writer is None:
-            return
         try:
             with self._naming:
                 self._writer.release()
         except OSError as e:
             raise PoseError(f"{self.path}: cannot be written: {e.strerror or e}") from None
-        self._writer = None

@@ -219,8 +219,7 @@ def part_color(side: str, part: str) -> Color:
 
 def instance_color(row: Array, index: int, style: DrawStyle) -> Color:
     """The colour of an instance: by class, or with color_mode "instance" by track number, else by position."""
-    own = row[4] if len(row) == 7 else index
-    number = row[-1] if style.color_mode == "class" else own
+    number = row[-1] if style.color_mode == "class" else row[4] if len(row) == 7 else index
     return PALETTE[int(number) % len(PALETTE)]
 
 
@@ -263,8 +262,9 @@ def draw_box(canvas: Image, box: Array, color: Color, line: int) -> None:
 
     h, w = canvas.shape[:2]
     inset = line // 2
-    low = np.clip(np.round(box[:2]), inset, (w - 1 - inset, h - 1 - inset)).astype(int)
-    high = np.clip(np.round(box[2:4]) - 1, low, (w - 1 - inset, h - 1 - inset)).astype(int)
+    most = (w - 1 - inset, h - 1 - inset)
+    low = np.clip(np.round(box[:2]), inset, most).astype(int)
+    high = np.clip(np.round(box[2:4]) - 1, low, most).astype(int)
     cv2.rectangle(canvas, low.tolist(), high.tolist(), color, line, cv2.LINE_8)
 
 

@@ -1,4 +1,4 @@
-"""Many annotated images in one picture: the train_batch and val_batch sheets."""
+"""Many annotated images in one: the train_batch and val_batch pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAP = 4  # white pixels between tiles
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a mosaic: an image and, in its pixels, what to draw on it (see `draw_instances`)."""
+    """One image of a mosaic, and the boxes and keypoints to draw on it, in its pixels (see `draw_instances`)."""
 
     image: Image
     boxes: Array = field(default_factory=lambda: np.empty((0, 6), np.float32))
@@ -41,8 +41,7 @@ def mosaic(
     tiles = tiles[:limit]
     columns = max(math.ceil(math.sqrt(len(tiles))), 1)
     lines = max(math.ceil(len(tiles) / columns), 1)
-    tallest = max((tile.image.shape[0] for tile in tiles), default=1)
-    widest = max((tile.image.shape[1] for tile in tiles), default=1)
+    tallest, widest = np.max([(1, 1), *(tile.image.shape[:2] for tile in tiles)], axis=0).tolist()
     gain = min(1.0, ((max_side + GAP) / lines - GAP) / tallest, ((max_side + GAP) / columns - GAP) / widest)
     cell_h, cell_w = max(int(tallest * gain), 1) + GAP, max(int(widest * gain), 1) + GAP
     grid = np.full((lines * cell_h - GAP, columns * cell_w - GAP, 3), 255, np.uint8)
@@ -72,7 +71,7 @@ def shrunk(tile: Tile, gain: float) -> Tile:
 
 
 def draw_caption(canvas: Image, text: str) -> None:
-    """White on dark along the lower edge, the end of a long text first to go."""
+    """Write white text on dark along the lower edge; a text that is too long is cut at its end."""
     (h, w), text = canvas.shape[:2], one_line(text)
     font = Font.load(None, min(max((h + w) / 2 * 0.028, 10.0), 20.0))
     room = w - round(font.size * 0.6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -160,9 +160,8 @@ def default_layout(shape: tuple[int, int]) -> KeypointLayout:
     is far more lenient than COCO's, so data sets should state their own `kpt_oks_sigmas`.
     """
     k, d = as_kpt_shape(shape)
-    known = {17: COCO_17, 5: FACE_5}.get(k)
-    if known is not None:
-        return KeypointLayout((k, d), known.names, known.edges, known.sigmas, known.flip)
+    if known := {17: COCO_17, 5: FACE_5}.get(k):
+        return replace(known, shape=(k, d))
     return KeypointLayout((k, d), tuple(f"kpt_{i}" for i in range(k)), (), (1.0 / k,) * k)
 
 
