@@ -77,12 +77,9 @@ def _shown(value: Any, depth: int, limit: int) -> str:
             return "…"
         opening, closing = "[]" if isinstance(value, list) else "()" if isinstance(value, tuple) else "{}"
         items: list[str] = []
-        entries = value.items() if isinstance(value, Mapping) else value
-        for entry in itertools.islice(entries, _ITEMS):
-            if isinstance(value, Mapping):
-                items.append(f"{_shown(entry[0], depth - 1, limit)}: {_shown(entry[1], depth - 1, limit)}")
-            else:
-                items.append(_shown(entry, depth - 1, limit))
+        entries = value.items() if isinstance(value, Mapping) else ((entry,) for entry in value)
+        for parts in itertools.islice(entries, _ITEMS):
+            items.append(": ".join(_shown(part, depth - 1, limit) for part in parts))
             if sum(map(len, items)) > limit:
                 break
         more = ["…"] if len(value) > len(items) else []

@@ -142,17 +142,16 @@ class Predictor(Iterator[Results]):
     def _process(self, frames: list[Frame]) -> None:
         """Detect in a batch of frames, log and save the results, and put them into `results`."""
         images = [frame.image for frame in frames if frame.image is not None]
+        info = self._backend.info
         self._saver.begin()
         self.batch = ([frame.path for frame in frames], images, None, [_title(frame) for frame in frames])
         self._event("on_predict_batch_start")
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         boxes = letterboxes_for(self._backend, sizes, self._options)
-        boxes = [
-            unscaled_letterbox(self._backend, size) if frame.exact else box
-            for frame, size, box in zip(frames, sizes, boxes, strict=True)
-        ]
+        for i, frame in enumerate(frames):
+            if frame.exact:
+                boxes[i] = unscaled_letterbox(self._backend, sizes[i])
         found = detect(self._backend, images, self._options, letterboxes=boxes)
-        info = self._backend.info
         self.results = [
             Results(
                 image, os.path.abspath(frame.path) if frame.file else frame.path, info.names, one.boxes, one.keypoints,
@@ -165,9 +164,8 @@ class Predictor(Iterator[Results]):
         for result, frame, one in zip(results, frames, found, strict=False):
             self.done += 1
             self._speed.update(one.speed)
-            self._shape = one.shape
+            self._shape, (h, w) = one.shape, one.shape[2:]
             if self.args.verbose:
-                h, w = one.shape[2:]
                 log.info(f"{_title(frame)}: {h}x{w} {result.verbose()}{one.speed['inference']:.1f}ms")
             self._saver.add(result, frame)
         self._event("on_predict_batch_end")

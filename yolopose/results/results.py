@@ -174,9 +174,7 @@ class Results(Exports):
         from yolopose.images import encode_jpeg
 
         for cls, crop in crops(self.image(), self.boxes):
-            folder = Path(save_dir) / re.sub(
-                r"[^\w .-]|^\.+", "_", self.name(cls)[:60]
-            )  # a name must not lead elsewhere
+            folder = Path(save_dir) / re.sub(r"[^\w .-]|^\.+", "_", self.name(cls)[:60])  # not a path to another folder
             write_numbered(folder, Path(file_name).stem, ".jpg", encode_jpeg(np.ascontiguousarray(crop)))
 
     def align(self, size: int = 112) -> Image:

@@ -34,9 +34,8 @@ def summary_rows(
     points = keypoints.xyn if normalize else keypoints.xy
     out = []
     for i, (cls, conf) in enumerate(zip(boxes.cls.tolist(), boxes.conf.tolist(), strict=True)):
-        number = int(cls)
-        row: dict[str, Any] = {"name": names.get(number, str(number)), "class": number}
-        row["confidence"] = round(conf, decimals)
+        name, number = names.get(int(cls), str(int(cls))), int(cls)
+        row: dict[str, Any] = {"name": name, "class": number, "confidence": round(conf, decimals)}
         row["box"] = dict(zip(("x1", "y1", "x2", "y2"), rounded(corners[i], decimals), strict=True))
         if boxes.id is not None:
             row["track_id"] = int(boxes.id[i])
@@ -97,8 +96,8 @@ def label_lines(boxes: Boxes, keypoints: Keypoints, *, save_conf: bool) -> list[
     boxes, keypoints = boxes.numpy(), keypoints.numpy()
     columns = [boxes.cls[:, None], boxes.xywhn]
     if len(keypoints):
-        visible = [] if keypoints.conf is None else [keypoints.conf[..., None]]
-        columns.append(np.concatenate([keypoints.xyn, *visible], -1).reshape(len(boxes), -1))
+        points = np.concatenate([keypoints.xyn, keypoints.data[..., 2:]], -1)
+        columns.append(points.reshape(len(boxes), -1))
     if save_conf:
         columns.append(boxes.conf[:, None])
     if boxes.id is not None:
