@@ -12,10 +12,8 @@ from yolopose.images.files import (
     read_image,
     unlogged,
 )
-from yolopose.images.headers import Header, read_header
 
 __all__ = [
-    "Header",
     "ImageError",
     "ImageReadError",
     "check_header",
@@ -23,7 +21,6 @@ __all__ = [
     "decode",
     "encode_jpeg",
     "image_size",
-    "read_header",
     "read_image",
     "to_bgr",
     "unlogged",
