@@ -151,9 +151,8 @@ def _check_start(start: bytes, path: Path) -> None:
     raise PoseError(f"{path}: not a PyTorch checkpoint ({what})")
 
 
-def _check(zipped: zipfile.ZipFile, path: Path, size: int) -> str:
-    """The archive's only folder, after a check that its entries are what torch writes."""
-    entries = zipped.infolist()
+def _check_entries(entries: list[zipfile.ZipInfo], path: Path, size: int) -> set[str]:
+    """The names of the entries, after a check that no entry is compressed, repeated, misplaced or too large."""
     names = {entry.filename for entry in entries}
     if len(names) != len(entries):
         raise PoseError(f"{path}: refused: an entry of the archive is there twice")
@@ -165,6 +164,12 @@ def _check(zipped: zipfile.ZipFile, path: Path, size: int) -> str:
             raise PoseError(f"{path}: refused: entry {shown(entry.filename)} points outside the archive")
     if sum(entry.file_size for entry in entries) > size:
         raise PoseError(f"{path}: refused: its entries claim more bytes than the file has")
+    return names
+
+
+def _check(zipped: zipfile.ZipFile, path: Path, size: int) -> str:
+    """The archive's only folder, after a check that its entries are what torch writes."""
+    names = _check_entries(zipped.infolist(), path, size)
     folders = sorted(name.split("/")[0] for name in names if name.count("/") == 1 and name.endswith("/data.pkl"))
     if len(folders) != 1:
         raise PoseError(f"{path}: a zip archive, but not a PyTorch checkpoint")

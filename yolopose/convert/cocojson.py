@@ -107,21 +107,26 @@ def _keypoints(file: Path, categories: Sequence[Mapping[str, Any]]) -> tuple[tup
     return names, edges
 
 
+def _image_path(file: Path, name: str) -> PurePosixPath:
+    """The path of an image below the folder of all images, checked."""
+    name = name.replace("\\", "/").removeprefix("images/")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or ":" in name or "\n" in name:
+        raise PoseError(f"{file}: file_name {shown(name)} leads out of the folder of the images")
+    if "images" in path.parts[:-1]:
+        raise PoseError(f"{file}: file_name {shown(name)}: a folder in it is called images, as that of all images is")
+    return path
+
+
 def _images(file: Path, entries: Sequence[Mapping[str, Any]]) -> dict[Any, CocoImage]:
     """The images by id, in the file's order."""
     images: dict[Any, CocoImage] = {}
     stems: dict[str, str] = {}
     for entry in entries:
-        name = str(entry["file_name"]).replace("\\", "/").removeprefix("images/")
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or ":" in name or "\n" in name:
-            raise PoseError(f"{file}: file_name {shown(name)} leads out of the folder of the images")
-        if "images" in path.parts[:-1]:
-            raise PoseError(
-                f"{file}: file_name {shown(name)}: a folder in it is called images, as that of all images is"
-            )
-        if stems.setdefault(str(path.with_suffix("")), name) != name:
-            raise PoseError(f"{file}: {stems[str(path.with_suffix(''))]} and {name} would share a label file")
+        path = _image_path(file, str(entry["file_name"]))
+        name, stem = str(path), str(path.with_suffix(""))
+        if stems.setdefault(stem, name) != name:
+            raise PoseError(f"{file}: {stems[stem]} and {name} would share a label file")
         hw = (int(entry.get("height") or 0), int(entry.get("width") or 0))
         if min(hw) <= 0:
             raise PoseError(f"{file}: image {name} has no width and height")

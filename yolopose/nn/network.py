@@ -195,8 +195,7 @@ def build_modules(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Modul
     """The modules of a checked specification and their rows as built. Raises PoseError naming file and row."""
     rows = read_rows(spec)
     image = Part(rows[0], (), channels, 1)
-    modules: list[nn.Module] = []
-    parts: list[Part] = []
+    modules, parts = list[nn.Module](), list[Part]()
     for row in rows:
         if (row.module == "Pose") != (row is rows[-1]):
             raise row.error("exactly one Pose, as the last row of the head, ends a network")
@@ -207,9 +206,8 @@ def build_modules(spec: Mapping[str, Any], channels: int) -> tuple[list[nn.Modul
             if str(error).startswith(row.where):
                 raise
             raise row.error(f"{row.module} cannot be made from these arguments ({one_line(error)})") from None
-        if row is not rows[-1] and not (
-            type(part.stride) is int and 0 < part.stride <= MAX_STRIDE and 0 < part.channels <= MAX_CHANNELS
-        ):
+        sound = type(part.stride) is int and 0 < part.stride <= MAX_STRIDE and 0 < part.channels <= MAX_CHANNELS
+        if row is not rows[-1] and not sound:
             raise row.error(f"its output has stride {part.stride} and {part.channels} channels")
         modules.append(module)
         parts.append(part)
