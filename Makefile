@@ -77,7 +77,7 @@ test: $(DEV)
 test-slow: $(DEV)
 	$(PYTEST) -n auto -m slow
 
-# all lines, also of the processes that tests start; .venv-dev/bin/coverage html shows which ones did not run
+# also the lines that run in programs that tests start; .venv-dev/bin/coverage html shows which ones did not run
 coverage: $(DEV)
 	$(PYTEST) -n auto --cov --cov-report=
 	@.venv-dev/bin/coverage report --sort=cover | awk '/^yolopose/ && $$NF + 0 < $(COVERED) || /^(Name|TOTAL)/'
