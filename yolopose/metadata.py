@@ -188,12 +188,11 @@ def info_from_file(
             values |= _layout_and_names(values, output, kpt_shape)
         info = ModelInfo.from_dict(values)
         batch, _, h, w = inputs
-        if isinstance(h, int) and isinstance(w, int):
-            info = replace(info, imgsz=sides((h, w)))
+        imgsz = sides((h, w)) if isinstance(h, int) and isinstance(w, int) else info.imgsz
         batch = int_of(batch, "the batch of its input", 1, MAX_BATCH) if isinstance(batch, int) else 1
+        info = replace(info, imgsz=imgsz, batch=batch, dynamic=not isinstance(h, int))
     except PoseError as error:
         raise PoseError(f"{name}: {error}") from None
-    info = replace(info, batch=batch, dynamic=not isinstance(h, int))
     channels = output[1]
     if isinstance(channels, int) and channels != info.channels and not is_end_to_end(output, info):
         raise PoseError(

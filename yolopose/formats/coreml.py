@@ -92,7 +92,6 @@ def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
     """
     with quiet():
         import coremltools as ct
-        from coremltools.optimize import coreml as optimize
     import torch
 
     from yolopose.formats.wrapper import ExportNetwork
@@ -112,17 +111,22 @@ def export_coreml(network: PoseNet, options: ExportOptions, info: ModelInfo, tar
             minimum_deployment_target=ct.target.iOS16,
             skip_model_load=True,
         )
-        if options.int8:
-            # convolutions only: anchors are constants as well, and in 8 bits many pixels off
-            per_channel = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST)
-            convolutions = optimize.OptimizationConfig(op_type_configs={"conv": per_channel})
-            model = optimize.linear_quantize_weights(model, convolutions)
+        model = _with_int8_weights(model) if options.int8 else model
         model.short_description = f"{info.task} network of yolopose, {len(info.names)} classes"
         model.license = str(info.extra.get("license", ""))
         model.version = str(info.extra.get("version", ""))
         model.user_defined_metadata.update(info.to_strings())
         model.save(str(target))
     (target / "executorch_debug_handle_mapping.json").unlink(missing_ok=True)
+
+
+def _with_int8_weights(model: Any) -> Any:
+    """The model with the weights of its convolutions in 8 bits; anchors, also constants, would be many pixels off."""
+    from coremltools.optimize import coreml as optimize
+
+    per_channel = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", weight_threshold=SMALLEST)
+    convolutions = optimize.OptimizationConfig(op_type_configs={"conv": per_channel})
+    return optimize.linear_quantize_weights(model, convolutions)
 
 
 def _precision(ct: Any, network: PoseNet, options: ExportOptions, info: ModelInfo) -> Any:

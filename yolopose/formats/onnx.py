@@ -186,8 +186,8 @@ def _name_axes(model: Any, info: ModelInfo, options: ExportOptions) -> None:
     """Name the axes of input and output, or set their sizes, in place of the exporter's formulas."""
     k, d = info.kpt_shape
     batch, h, w, anchors = ("batch", "height", "width", "anchors") if info.dynamic else (info.batch, *info.imgsz, None)
-    output = [batch, options.suppression.max_det, 6 + k * d] if options.suppression else [batch, info.channels, anchors]
-    axes: dict[str, list[Any]] = {"images": [batch, 3, h, w], "output0": output}
+    output = (options.suppression.max_det, 6 + k * d) if options.suppression else (info.channels, anchors)
+    axes: dict[str, tuple[Any, ...]] = {"images": (batch, 3, h, w), "output0": (batch, *output)}
     for value in (*model.graph.input, *model.graph.output):
         for dim, size in zip(value.type.tensor_type.shape.dim, axes[value.name], strict=True):
             if isinstance(size, int):

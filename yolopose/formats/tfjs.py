@@ -140,8 +140,8 @@ def _tools(purpose: str) -> tuple[str, Path]:
     node = tool("node")
     if node is None:
         raise PoseError(f"{purpose}: TF.js files run in Node: install Node.js (https://nodejs.org), then {install}")
-    named = [Path(text) for text in os.environ.get("NODE_PATH", "").split(os.pathsep) if text]
-    for folder in (own / "node_modules", *(path for path in named if path.is_absolute())):
+    named = [Path(text) for text in os.environ.get("NODE_PATH", "").split(os.pathsep) if os.path.isabs(text)]
+    for folder in (own / "node_modules", *named):
         if all((folder / module).is_dir() for module in MODULES):
             return node, folder
     raise PoseError(f"{purpose}: TensorFlow.js is neither in {own} nor in a folder of NODE_PATH: {install}")
