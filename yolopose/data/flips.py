@@ -12,7 +12,7 @@ from yolopose.data.rows import Labels
 from yolopose.geometry.keypoints import KeypointLayout
 
 MIN_COUNT = 40  # instances needed for a check
-MIN_AGREEMENT = 0.5  # a pair that points the same way as the others in a smaller share of instances is swapped
+MIN_AGREEMENT = 0.5  # share of instances: a pair that points like the others in fewer is reported as swapped
 FAR = 0.15  # of the box: a mirrored mean position this far from its partner is suspicious …
 NEARER = 0.5  # … if another keypoint is nearer by this factor
 ODD = 0.15, 0.35  # shares of mirrored instances that are reported; near one half the shape has no handedness

@@ -48,15 +48,15 @@ class Item:
     value: Any
     name: str
     count: int = 1  # pictures inside (a batch in memory has several)
-    named: bool = False  # by the user, alone or in a Python list; not found in a folder, pattern or list file
+    named: bool = False  # the user named it, alone or in a Python list; it was not found in a folder, pattern or list
 
 
 def expand(text: str, base: Path | None = None) -> list[Item]:
     """A path, URL, folder, glob pattern, `.txt` or `.csv` list → its items, sorted where the file system gives them.
 
     `base` is the folder of the list in which `text` was found: a relative path is looked for there first and then in
-    the current folder; lists inside lists are refused. Without one the user has named `text`. Raises PoseError where
-    nothing is found.
+    the current folder; lists inside lists are refused. Without `base`, `text` counts as named by the user.
+    Raises PoseError where nothing is found.
     """
     if is_url(text):
         return [Item("url", text, masked(text), named=base is None)]
