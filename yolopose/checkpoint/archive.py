@@ -75,8 +75,7 @@ class Archive:
             return self.plain(value.state, depth + 1)
         if isinstance(value, str | bytes):
             self._text_left -= len(value)
-        if isinstance(value, StandIn):
-            return str(value.kind)
+        value = value.kind if isinstance(value, StandIn) else value
         return str(value) if isinstance(value, Name | Storage) else value
 
     def _storage(self, storage: Storage) -> Tensor:

@@ -35,8 +35,7 @@ def read_pickle(data: bytes, source: str) -> Any:
 def _run(data: bytes) -> Any:
     if len(data) > MAX_PICKLE:
         refuse(f"its pickle has {len(data)} bytes, more than {MAX_PICKLE}")
-    machine = _Machine()
-    stream = io.BytesIO(data)
+    machine, stream = _Machine(), io.BytesIO(data)
     for _ in range(MAX_OPCODES):
         opcode = OPCODES[stream.read(1).decode("latin-1")]
         handler = HANDLERS.get(opcode.name)

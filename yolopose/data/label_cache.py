@@ -5,6 +5,7 @@ A file that contains anything a scan does not write is ignored as a whole.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Entry:
 
 def cache_key(kpt_shape: tuple[int, int], classes: int, rules: Rules, max_pixels: int = MAX_PIXELS) -> str:
     """The settings of a scan as text: a cache is used only for the same ones."""
-    return json.dumps([VERSION, *kpt_shape, classes, rules.whole_rows, rules.zero_is_labelled, max_pixels])
+    return json.dumps([VERSION, *kpt_shape, classes, dataclasses.astuple(rules), max_pixels])
 
 
 def load_entries(root: Path, name: str, key: str) -> dict[str, Entry]:
@@ -104,12 +105,10 @@ def _unpack(arrays: Mapping[str, NDArray[Any]], keypoints: int, classes: int) ->
     return entries
 
 
-def _check(
-    arrays: Mapping[str, NDArray[Any]], paths: list[Any], notes: list[Any], keypoints: int, classes: int
-) -> None:
+def _check(arrays: Mapping[str, NDArray[Any]], paths: list[Any], notes: list[Any], k: int, classes: int) -> None:
     """Raise ValueError for types, shapes or values that a scan does not write."""
     n, total = len(paths), len(arrays["classes"])
-    shapes = (n, 6), (n, 2), (n,), (total,), (total, 4), (total, keypoints, 3) if n else (0, 0, 3)
+    shapes = (n, 6), (n, 2), (n,), (total,), (total, 4), (total, k, 3) if n else (0, 0, 3)
     _, hw, counts, cls, boxes, points = (arrays[name] for name in ARRAYS)
     checks = [
         *(

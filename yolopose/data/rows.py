@@ -108,9 +108,7 @@ def parse_rows(
 
 def _numbers(text: str, columns: int) -> tuple[NDArray[np.float64], list[int], list[tuple[int, str]]]:
     """(rows, columns) of the lines with this many numbers, their line numbers, and the other lines with reasons."""
-    tokens: list[list[str]] = []
-    lines: list[int] = []
-    bad: list[tuple[int, str]] = []
+    tokens, lines, bad = list[list[str]](), list[int](), list[tuple[int, str]]()
     for number, line in enumerate(text.splitlines(), 1):
         parts = line.split()
         if len(parts) == columns:

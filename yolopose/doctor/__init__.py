@@ -79,9 +79,7 @@ def check_images(spec: DataSpec) -> tuple[dict[str, list[Checked]], dict[str, Po
     Raises:
         PoseError: no split has images.
     """
-    splits: dict[str, list[Checked]] = {}
-    failed: dict[str, PoseError] = {}
-    known: dict[Path, Checked] = {}
+    splits, failed, known = dict[str, list[Checked]](), dict[str, PoseError](), dict[Path, Checked]()
     with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         for name in spec.sources:
             try:

@@ -121,10 +121,9 @@ def open_edgetpu(path: Path, options: OpenOptions) -> Backend:
         PoseError: a compiled file without chip and 8-bit model, one that LiteRT cannot read, or no pose network.
         UsageError: another device than the CPU.
     """
-    driver = content = None
-    if CUSTOM in path.read_bytes():
-        driver = _driver()
-        content = None if driver else _uncompiled(path)
+    compiled = CUSTOM in path.read_bytes()
+    driver = _driver() if compiled else None
+    content = _uncompiled(path) if compiled and not driver else None
     interpreter = open_interpreter(path, options, [driver] if driver else (), content)
     source = path.with_name(path.name.removesuffix(COMPILED) + ".tflite")
     metadata = read_metadata(path) or (read_metadata(source) if source.is_file() else {})

@@ -46,8 +46,7 @@ class NcnnBackend(FileBackend):
         self.fixed_shape = (1, *self.info.imgsz)
         self._net = net = ncnn.Net()
         net.opt.num_threads = options.cpu_threads() or net.opt.num_threads
-        half = self.precision == "float16"
-        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = half
+        net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = self.precision == "float16"
         _load(net, path)
         self.infer(np.zeros((1, *self.info.imgsz, 3), np.uint8))  # checks the shape of the output
 

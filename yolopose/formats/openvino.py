@@ -49,11 +49,10 @@ class OpenvinoBackend(FileBackend):
         shapes = ([_sizes(port) for port in ports] for ports in (model.inputs, model.outputs))
         file_options = OpenOptions(kpt_shape=options.kpt_shape)  # device and precision are chosen here
         super().__init__(path, file_options, load_metadata(path / METADATA), *shapes)
-        self._settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        hint, self.precision = _precision(self.path, self.precision, options)
+        self._settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
         if threads := options.cpu_threads():
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        hint, self.precision = _precision(self.path, self.precision, options)
-        self._settings["INFERENCE_PRECISION_HINT"] = hint
         self._compiled: dict[tuple[str, bool], tuple[Any, list[Any]]] = {}
         self._lock = threading.Lock()
         self._sparse = None if self._end_to_end else _sparse_head(model, self.info)

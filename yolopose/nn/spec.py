@@ -51,8 +51,7 @@ def load_spec(name_or_path: str | Path) -> dict[str, Any]:
         PoseError: no such file, not YAML, or a key missing or malformed.
     """
     path = Path(name_or_path)
-    letter = SCALED_NAME.search(path.name)
-    plain = SCALED_NAME.sub(r"\1", path.name)
+    letter, plain = SCALED_NAME.search(path.name), SCALED_NAME.sub(r"\1", path.name)
     file = next((f for f in (path, path.with_name(plain), MODELS / plain) if f.is_file()), None)
     if file is None:
         known = ", ".join(f.name.replace("yolov8", "yolov8{n,s,m,l,x}") for f in sorted(MODELS.glob("*.yaml")))

@@ -7,6 +7,7 @@ import sqlite3
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,7 @@ def write_numbered(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
         return folder / f"{stem}{number if number > 1 else ''}{suffix}"
 
     while True:
-        high = 1
-        while path(high).exists():
-            high *= 2
+        high = next(2**power for power in count() if not path(2**power).exists())
         free = high // 2 + 1 + bisect_left(range(high // 2 + 1, high), True, key=lambda n: not path(n).exists())
         try:
             with path(free).open("xb") as file:

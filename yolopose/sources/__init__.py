@@ -134,8 +134,7 @@ def _open_list(members: list[Any], options: SourceOptions) -> Source:
         name = members[live.index(True)]
         shown_name = masked(name) if isinstance(name, str) else name
         raise UsageError(f"source list: {shown_name} is a stream and others are not; streams need a list of their own")
-    items: list[Item] = []
-    position = 0
+    items, position = list[Item](), 0
     for member in members:
         path = isinstance(member, str | os.PathLike)
         added = _named(os.fspath(member), options) if path else _memory_items(member, position)

@@ -39,11 +39,9 @@ def screen_frames(text: str, stop: threading.Event) -> Generator[Frame, None, No
     try:
         with mss() as grabber:
             area = _area(grabber.monitors, number, region)
-            index = 0
-            while not stop.is_set():
+            for index, _ in enumerate(iter(stop.is_set, True)):  # until it is set
                 image = np.ascontiguousarray(np.asarray(grabber.grab(area))[..., :3])  # BGRA → BGR
                 yield Frame(image, text.replace(" ", "_"), "stream", index)
-                index += 1
     except PoseError:
         raise
     except Exception as error:
