@@ -46,7 +46,7 @@ def work_ours(model: Path, images: list[Path], options: dict[str, Any]) -> None:
     """
     from yolopose import YOLO, __version__
     from yolopose.detect import DetectOptions, letterboxes_for
-    from yolopose.formats.base import OpenOptions, select, to_nchw
+    from yolopose.formats.base import OpenOptions, candidates_above, to_nchw
     from yolopose.formats.table import open_backend
     from yolopose.images import read_image
 
@@ -68,7 +68,7 @@ def work_ours(model: Path, images: list[Path], options: dict[str, Any]) -> None:
             to_tensor(canvases[image])
         else:
             to_nchw(canvases[image])
-            select(outputs[image], classes, 0.25)
+            candidates_above(outputs[image], classes, 0.25)
         return (time.perf_counter() - start) * 1e3
 
     def predict(image: Path) -> dict[str, float]:

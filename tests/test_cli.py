@@ -6,9 +6,9 @@ import pytest
 
 from yolopose import __version__
 from yolopose.cli import main
+from yolopose.command_line import read_arguments
 from yolopose.config import MODES, arguments
 from yolopose.errors import UsageError
-from yolopose.words import read_arguments
 
 
 @pytest.mark.parametrize(

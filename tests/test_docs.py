@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from yolopose.command_line import read_arguments, split_mode
 from yolopose.completion import COMMANDS
 from yolopose.config import MODES, arguments, parse
 from yolopose.config.groups import GROUPS
 from yolopose.helptext import EXAMPLES, overview
-from yolopose.words import read_arguments, split_mode
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

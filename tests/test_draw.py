@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from yolopose.draw import DrawStyle, Tile, draw_instances, mosaic
+from yolopose.draw import DrawStyle, SheetTile, draw_instances, mosaic
 from yolopose.draw.instances import (
     HEAD,
     LANDMARKS,
@@ -196,7 +196,7 @@ def test_foreign_names_are_drawn_as_one_short_printable_line(monkeypatch):
     draw_instances(grey(), boxes, np.empty((0, 4, 3)), DOTS, names)
     assert seen == [r"2 0.90", "x" * 39 + "… 0.90", r"a\x1b[31m b\u202ec 0.90"]
     seen.clear()
-    mosaic([Tile(grey(), caption="a\x1b\nb.jpg")], DOTS, NAMES)
+    mosaic([SheetTile(grey(), caption="a\x1b\nb.jpg")], DOTS, NAMES)
     assert set(seen) == {r"a\x1b b.jpg"}
 
 
@@ -233,7 +233,7 @@ def test_a_label_is_readable_text_on_its_plate():
 
 
 def test_mosaic_grid():
-    tiles = [Tile(grey(100, 200), caption=f"{i}.jpg") for i in range(5)]
+    tiles = [SheetTile(grey(100, 200), caption=f"{i}.jpg") for i in range(5)]
     sheet = mosaic(tiles, DOTS, NAMES)
     assert sheet.shape == (2 * 104 - 4, 3 * 204 - 4, 3)
     assert (sheet[100:104] == 255).all()
@@ -243,11 +243,11 @@ def test_mosaic_grid():
 
 
 def test_mosaic_shrinks_and_never_enlarges():
-    big = mosaic([Tile(grey(600, 900))] * 30, DOTS, NAMES)
+    big = mosaic([SheetTile(grey(600, 900))] * 30, DOTS, NAMES)
     assert big.shape[1] <= 1920
     assert max(big.shape) > 1900
-    assert mosaic([Tile(grey(30, 20))], DOTS, NAMES).shape == (30, 20, 3)
-    tall = mosaic([Tile(grey(2000, 10)), Tile(grey(10, 2000))], DOTS, NAMES, max_side=500)
+    assert mosaic([SheetTile(grey(30, 20))], DOTS, NAMES).shape == (30, 20, 3)
+    tall = mosaic([SheetTile(grey(2000, 10)), SheetTile(grey(10, 2000))], DOTS, NAMES, max_side=500)
     assert max(tall.shape) <= 500
     assert mosaic([], DOTS, NAMES).ndim == 3
 
@@ -255,7 +255,7 @@ def test_mosaic_shrinks_and_never_enlarges():
 def test_mosaic_scales_what_is_drawn():
     box = np.array([[400, 400, 1200, 1200, 1, 0]], np.float32)
     points = np.array([[[800, 800, 2], [0, 0, 0], [0, 0, 0], [0, 0, 0]]], np.float32)
-    tile = Tile(grey(1600, 1600), box, points)
+    tile = SheetTile(grey(1600, 1600), box, points)
     sheet = mosaic([tile] * 4, DOTS, NAMES, DrawStyle(labels=False), max_side=804)
     part = sheet[:400, :400]
     left, top, right, bottom = changed(part, grey(400, 400))

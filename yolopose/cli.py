@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from yolopose import completion, helptext
+from yolopose.command_line import joined, mode_of_cfg, read_arguments, split_mode
 from yolopose.config import (
     MODES,
     BenchmarkConfig,
@@ -31,7 +32,6 @@ from yolopose.config.foreign import ABSENT
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.version import __version__
-from yolopose.words import joined, mode_of_cfg, read_arguments, split_mode
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -156,7 +156,7 @@ def _run(
         raise TypeError("only a torch backend has raw maps to observe")
     output, maps = backend.infer_maps(batch)
     observe(maps, positions)
-    return backend.select(output, conf)
+    return backend.candidates_above(output, conf)
 
 
 def _detections(

@@ -12,7 +12,7 @@ from helpers.builders import make_dataset
 from yolopose.data import labels as labels_module
 from yolopose.data import rows as rows_module
 from yolopose.data.cache_files import cache_folder
-from yolopose.data.labels import label_path, scan, select
+from yolopose.data.labels import filter_labels, label_path, scan
 from yolopose.data.rows import Labels, parse_rows
 from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
@@ -300,7 +300,7 @@ def test_a_scan_that_is_broken_off_does_not_look_at_the_rest(
 
 def test_select_keeps_the_chosen_classes() -> None:
     labels = Labels(np.array([2, 0, 2]), np.eye(3, 4, dtype=np.float32), np.zeros((3, 1, 3), np.float32))
-    assert select(labels, None).classes.tolist() == [2, 0, 2]
-    assert select(labels, (2,)).boxes.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
-    assert select(labels, (2,), single_cls=True).classes.tolist() == [0, 0]
-    assert len(select(labels, ())) == 0
+    assert filter_labels(labels, None).classes.tolist() == [2, 0, 2]
+    assert filter_labels(labels, (2,)).boxes.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
+    assert filter_labels(labels, (2,), single_cls=True).classes.tolist() == [0, 0]
+    assert len(filter_labels(labels, ())) == 0

@@ -127,7 +127,7 @@ def test_the_loss_is_that_of_the_whole_set_as_one_batch(tmp_path: Path) -> None:
     from yolopose.evaluate.losses import batch_of
     from yolopose.formats.pytorch import TorchBackend
     from yolopose.images import read_image
-    from yolopose.loss.pose import PARTS, Gains, PoseLoss
+    from yolopose.loss.pose import LOSS_PARTS, Gains, PoseLoss
 
     backend = TorchBackend(make_network(K))
     data = scan(load_data(rectangles(tmp_path)), "val")
@@ -141,7 +141,7 @@ def test_the_loss_is_that_of_the_whole_set_as_one_batch(tmp_path: Path) -> None:
     with torch.inference_mode():
         want = loss(maps, batch_of([item.labels for item in items], boxes))[1]
     assert list(got.values()) == pytest.approx(want.tolist(), rel=1e-5)
-    assert list(got) == [f"val/{part}_loss" for part in PARTS]
+    assert list(got) == [f"val/{part}_loss" for part in LOSS_PARTS]
 
 
 def test_truths_without_keypoints_are_ignored_and_in_compat_mode_missed(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 from yolopose.config import ExportConfig
 from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.verify import Comparison
-from yolopose.formats.base import Backend, OpenOptions, select
+from yolopose.formats.base import Backend, OpenOptions, candidates_above
 from yolopose.formats.calibration import letterboxed, sample_photographs
 from yolopose.formats.openvino import OpenvinoBackend, _core
 from yolopose.formats.table import export, format_of, open_backend
@@ -91,7 +91,7 @@ def test_candidates_are_rows_of_the_output(dynamic: Path, people: np.ndarray) ->
     assert backend._sparse is not None
     whole = backend.infer(people)
     for conf in (0.5, 0.06, 0.01):
-        same_rows(backend.candidates(people, conf), select(whole, 1, conf))
+        same_rows(backend.candidates(people, conf), candidates_above(whole, 1, conf))
 
 
 def test_float_images(dynamic: Path, people: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from yolopose.errors import UsageError
-from yolopose.formats.base import OpenOptions, in_batches_of, refuse_other_device, select, to_nchw, to_nhwc
+from yolopose.formats.base import OpenOptions, candidates_above, in_batches_of, refuse_other_device, to_nchw, to_nhwc
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -24,7 +24,7 @@ def test_input_is_rgb_from_0_to_1(dtype: type) -> None:
 @pytest.mark.parametrize("classes", [1, 3])
 def test_candidates_equal_brute_force(classes: int) -> None:
     output = np.random.default_rng(1).random((2, 4 + classes + 6, 50), np.float32)
-    chosen = select(output, classes, 0.6)
+    chosen = candidates_above(output, classes, 0.6)
     for image, rows in zip(output, chosen, strict=True):
         expected = [column for column in image.T if max(column[4 : 4 + classes]) > 0.6]
         np.testing.assert_array_equal(rows, np.array(expected))
@@ -32,7 +32,7 @@ def test_candidates_equal_brute_force(classes: int) -> None:
 
 
 def test_nothing_above_the_threshold_gives_no_rows() -> None:
-    assert select(np.zeros((1, 56, 9), np.float32), 1, 0.25)[0].shape == (0, 56)
+    assert candidates_above(np.zeros((1, 56, 9), np.float32), 1, 0.25)[0].shape == (0, 56)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])

@@ -10,7 +10,7 @@ from helpers.builders import make_network
 
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats import pytorch
-from yolopose.formats.base import OpenOptions, select
+from yolopose.formats.base import OpenOptions, candidates_above
 from yolopose.formats.pytorch import TorchBackend, choose_device, cpu_has_bf16
 
 
@@ -43,7 +43,7 @@ def test_candidates_and_maps_belong_to_the_same_forward(images: np.ndarray) -> N
     backend = TorchBackend(make_network(classes=2), OpenOptions(device="cpu"))
     output, maps = backend.infer_maps(images)
     np.testing.assert_array_equal(backend.network.decode(maps).numpy(), output.numpy())
-    for rows, expected in zip(backend.candidates(images, 0.5), select(output.numpy(), 2, 0.5), strict=True):
+    for rows, expected in zip(backend.candidates(images, 0.5), candidates_above(output.numpy(), 2, 0.5), strict=True):
         assert 0 < len(rows) < output.shape[2]
         np.testing.assert_allclose(rows, expected, atol=1e-5 * np.abs(expected).max())
 

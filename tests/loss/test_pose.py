@@ -12,7 +12,7 @@ from yolopose import checkpoint
 from yolopose.data.batch import Batch
 from yolopose.geometry.keypoints import default_layout, fixed_sigmas
 from yolopose.loss.assign import Truths, assign
-from yolopose.loss.pose import PARTS, Gains, PoseLoss, decode, dfl_loss, in_pixels, oks_loss
+from yolopose.loss.pose import LOSS_PARTS, Gains, PoseLoss, decode, dfl_loss, in_pixels, oks_loss
 from yolopose.metadata import ModelInfo
 from yolopose.nn.head import Maps, anchors
 from yolopose.rules import REFERENCE, RULES
@@ -163,7 +163,7 @@ def loop_loss(maps, batch, sigmas, *, compat):
     )
     norm, counted = max(total, 1), max(counted, 1)
     sums = {"box": box / norm, "pose": pose / counted, "kobj": kobj / counted, "cls": cls / norm, "dfl": dfl / norm}
-    return [sums[part] * GAINS[part] for part in PARTS]
+    return [sums[part] * GAINS[part] for part in LOSS_PARTS]
 
 
 @pytest.mark.parametrize("compat", [False, True])

@@ -12,7 +12,7 @@ from yolopose.data.augment import AugmentOptions, Tile
 from yolopose.data.batch import Sample
 from yolopose.data.flips import audit_flip
 from yolopose.data.image_cache import Reader, open_cache
-from yolopose.data.labels import Scan, select
+from yolopose.data.labels import Scan, filter_labels
 from yolopose.data.sampler import block, by_aspect, sample_generator, shuffled
 from yolopose.rules import DEFAULT, Rules
 
@@ -57,7 +57,7 @@ class PoseDataset:
         if not options.rules.first_images:
             indices = indices * len(scan.items) // len(indices)
         chosen = [scan.items[i] for i in indices]
-        self.items = [replace(i, labels=select(i.labels, options.classes, options.single_cls)) for i in chosen]
+        self.items = [replace(i, labels=filter_labels(i.labels, options.classes, options.single_cls)) for i in chosen]
         cache = None
         if options.cache:
             cache = open_cache(options.cache, scan, self.items, options.imgsz, options.rules, options.cache_dir)

@@ -118,7 +118,7 @@ def scan(
     return result
 
 
-def select(labels: Labels, classes: Sequence[int] | None, single_cls: bool = False) -> Labels:
+def filter_labels(labels: Labels, classes: Sequence[int] | None, single_cls: bool = False) -> Labels:
     """The instances of the given classes (None is all); with `single_cls` all of them as class 0."""
     if classes is not None:
         labels = labels.keep(np.isin(labels.classes, classes))

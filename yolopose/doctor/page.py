@@ -30,7 +30,7 @@ LEGEND = (
 NO_FLIP = "No mirrored images: the data set has no flip_idx."
 
 _texts = re.split(r"<!-- part (\w+) -->\n", Path(__file__).with_name("page.html").read_text(encoding="utf-8"))[1:]
-PARTS = {name: Template(text.rstrip("\n")) for name, text in zip(_texts[::2], _texts[1::2], strict=True)}
+TEMPLATES = {name: Template(text.rstrip("\n")) for name, text in zip(_texts[::2], _texts[1::2], strict=True)}
 
 
 def fill(part: str, values: Mapping[str, object]) -> str:
@@ -43,7 +43,7 @@ def fill(part: str, values: Mapping[str, object]) -> str:
             texts[name] = f"{value:.1%}"
         else:
             texts[name] = f"{value:,}" if isinstance(value, int) else escape(str(value))
-    return PARTS[part].substitute(texts)
+    return TEMPLATES[part].substitute(texts)
 
 
 def page(report: Report, previews: Sequence[Preview]) -> str:

@@ -1,6 +1,6 @@
 """Drawing with OpenCV alone: no window, no torch, no matplotlib."""
 
 from yolopose.draw.instances import DrawStyle, draw_instances
-from yolopose.draw.mosaic import Tile, mosaic
+from yolopose.draw.mosaic import SheetTile, mosaic
 
-__all__ = ["DrawStyle", "Tile", "draw_instances", "mosaic"]
+__all__ = ["DrawStyle", "SheetTile", "draw_instances", "mosaic"]

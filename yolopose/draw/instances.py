@@ -41,7 +41,7 @@ RIGHT = {"arm": bgr("ffab2e"), "leg": bgr("ff5a4f")}
 TORSO, HEAD = bgr("f3f1e6"), bgr("8df06a")
 LANDMARKS = tuple(map(bgr, ("35c7ff", "ffab2e", "8df06a", "b58bff", "ff5a8a", "ffe14a", "2fe0b5", "f3f1e6")))
 SHADE = (20, 20, 20)
-PARTS = {"shoulder": "arm", "elbow": "arm", "wrist": "arm", "hip": "leg", "knee": "leg", "ankle": "leg"}
+BODY_PARTS = {"shoulder": "arm", "elbow": "arm", "wrist": "arm", "hip": "leg", "knee": "leg", "ankle": "leg"}
 # A box narrower than its label has none when more others than this are within the label's width of it.
 MOST_NEIGHBOURS = 2
 # OpenCV's own small circles are diamonds.
@@ -209,7 +209,7 @@ def part_of(name: str) -> tuple[str, str]:
     """The (side, part) of a keypoint: left, right or ""; arm, leg or head. Any other keypoint counts as head."""
     words = name.lower().split("_")
     side = next((word for word in words if word in ("left", "right")), "")
-    return side, next((PARTS[word] for word in words if word in PARTS), "head")
+    return side, next((BODY_PARTS[word] for word in words if word in BODY_PARTS), "head")
 
 
 def part_color(side: str, part: str) -> Color:

@@ -16,7 +16,7 @@ GAP = 4  # white pixels between tiles
 
 
 @dataclass(frozen=True)
-class Tile:
+class SheetTile:
     """One image of a mosaic, and the boxes and keypoints to draw on it, in its pixels (see `draw_instances`)."""
 
     image: Image
@@ -26,7 +26,7 @@ class Tile:
 
 
 def mosaic(
-    tiles: Sequence[Tile],
+    tiles: Sequence[SheetTile],
     layout: KeypointLayout,
     names: Mapping[int, str],
     style: DrawStyle | None = None,
@@ -55,7 +55,7 @@ def mosaic(
     return grid
 
 
-def shrunk(tile: Tile, gain: float) -> Tile:
+def shrunk(tile: SheetTile, gain: float) -> SheetTile:
     """The tile with its image, boxes and keypoints scaled by `gain` ≤ 1."""
     import cv2
 
@@ -67,7 +67,7 @@ def shrunk(tile: Tile, gain: float) -> Tile:
     boxes, keypoints = tile.boxes.copy(), tile.keypoints.copy()
     boxes[:, :4] *= np.tile(scale, 2)
     keypoints[..., :2] *= scale
-    return Tile(cv2.resize(tile.image, size, interpolation=cv2.INTER_AREA), boxes, keypoints, tile.caption)
+    return SheetTile(cv2.resize(tile.image, size, interpolation=cv2.INTER_AREA), boxes, keypoints, tile.caption)
 
 
 def draw_caption(canvas: Image, text: str) -> None:

@@ -16,7 +16,7 @@ from yolopose.data.labels import ImageItem
 from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError
 from yolopose.evaluate.coco import KINDS, Instances, evaluate
-from yolopose.evaluate.sample import Measure, Sample
+from yolopose.evaluate.sample import Measure, ValidatedImage
 from yolopose.geometry.keypoints import BODY_AREA
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ class CocoMeasure(Measure):
         self._truths: list[Instances] = []
         self._found: list[Instances] = []
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Keep the arrays of one image."""
         truth, boxes = sample.truth, sample.found.boxes
         self._truths.append(_of_image(sample.position, truth.classes, truth.boxes, truth.keypoints, BODY_AREA))

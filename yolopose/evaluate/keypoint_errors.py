@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from yolopose.errors import PoseError
 from yolopose.evaluate.precision import Matches, Truth
-from yolopose.evaluate.sample import Measure, Sample
+from yolopose.evaluate.sample import Measure, ValidatedImage
 from yolopose.geometry.boxes import iou_matrix
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.tables import text_table
@@ -150,7 +150,7 @@ class LandmarkErrors(Measure):
             ) from None
         self._parts: list[Distances] = []
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Measure the faces of one image: for each the detection with the largest overlap counts."""
         truth, boxes = sample.truth, sample.found.boxes
         rows, sure = np.full(len(truth.boxes), -1), np.flatnonzero(boxes[:, 4] >= CONF)

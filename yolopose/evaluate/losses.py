@@ -12,7 +12,7 @@ from yolopose.data.batch import Batch
 from yolopose.data.rows import Labels
 from yolopose.evaluate.batching import on_canvas
 from yolopose.geometry.boxes import Letterbox, xyxy_to_cxcywh
-from yolopose.loss.pose import PARTS, PoseLoss, divisors
+from yolopose.loss.pose import LOSS_PARTS, PoseLoss, divisors
 from yolopose.nn.head import Maps
 
 
@@ -26,8 +26,8 @@ class Losses:
     def __init__(self, criterion: PoseLoss, *, whole: bool) -> None:
         self._criterion = criterion
         self._whole = whole
-        self._sums = torch.zeros(len(PARTS), dtype=torch.float64)
-        self._weights = torch.zeros(len(PARTS), dtype=torch.float64)
+        self._sums = torch.zeros(len(LOSS_PARTS), dtype=torch.float64)
+        self._weights = torch.zeros(len(LOSS_PARTS), dtype=torch.float64)
         self.seconds = 0.0
 
     def add(self, maps: Maps, batch: Batch) -> None:
@@ -37,7 +37,7 @@ class Losses:
             sums, counts = self._criterion.sums(maps, batch.to(maps.keypoints.device))
             divided_by = divisors(counts)
             parts = (sums / divided_by.clamp(min=1)).cpu().double()  # MPS has no float64
-            weights = divided_by.cpu().double() if self._whole else torch.ones(len(PARTS))
+            weights = divided_by.cpu().double() if self._whole else torch.ones(len(LOSS_PARTS))
             self._sums += parts * weights.clamp(min=1)
             self._weights += weights
         self.seconds += time.perf_counter() - start
@@ -49,7 +49,7 @@ class Losses:
     def result(self) -> dict[str, float]:
         """The parts under the names of their columns in results.csv."""
         values = self._sums / self._weights.clamp(min=1)
-        return {f"val/{part}_loss": float(value) for part, value in zip(PARTS, values, strict=True)}
+        return {f"val/{part}_loss": float(value) for part, value in zip(LOSS_PARTS, values, strict=True)}
 
 
 def batch_of(labels: Sequence[Labels], boxes: Sequence[Letterbox]) -> Batch:

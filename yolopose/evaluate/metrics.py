@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from yolopose.evaluate.confusion import ConfusionMatrix
 from yolopose.evaluate.keypoint_errors import KeypointErrors
 from yolopose.evaluate.precision import CONFIDENCES, RECALLS, Matches, Scores, compute_scores, match_image
-from yolopose.evaluate.sample import Output, Sample
+from yolopose.evaluate.sample import Output, ValidatedImage
 from yolopose.metadata import ModelInfo
 from yolopose.rules import Rules
 from yolopose.tables import Rows
@@ -203,7 +203,7 @@ class Evaluator(Output):
         self._errors = KeypointErrors(info.layout.names)
         self._speed = dict.fromkeys(STEPS, 0.0)
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Match the detections of one image with its truths."""
         found, truth = sample.found, sample.truth
         ignore = not self.rules.unlabelled_count

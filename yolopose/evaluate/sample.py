@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ValidatedImage:
     """One validated image: its position in the data set, its truths and its detections."""
 
     position: int
@@ -30,7 +30,7 @@ class Sample:
 class Output:
     """Something made from all images: `add` gets each once, in no particular order, then `finish` is called."""
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Take one image."""
         raise NotImplementedError
 

@@ -14,7 +14,7 @@ from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig, pick
 from yolopose.console import log, progress
 from yolopose.data.image_loading import prefetch
-from yolopose.data.labels import ImageItem, Scan, scan, select
+from yolopose.data.labels import ImageItem, Scan, filter_labels, scan
 from yolopose.data.spec import DataSpec
 from yolopose.detect import DetectOptions, detect
 from yolopose.errors import PoseError, UsageError, printable
@@ -23,7 +23,7 @@ from yolopose.evaluate.cocofiles import CocoMeasure, annotated_truths
 from yolopose.evaluate.keypoint_errors import LandmarkErrors
 from yolopose.evaluate.metrics import Evaluator, Metrics
 from yolopose.evaluate.report import report, report_lines
-from yolopose.evaluate.sample import Measure, Output, Sample
+from yolopose.evaluate.sample import Measure, Output, ValidatedImage
 from yolopose.evaluate.validator import Validator
 from yolopose.evaluate.widerface import WiderFaces, WiderFiles, read_truth
 from yolopose.evaluate.writers import LabelFiles, Pictures, PredictionsFile
@@ -145,7 +145,7 @@ def selected(scanned: Scan, config: ValConfig) -> list[ImageItem]:
             f"prefix={','.join(config.prefix or ())}: none of the {len(scanned.items)} images of "
             f"{scanned.split} in {scanned.spec.yaml} has a name that begins so"
         )
-    return [replace(i, labels=select(i.labels, config.classes, config.single_cls)) for i in items]
+    return [replace(i, labels=filter_labels(i.labels, config.classes, config.single_cls)) for i in items]
 
 
 def _sigmas(info: ModelInfo, spec: DataSpec, rules: Rules) -> tuple[float, ...]:
@@ -205,7 +205,7 @@ def _files(
         yield WiderFiles(folder / "widerface", next((m.events for m in measures if isinstance(m, WiderFaces)), {}))
 
 
-def _add_all(samples: Iterable[Sample], outputs: Sequence[Output], total: int, *, verbose: bool) -> None:
+def _add_all(samples: Iterable[ValidatedImage], outputs: Sequence[Output], total: int, *, verbose: bool) -> None:
     """Give every image to every output, with a progress bar, and finish them."""
     with progress(verbose, "validating") as bar:
         for done, sample in enumerate(samples, start=1):
@@ -218,7 +218,7 @@ def _add_all(samples: Iterable[Sample], outputs: Sequence[Output], total: int, *
 
 def _samples(
     validator: Validator, items: Sequence[ImageItem], plan: Sequence[Group], losses: Losses | None, hooks: Hooks
-) -> Iterator[Sample]:
+) -> Iterator[ValidatedImage]:
     """Every image with its truths and detections, group by group, while the next images are being read."""
     backend, config = validator.backend, validator.args
     options = pick(
@@ -242,7 +242,7 @@ def _samples(
         for position, item, image, box, one in zip(group.positions, chosen, images, boxes, found, strict=True):
             if config.single_cls:
                 one.boxes[:, 5] = 0
-            yield Sample(position, item, image, truth_of(item.labels, box), one)
+            yield ValidatedImage(position, item, image, truth_of(item.labels, box), one)
         validator.seen += len(chosen)
         hooks("on_val_batch_end", validator)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from yolopose.console import log
 from yolopose.errors import PoseError, did_you_mean, one_line, shown
-from yolopose.evaluate.sample import Measure, Output, Sample
+from yolopose.evaluate.sample import Measure, Output, ValidatedImage
 from yolopose.files import write_text
 from yolopose.geometry.boxes import iou_matrix
 
@@ -259,7 +259,7 @@ class WiderFaces(Measure):
         self._resized: list[Path] = []
         self._scores: dict[str, Score] = {}
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Keep the detections of an official image; check that it has its official size."""
         photo = self._truth.get(sample.item.path.stem)
         if photo is None:
@@ -298,7 +298,7 @@ class WiderFiles(Output):
     def __init__(self, folder: Path, events: dict[str, str]) -> None:
         self.folder, self.events = folder, events
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Write one file."""
         path, rows = sample.item.path, official_rows(sample.found.boxes)
         file = self.folder / self.events.get(path.stem, path.parent.name) / f"{path.stem}.txt"

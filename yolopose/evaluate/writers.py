@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from yolopose.draw import DrawStyle, Tile, mosaic
+from yolopose.draw import DrawStyle, SheetTile, mosaic
 from yolopose.draw.mosaic import shrunk
-from yolopose.evaluate.sample import Output, Sample
+from yolopose.evaluate.sample import Output, ValidatedImage
 from yolopose.files import atomic_path
 from yolopose.images.files import write_image
 from yolopose.metadata import ModelInfo
@@ -32,7 +32,7 @@ class PredictionsFile(Output):
         self._file = stack.enter_context(stack.enter_context(atomic_path(path)).open("w", encoding="utf-8"))
         self._separator = "["
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Write one image's rows."""
         stem = sample.item.path.stem
         image_id = int(stem) if stem.isascii() and stem.isdecimal() else stem
@@ -63,7 +63,7 @@ class LabelFiles(Output):
         folder.mkdir(parents=True, exist_ok=True)
         self._written: set[Path] = set()
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Write one image's file, none where nothing was found; further images of a name as name-2 and so on."""
         path, found = sample.item.path, sample.found
         target, number = self.folder / f"{path.stem}.txt", 1
@@ -83,9 +83,9 @@ class Pictures(Output):
     def __init__(self, folder: Path, info: ModelInfo, batch: int) -> None:
         self.folder, self.info = folder, info
         self.tiles = min(batch, TILES)
-        self._kept: dict[int, tuple[Tile, Tile]] = {}
+        self._kept: dict[int, tuple[SheetTile, SheetTile]] = {}
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: ValidatedImage) -> None:
         """Keep the image, small, if it is one of the first."""
         if sample.position >= SHEETS * self.tiles:
             return
@@ -93,8 +93,8 @@ class Pictures(Output):
         name, truth = sample.item.path.name, sample.truth
         rows = np.column_stack([truth.boxes, np.ones(len(truth.boxes)), truth.classes]).astype(np.float32)
         sure = sample.found.boxes[:, 4] >= DRAWN
-        labelled = Tile(sample.image, rows, truth.keypoints.astype(np.float32), name)
-        found = Tile(sample.image, sample.found.boxes[sure], sample.found.keypoints[sure], name)
+        labelled = SheetTile(sample.image, rows, truth.keypoints.astype(np.float32), name)
+        found = SheetTile(sample.image, sample.found.boxes[sure], sample.found.keypoints[sure], name)
         self._kept[sample.position] = (shrunk(labelled, gain), shrunk(found, gain))
 
     def finish(self) -> None:

@@ -41,7 +41,7 @@ class OpenOptions:
         return self.threads or (int(text) if text.isdecimal() and int(text) > 0 else None)
 
 
-DEFAULT = OpenOptions()
+DEFAULT_OPTIONS = OpenOptions()
 
 
 class Suppression(NamedTuple):
@@ -92,10 +92,10 @@ class Backend(Protocol):
 
     def candidates(self, images: Array, conf: float) -> list[Float]:
         """(B, H, W, 3) → per image the (M, 4+C+K·D) rows whose best class scores above `conf`, in anchor order."""
-        return select(self.infer(images), len(self.info.names), conf)
+        return candidates_above(self.infer(images), len(self.info.names), conf)
 
 
-def select(output: Float, classes: int, conf: float) -> list[Float]:
+def candidates_above(output: Float, classes: int, conf: float) -> list[Float]:
     """(B, 4+C+K·D, A) → per image the (M, 4+C+K·D) rows with a class score above `conf`, in anchor order."""
     best = output[:, 4] if classes == 1 else output[:, 4 : 4 + classes].max(1)
     return [np.ascontiguousarray(image[:, hits].T) for image, hits in zip(output, best > conf, strict=True)]

@@ -13,7 +13,15 @@ import numpy as np
 
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, one_line
-from yolopose.formats.base import Array, ExportOptions, FileBackend, Float, OpenOptions, refuse_other_device, select
+from yolopose.formats.base import (
+    Array,
+    ExportOptions,
+    FileBackend,
+    Float,
+    OpenOptions,
+    candidates_above,
+    refuse_other_device,
+)
 from yolopose.formats.calibration import calibration_batches
 from yolopose.formats.quantize import quantised_openvino
 from yolopose.formats.quiet import quiet
@@ -68,7 +76,7 @@ class OpenvinoBackend(FileBackend):
                 half = len(maps) // 2
                 most = MOST_CELLS * len(images)
                 rows = self._sparse.candidates(maps[:half], maps[half:], images.shape[1], conf, most)
-        return select(self.infer(images), len(self.info.names), conf) if rows is None else rows
+        return candidates_above(self.infer(images), len(self.info.names), conf) if rows is None else rows
 
     def _run(self, images: Array) -> Float:
         with self._outputs(images, cut=False) as (output,):

@@ -10,7 +10,7 @@ import numpy as np
 
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError
-from yolopose.formats.base import DEFAULT, Array, Backend, Float, OpenOptions, to_rgb
+from yolopose.formats.base import DEFAULT_OPTIONS, Array, Backend, Float, OpenOptions, to_rgb
 from yolopose.metadata import ModelInfo
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class TorchBackend(Backend):
     It works on a copy of the network, so that a network in training can be validated.
     """
 
-    def __init__(self, network: PoseNet, options: OpenOptions = DEFAULT, *, shared: bool = True) -> None:
+    def __init__(self, network: PoseNet, options: OpenOptions = DEFAULT_OPTIONS, *, shared: bool = True) -> None:
         """Take a copy of `network`, or with `shared=False` the network itself.
 
         Raises:
@@ -69,11 +69,11 @@ class TorchBackend(Backend):
         import torch
 
         if self._device.type != "cpu":
-            return self.select(self.infer_maps(images)[0], conf)
+            return self.candidates_above(self.infer_maps(images)[0], conf)
         with torch.inference_mode():
             return [rows.numpy() for rows in self.network.candidates(self._tensor(images), conf)]
 
-    def select(self, output: Tensor, conf: float) -> list[Float]:
+    def candidates_above(self, output: Tensor, conf: float) -> list[Float]:
         """Decoded (B, 4+C+K·D, A) → per image the (M, 4+C+K·D) rows whose best class scores above `conf`."""
         import torch
 

@@ -12,7 +12,7 @@ from yolopose.config import ExportConfig, arguments, pick
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.files import atomic_path, cache_dir, remove_leftovers
-from yolopose.formats.base import DEFAULT, Backend, ExportOptions, OpenOptions, Suppression
+from yolopose.formats.base import DEFAULT_OPTIONS, Backend, ExportOptions, OpenOptions, Suppression
 from yolopose.formats.calibration import calibration_paths
 from yolopose.formats.checks import check_packages, check_place
 from yolopose.formats.coreml import CoremlBackend, export_coreml
@@ -155,7 +155,7 @@ def needs_torch(path: str | Path) -> bool:
     return format_of(path).argument == "pytorch"
 
 
-def open_backend(path: str | Path, options: OpenOptions = DEFAULT) -> Backend:
+def open_backend(path: str | Path, options: OpenOptions = DEFAULT_OPTIONS) -> Backend:
     """The model file at `path`, ready to run.
 
     Raises:

@@ -18,7 +18,7 @@ from yolopose.rules import DEFAULT, Rules
 if TYPE_CHECKING:
     from yolopose.data.batch import Batch
 
-PARTS = ("box", "pose", "kobj", "cls", "dfl")
+LOSS_PARTS = ("box", "pose", "kobj", "cls", "dfl")
 SIDES = 4 * REG_MAX  # the channels of a level before its class logits
 
 
@@ -72,11 +72,11 @@ class PoseLoss:
         self.strides = tuple(float(s) for s in strides)
         self.rules = rules
         self.reduce = reduce
-        self.gains = torch.tensor([getattr(gains, part) for part in PARTS])
+        self.gains = torch.tensor([getattr(gains, part) for part in LOSS_PARTS])
         self.sigmas = torch.tensor([float(s) for s in sigmas])
 
     def __call__(self, maps: Maps, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Maps of B images → total (), parts (5,) detached, after gains, in the order of PARTS."""
+        """Maps of B images → total (), parts (5,) detached, after gains, in the order of LOSS_PARTS."""
         sums, counts = self.sums(maps, batch)
         if self.reduce is not None:
             counts = self.reduce(counts)

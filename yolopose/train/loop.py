@@ -25,7 +25,7 @@ from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validate import validate
 from yolopose.formats.base import OpenOptions
 from yolopose.formats.pytorch import TorchBackend
-from yolopose.loss.pose import PARTS
+from yolopose.loss.pose import LOSS_PARTS
 from yolopose.nn.head import Maps
 from yolopose.nn.network import PoseNet
 from yolopose.train import checkpointing, reporting
@@ -116,7 +116,7 @@ def train_epoch(run: TrainingRun, hooks: Hooks) -> None:
     hooks("on_train_epoch_start", run)
     run.loader.dataset.set_epoch(run.epoch, run.mosaic_closed)
     set_training_mode(run)
-    run.sums, run.batches = torch.zeros(len(PARTS), device=run.device), 0
+    run.sums, run.batches = torch.zeros(len(LOSS_PARTS), device=run.device), 0
     unchecked: tuple[Tensor, Batch] | None = None  # the last loss is checked one batch later: no waiting for the GPU
     log.info("\n" + reporting.table_row(reporting.TITLES))
     with progress(run.ranks.main, least=1) as show:
@@ -148,7 +148,7 @@ def train_epoch(run: TrainingRun, hooks: Hooks) -> None:
         run.sums = run.ranks.sum(run.sums) / run.ranks.world  # the ranks' parts add up
     if run.ranks.main:
         log.info(reporting.epoch_row(run))
-    run.losses = dict(zip(PARTS, run.tloss.tolist(), strict=True))
+    run.losses = dict(zip(LOSS_PARTS, run.tloss.tolist(), strict=True))
     hooks("on_train_epoch_end", run)
 
 

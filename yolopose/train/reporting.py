@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from yolopose.console import log
-from yolopose.draw import DrawStyle, Tile, mosaic
+from yolopose.draw import DrawStyle, SheetTile, mosaic
 from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import KEYS
 from yolopose.files import read_bounded, write_text
@@ -146,7 +146,7 @@ def draw_batch(run: TrainingRun, index: int) -> None:
     rows = np.concatenate([boxes, np.ones((len(boxes), 1)), batch.classes.numpy()[:, None]], 1).astype(np.float32)
     keypoints, owner = batch.keypoints.numpy() * (w, h, 1), batch.image_index.numpy()
     tiles = [
-        Tile(image, rows[owner == i], keypoints[owner == i], Path(batch.paths[i]).name)
+        SheetTile(image, rows[owner == i], keypoints[owner == i], Path(batch.paths[i]).name)
         for i, image in enumerate(images)
     ]
     path = run.save_dir / f"train_batch{run.iteration}.jpg"

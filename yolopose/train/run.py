@@ -21,13 +21,13 @@ from yolopose.data.loader import Loader
 from yolopose.data.spec import DataSpec
 from yolopose.evaluate.metrics import Metrics
 from yolopose.evaluate.validator import Validator
-from yolopose.loss.pose import PARTS, PoseLoss
+from yolopose.loss.pose import LOSS_PARTS, PoseLoss
 from yolopose.nn.network import PoseNet
 from yolopose.rules import Rules
 from yolopose.train.distributed import Ranks
 from yolopose.train.optim import Ema, Recipe, Schedule
 
-LOSS_NAMES = tuple(f"{part}_loss" for part in PARTS)
+LOSS_NAMES = tuple(f"{part}_loss" for part in LOSS_PARTS)
 
 
 @dataclass
@@ -83,8 +83,8 @@ class TrainingRun:
     batch: Batch | None = None
     size: tuple[int, int] = (0, 0)
     loss: Tensor = field(default_factory=partial(torch.zeros, ()))
-    parts: Tensor = field(default_factory=partial(torch.zeros, len(PARTS)))
-    sums: Tensor = field(default_factory=partial(torch.zeros, len(PARTS)))
+    parts: Tensor = field(default_factory=partial(torch.zeros, len(LOSS_PARTS)))
+    sums: Tensor = field(default_factory=partial(torch.zeros, len(LOSS_PARTS)))
     batches: int = 0
 
     loss_names = LOSS_NAMES

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolopose.command_line import joined, read_arguments, split_mode
 from yolopose.errors import UsageError
-from yolopose.words import joined, read_arguments, split_mode
 
 WANTED = ("predict", {"source": "a.jpg", "conf": "0.5"})
 
