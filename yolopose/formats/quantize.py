@@ -76,9 +76,9 @@ def _first_layer(model: Any) -> set[str]:
 
 def quantised_openvino(model: Any, calibration: Sequence[Array], last: Sequence[Any]) -> Any:
     """Quantise an OpenVINO model, except all that follows the nodes `last`; `calibration` as for ONNX."""
-    import nncf
-
     with quiet():
+        import nncf  # here, so that it cannot send statistics
+
         return nncf.quantize(
             model,
             nncf.Dataset(calibration, to_nchw),
