@@ -25,7 +25,6 @@ from yolopose.config import (
     ValConfig,
     VerifyConfig,
     parse,
-    pick,
     required,
 )
 from yolopose.config.foreign import ABSENT
@@ -84,21 +83,12 @@ def _text(bare: list[str]) -> str:
 def predict(values: dict[str, Any]) -> int:
     """`yolo predict`: pictures are written unless save=False. Returns 1 when an input failed, otherwise 0."""
     from yolopose.api import YOLO
-    from yolopose.formats.base import OpenOptions
-    from yolopose.formats.table import open_backend
-    from yolopose.predict import Predictor
-    from yolopose.weights import default_model, find
 
     config = parse(PredictConfig, {"save": True, "keep_image": False, **values})
-    source, model = required(config, "source"), config.model or ""
     collecting = gc.isenabled()
     gc.disable()  # importing torch makes so many lasting objects that walking them costs 0.2 s
     try:
-        if model.endswith((".yaml", ".yml")):  # an architecture: no file to open
-            run = YOLO(model).predict_with(config)
-        else:
-            file = find(model) if model else default_model()
-            run = Predictor(open_backend(file, pick(OpenOptions, config)), source, config)
+        run = YOLO(config.model).predict_with(config)
         next(run, None)
     finally:
         if collecting:
