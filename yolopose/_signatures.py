@@ -295,6 +295,10 @@ class TrainArguments(TypedDict, total=False):
     """probability of a mosaic of four images; default 1.0"""
     mixup: float
     """probability of blending two images; default 0.0"""
+    crop: float
+    """probability of a sample from a random square of one image instead of a mosaic or the whole image; default 0.0"""
+    crop_range: Sequence[float]
+    """with crop: smallest and largest side of the square, as a factor of the image's short side; default (0.3, 2.0)"""
     device: str | int | Sequence[int] | torch.device | None
     """cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one; default None"""
     project: str | PathLike[str] | None

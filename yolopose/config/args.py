@@ -12,6 +12,8 @@ SPLITS = ("train", "val", "test")
 
 # Texts of arguments that several modes have, and long ones
 BF16 = "compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit"
+CROP = "probability of a sample from a random square of one image instead of a mosaic or the whole image"
+CROP_RANGE = "with crop: smallest and largest side of the square, as a factor of the image's short side"
 DATA = "data set YAML, such as coco8-pose.yaml"
 DATA_DIR = "folder to look for the data set in, and to download it to, if its own path does not exist"
 DEVICE = "cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one"
@@ -213,6 +215,8 @@ class TrainConfig(RunArgs):
     bgr: float = arg(0.0, "probability of swapping red and blue", **UNIT)
     mosaic: float = arg(1.0, "probability of a mosaic of four images", **UNIT)
     mixup: float = arg(0.0, "probability of blending two images", **UNIT)
+    crop: float = arg(0.0, CROP, **UNIT)
+    crop_range: tuple[float, float] = arg((0.3, 2.0), CROP_RANGE, low=0.0, high=10.0, open=True)
 
     @property
     def side(self) -> int:

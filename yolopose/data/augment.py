@@ -104,6 +104,33 @@ def centred(size: tuple[int, int], canvas: tuple[int, int]) -> Matrix:
     return scaling(gain, -gain * size[1] / 2, -gain * size[0] / 2)
 
 
+def random_square(
+    rng: np.random.Generator, hw: tuple[int, int], limits: tuple[float, float]
+) -> tuple[float, float, float]:
+    """The left edge, top edge and side of a random square over an image of (H, W) pixels.
+
+    The side is the image's short side times a number between the two limits, each equally likely. Along each axis the
+    square lies within the image, or, where it is longer, the image lies within the square; all such places are equally
+    likely. The crops of RetinaFace (Deng et al., 2019) and SCRFD (Guo et al., 2021) are such squares.
+    """
+    share, right, down = rng.random(3).tolist()
+    side = min(hw) * (limits[0] + (limits[1] - limits[0]) * share)
+    return right * (hw[1] - side), down * (hw[0] - side), side
+
+
+def square_place(
+    square: tuple[float, float, float], hw: tuple[int, int], size: tuple[int, int], canvas: tuple[int, int]
+) -> Matrix:
+    """The matrix that fits a square of an image into a canvas of (H, W) whose centre is the origin.
+
+    `square` is left, top and side in an image of `hw` pixels, which was read with `size` pixels, both (H, W).
+    """
+    left, top, side = square
+    gain = min(canvas) / side
+    place = scaling(gain, -gain * (left + side / 2), -gain * (top + side / 2))
+    return np.asarray(place * (hw[1] / size[1], hw[0] / size[0], 1))
+
+
 def scaling(gain: float, x: float, y: float) -> Matrix:
     """Scale by `gain`, then shift by x and y."""
     return np.array([[gain, 0, x], [0, gain, y], [0, 0, 1]])

@@ -32,6 +32,8 @@ class SampleOptions:
     close_mosaic: int = 10
     mosaic: float = 1.0
     mixup: float = 0.0
+    crop: float = 0.0
+    crop_range: tuple[float, float] = (0.3, 2.0)
     rect: bool = False
     fraction: float = 1.0
     classes: tuple[int, ...] | None = None
@@ -71,7 +73,8 @@ class PoseDataset:
     def set_epoch(self, epoch: int, closing: bool | None = None) -> None:
         """Go to an epoch, counted from 0.
 
-        In `closing` epochs there is no mosaic and no mixup; None means the last `close_mosaic` of `epochs`.
+        In `closing` epochs there is no mosaic and no mixup; None means the last `close_mosaic` of `epochs`. Square
+        crops go on, since they look like photographs.
         """
         options = self.options
         if closing is None:
@@ -79,6 +82,7 @@ class PoseDataset:
         self.closing = closing
         self.mosaic = 0.0 if closing or options.rect else options.mosaic
         self.mixup = 0.0 if closing else options.mixup
+        self.crop = 0.0 if options.rect else options.crop
         if epoch != self.epoch:
             self.epoch = epoch
             sizes = [item.hw for item in self.items]
@@ -98,8 +102,10 @@ class PoseDataset:
         return augment.finish(rng, sample, self.options.augment, self.layout)
 
     def _compose(self, rng: np.random.Generator, index: int, hw: tuple[int, int]) -> Sample:
-        """A mosaic or a single image in its canvas, after the random affine."""
+        """A square crop, a mosaic or a single image in its canvas, after the random affine."""
         item, options = self.items[index], self.options
+        if self.crop and rng.random() < self.crop:  # without crops no number is drawn: samples stay as they were
+            return self._crop(rng, index, hw)
         indices = [index]
         if rng.random() < self.mosaic:
             indices += self._random_indices(rng, index, 3)
@@ -117,6 +123,15 @@ class PoseDataset:
             for i, image, place in zip(indices, images, places, strict=True)
         ]
         return augment.compose(tiles, hw, str(item.path))
+
+    def _crop(self, rng: np.random.Generator, index: int, hw: tuple[int, int]) -> Sample:
+        """A random square of an image in its canvas; the affine neither zooms nor shifts, the square does that."""
+        item, options = self.items[index], self.options
+        square = augment.random_square(rng, item.hw, options.crop_range)
+        image = self.read.detailed(index, square[2])
+        place = augment.square_place(square, item.hw, (image.shape[0], image.shape[1]), hw)
+        affine = augment.random_affine(rng, replace(options.augment, scale=0.0, translate=0.0), hw)
+        return augment.compose([Tile(image, item.labels, affine @ place)], hw, str(item.path))
 
     def _random_indices(self, rng: np.random.Generator, index: int, count: int) -> list[int]:
         """`count` random images from the block of the order that contains `index`."""

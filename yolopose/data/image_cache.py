@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from yolopose.console import log
 from yolopose.data.cache_files import cache_folder, file_stats, write_owner
-from yolopose.data.image_loading import Image, read_working, working_size
+from yolopose.data.image_loading import Image, read_reduced, read_working, working_size
 from yolopose.data.labels import ImageItem, Scan
 from yolopose.data.shared_memory import SharedBytes
 from yolopose.errors import PoseError
@@ -129,6 +129,17 @@ class Reader:
         while len(self.recent) > RECENT or (self.room is not None and self._bytes > self.room and len(self.recent) > 1):
             self._bytes -= self.recent.popitem(last=False)[1].nbytes
         return image
+
+    def detailed(self, index: int, side: float) -> Image:
+        """Image `index` at a size at which `side` pixels of the file's give at least imgsz, or at the file's own size.
+
+        (H, W, 3) BGR, read-only. The working image where that is large enough; otherwise the file is decoded, and the
+        result is not kept, because it may be many times as large.
+        """
+        item = self.items[index]
+        if max(item.hw) <= max(side, self.imgsz):
+            return self(index)
+        return read_reduced(item.path, item.hw, side / self.imgsz, self.rules)
 
 
 def open_cache(

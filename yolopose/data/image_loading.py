@@ -36,13 +36,21 @@ def read_working(path: Path, hw: tuple[int, int], imgsz: int, rules: Rules = DEF
     size; with the rule `exact_side` it is decoded in full.
     Raises PoseError for a file that cannot be read.
     """
-    times = 1 if rules.exact_side else max(hw) // imgsz
-    reduce = next((divisor for divisor in (8, 4, 2) if divisor <= times), 1)
-    image = _read(path, hw, reduce)
+    image = read_reduced(path, hw, max(hw) / imgsz, rules)
     h, w = working_size(hw, imgsz, rules)
     if image.shape[:2] != (h, w):
         image = np.asarray(cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR), np.uint8)
     return image
+
+
+def read_reduced(path: Path, hw: tuple[int, int], times: float, rules: Rules = DEFAULT) -> Image:
+    """An image file of (H, W) pixels → (H', W', 3) BGR at full size, or a JPEG at 1/2, 1/4 or 1/8 of it.
+
+    It is never reduced more than `times`, and with the rule `exact_side` not at all. Raises PoseError for a file that
+    cannot be read.
+    """
+    allowed = 1 if rules.exact_side else times
+    return _read(path, hw, next((divisor for divisor in (8, 4, 2) if divisor <= allowed), 1))
 
 
 def prefetch(items: Iterable[ImageItem], threads: int = 8) -> Iterator[tuple[ImageItem, Image]]:
