@@ -52,6 +52,7 @@ MAX_UNPACKED_FREELY = 1 << 26  # bytes of unpacked contents that are allowed at 
 MAX_PATH_PARTS = 64  # folders in the path of a file in a .zip file
 MAX_COUNT = 1 << 48  # epochs, batches or updates in the state of a run
 MAX_CSV = 1 << 26  # bytes of a run's results.csv: 200,000 epochs
+MAX_TRACKS = 1 << 30  # bytes of a file of tracks: some ten million rows of boxes
 MAX_FOLDERS = 100_000  # below one folder of images
 MAX_LIST_BYTES = 1 << 28  # of a text file that names images
 MAX_LABEL_BYTES = 1 << 24  # of one image's label file

@@ -1,0 +1,305 @@
+"""Files of tracks: CSV, JSON, Parquet and MOTChallenge text, written frame by frame and complete after a failure.
+
+Rows go to a file with a temporary name. It gets its own name when it is closed, after an error or Ctrl-C too: all rows
+until then are in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from yolopose.errors import PoseError, UsageError, did_you_mean, one_line
+from yolopose.files import atomic_path, cell
+from yolopose.track.table import TrackTable
+
+GROUP = 20_000  # rows of a Parquet row group; as many wait in memory
+COLUMNS = ("source", "frame", "time", "id", "class", "score", "x1", "y1", "x2", "y2")
+PIXELS, SCORES, SECONDS = 3, 5, 6  # decimals in text
+
+
+class TrackWriter(AbstractContextManager["TrackWriter"]):
+    """Writes the tracks of a run into the file `path`; its suffix says how.
+
+    MOTChallenge text has one file for every video or stream: from the second one on they are called name-2.txt and so
+    on. All other formats have a column for the source.
+
+    Attributes:
+        paths: the files written so far.
+        rows: the number of rows in them.
+
+    Raises:
+        UsageError: the suffix is not known.
+        PoseError: Parquet without pyarrow, or the file cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.paths: list[Path] = []
+        self.rows = 0
+        self._format = format_of(self.path)
+        self._stack = ExitStack()  # closes all files, also when closing one of them fails
+        self._files: dict[Hashable, TrackFile] = {}
+
+    def write(self, table: TrackTable, sequence: Hashable = 0) -> None:
+        """Append the rows of one frame of a sequence; all tables must have the same columns."""
+        key = sequence if self._format.one_sequence else 0
+        if key not in self._files:
+            number = len(self.paths) + 1
+            path = self.path.with_stem(f"{self.path.stem}-{number}") if number > 1 else self.path
+            self._files[key] = self._stack.enter_context(self._format(path))
+            self.paths.append(path)
+        with _writing(self._files[key].path):
+            self._files[key].write(table)
+        self.rows += len(table)
+
+    def end(self, sequence: Hashable) -> None:
+        """Complete the file of a sequence that has ended, if it has one of its own."""
+        if self._format.one_sequence and sequence in self._files:
+            self._files.pop(sequence).close()
+
+    def close(self) -> None:
+        """Complete all files and give them their names."""
+        self._stack.close()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def format_of(path: Path) -> type[TrackFile]:
+    """The class that writes a file of this suffix.
+
+    Raises:
+        UsageError: the suffix is not known.
+        PoseError: Parquet, and pyarrow is not installed.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        known = ", ".join(FORMATS)
+        hint = did_you_mean(suffix, FORMATS) if suffix else ""
+        raise UsageError(f"save_tracks={path}: the suffix says what to write, one of {known} (txt: MOTChallenge){hint}")
+    if FORMATS[suffix] is ParquetFile:
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise PoseError(f"{path}: Parquet needs pyarrow: pip install 'yolopose[tracks]', or write .csv") from None
+    return FORMATS[suffix]
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn a failure to write into a line that names the file."""
+    try:
+        yield
+    except OSError as error:
+        raise PoseError(f"{path}: cannot be written: {error.strerror or one_line(error)}") from None
+
+
+class TrackFile(AbstractContextManager["TrackFile"], ABC):
+    """One file of tracks. It exists from the first frame on, so that a video without tracks gives an empty one."""
+
+    one_sequence = False  # whether the format has no room for the source
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._naming = ExitStack()
+        with _writing(path):
+            self._part = self._naming.enter_context(atomic_path(path))
+        self._open = True
+
+    @abstractmethod
+    def write(self, table: TrackTable) -> None:
+        """Append rows; the first table, which may have none, decides which columns there are."""
+
+    @abstractmethod
+    def _finish(self) -> None:
+        """Write the end of the file and close it."""
+
+    def close(self) -> None:
+        """Complete the file and give it its name."""
+        if self._open:
+            self._open = False
+            with _writing(self.path), self._naming:
+                self._finish()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class TextFile(TrackFile):
+    """A file of text; the system gets the rows of a frame at once."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        with _writing(path):
+            self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        self._empty = True
+
+    def write(self, table: TrackTable) -> None:
+        """Append rows."""
+        if self._empty:
+            self._begin(table)
+            self._empty = False
+        self._rows(table)
+        self._file.flush()
+
+    def _finish(self) -> None:
+        self._file.close()
+
+    def _begin(self, table: TrackTable) -> None:
+        """Write what stands before the rows."""
+
+    @abstractmethod
+    def _rows(self, table: TrackTable) -> None:
+        """Write the rows."""
+
+
+class CsvFile(TextFile):
+    """Comma-separated values with a header: a column for every number; an unknown time is an empty cell."""
+
+    def _begin(self, table: TrackTable) -> None:
+        csv.writer(self._file, lineterminator="\n").writerow(map(cell, (*COLUMNS, *point_columns(table))))
+
+    def _rows(self, table: TrackTable) -> None:
+        points = zip(*point_columns(table, decimals=True).values(), strict=True)
+        rows = zip(plain_rows(table), list(points) or [()] * len(table), strict=True)
+        csv.writer(self._file, lineterminator="\n").writerows(
+            (cell(row["source"]), *list(row.values())[1:-1], *row["box"], *point) for row, point in rows
+        )
+
+
+class JsonFile(TextFile):
+    """A JSON list with an object for every row; box and keypoints as `Results.summary` gives them."""
+
+    _rows_so_far = 0
+
+    def _begin(self, table: TrackTable) -> None:
+        self._file.write("[")
+
+    def _rows(self, table: TrackTable) -> None:
+        points = _axes(table.keypoints, ("x", "y", "visible"))
+        raw = None if table.raw is None else _axes(table.raw, ("x", "y"))
+        for i, row in enumerate(plain_rows(table)):
+            row["box"] = dict(zip(COLUMNS[6:], row["box"], strict=True))
+            row["keypoints"] = {name: values[i] for name, values in points.items()}
+            if raw is not None:
+                row["raw"] = {name: values[i] for name, values in raw.items()}
+            if table.filled is not None:
+                row["filled"] = table.filled[i].tolist()
+            self._file.write(f"{',' if self._rows_so_far else ''}\n{json.dumps(row)}")
+            self._rows_so_far += 1
+
+    def _finish(self) -> None:
+        with self._file:
+            self._file.write("[]\n" if self._empty else "\n]\n")
+
+
+class MotFile(TextFile):
+    """MOTChallenge text: `frame,id,left,top,width,height,score,-1,-1,-1`, frames counted from 1."""
+
+    one_sequence = True
+
+    def _rows(self, table: TrackTable) -> None:
+        corner, size = table.box[:, :2], table.box[:, 2:] - table.box[:, :2]
+        numbers = np.concatenate([rounded(corner, PIXELS), rounded(size, PIXELS)], 1).tolist()
+        scores = rounded(table.score, SCORES).tolist()
+        for frame, number, box, score in zip(table.frame.tolist(), table.id.tolist(), numbers, scores, strict=True):
+            self._file.write(",".join(map(str, (frame + 1, number, *box, score, -1, -1, -1))) + "\n")
+
+
+class ParquetFile(TrackFile):
+    """Parquet with the columns of the CSV file, in row groups; an unknown time is null."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._writer: Any = None
+        self._waiting: list[TrackTable] = []
+        self._count = 0  # of their rows
+
+    def write(self, table: TrackTable) -> None:
+        """Append rows to those that wait for the next row group."""
+        self._count += len(table)
+        if len(table) or not self._waiting:
+            self._waiting.append(table)
+        if self._count >= GROUP:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        table = TrackTable.join(self._waiting)
+        self._waiting, self._count = [], 0
+        box = dict(zip(COLUMNS[6:], table.box.T, strict=True))
+        source = pyarrow.array([table.sources[i] for i in table.sequence.tolist()], pyarrow.string())
+        columns = {
+            "source": source.dictionary_encode(), "frame": table.frame,
+            "time": pyarrow.array(table.time, from_pandas=True), "id": table.id, "class": table.cls,
+            "score": table.score, **box, **point_columns(table),
+        }  # fmt: skip
+        data = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})
+        if self._writer is None:
+            self._writer = pyarrow.parquet.ParquetWriter(self._part, data.schema)
+        self._writer.write_table(data)
+
+    def _finish(self) -> None:
+        if self._waiting:
+            self._write_group()
+        if self._writer is not None:
+            self._writer.close()
+
+
+FORMATS: dict[str, type[TrackFile]] = {".csv": CsvFile, ".json": JsonFile, ".parquet": ParquetFile, ".txt": MotFile}
+
+
+def plain_rows(table: TrackTable) -> Iterator[dict[str, Any]]:
+    """The rows as dicts of Python values: source, frame, time (None when unknown), id, class, score, box."""
+    columns = (
+        table.frame.tolist(),
+        [None if time != time else time for time in rounded(table.time, SECONDS).tolist()],
+        table.id.tolist(),
+        table.cls.tolist(),
+        rounded(table.score, SCORES).tolist(),
+        rounded(table.box, PIXELS).tolist(),
+    )
+    for number, *values in zip(table.sequence.tolist(), *columns, strict=True):
+        yield dict(zip((*COLUMNS[:6], "box"), (table.sources[number], *values), strict=True))
+
+
+def point_columns(table: TrackTable, *, decimals: bool = False) -> dict[str, Any]:
+    """The numbers of the keypoints by column: `<name>_x`, `_y`, `_score`, where there are any `_raw_x`, …, `_filled`.
+
+    With `decimals` as lists of Python values with few decimals, otherwise as arrays.
+    """
+    columns: dict[str, Any] = {}
+    for k, name in enumerate(table.names):
+        found = zip(("x", "y", "score"), table.keypoints[:, k].T, strict=False)
+        raw = () if table.raw is None else zip(("raw_x", "raw_y"), table.raw[:, k].T, strict=False)
+        for ending, values in (*found, *raw):
+            places = SCORES if ending == "score" else PIXELS
+            columns[f"{name}_{ending}"] = rounded(values, places).tolist() if decimals else values
+        if table.filled is not None:
+            columns[f"{name}_filled"] = table.filled[:, k].astype(int).tolist() if decimals else table.filled[:, k]
+    return columns
+
+
+def _axes(keypoints: NDArray[Any], names: Sequence[str]) -> dict[str, list[list[float]]]:
+    """(R, K, D) keypoints as lists of R lists of K numbers, by the name of the axis."""
+    places = (PIXELS, PIXELS, SCORES)
+    return {
+        name: rounded(keypoints[..., axis], places[axis]).tolist()
+        for axis, name in enumerate(names[: keypoints.shape[2]])
+    }
+
+
+def rounded(values: NDArray[Any], decimals: int) -> NDArray[np.float64]:
+    """Numbers with at most so many decimals, as float64 so that text shows no more of them."""
+    return np.asarray(np.round(np.asarray(values, np.float64), decimals), np.float64)
