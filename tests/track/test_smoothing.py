@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from yolopose.errors import PoseError
-from yolopose.track.smoothing import OneEuro, OneEuroOptions, smoothing
+from yolopose.track.smoothing import OneEuro, OneEuroOptions, low_pass
 
 DT = 1 / 30
 BOX = np.array([[0.0, 0.0, 100.0, 400.0]])  # a person of size 200
@@ -28,12 +28,18 @@ def scalar(path, options, size, dt=DT):
         tau = 1 / (2 * math.pi * cutoff)
         return 1 / (1 + tau / dt)
 
-    x, v, out = path[0], np.zeros(2), [path[0]]
+    x, v, noise, out = path[0], np.zeros(2), 0.0, [path[0]]
+    step = bend = np.zeros(2)
     for before, z in itertools.pairwise(path):
         a = alpha(options.speed_cutoff)
         v = a * (z - before) / dt / size + (1 - a) * v
-        a = alpha(options.cutoff + options.gain * math.hypot(*v) ** 3)
+        a = alpha(options.cutoff + options.gain * (v @ v) / max(1, noise / options.noise**2))
         x = a * z + (1 - a) * x
+        turned = (z - before) / size - step
+        most = 9 * max(noise, options.noise**2)
+        sample = min(max(-(turned @ bend) / 8, -most), most)
+        noise += dt / (dt + options.noise_time) * (sample - noise)
+        step, bend = (z - before) / size, turned
         out.append(x)
     return np.array(out)
 
@@ -69,7 +75,7 @@ def test_the_lag_of_a_steady_motion_is_that_of_its_cutoff():
     path[:, 0] = [500.0, 500.0, 1.0]
     path[:, 0, 0] += 2.0 * np.arange(300)
     speed = 2.0 * 30 / 200
-    a = float(smoothing(OneEuroOptions().cutoff + OneEuroOptions().gain * speed**3, np.array(DT)))
+    a = float(low_pass(OneEuroOptions().cutoff + OneEuroOptions().gain * speed**2, np.array(DT)))
     behind = path[-1, 0, 0] - run(path)[-1, 0, 0]
     assert behind == pytest.approx(2.0 * (1 - a) / a, abs=1e-6)
 
@@ -159,7 +165,7 @@ def test_memory_is_bounded():
     for t in range(300):
         smoother.update(np.array([t, t + 1]), BOX.repeat(2, 0), np.ones((2, 17, 3)), 0.1)
     assert len(smoother) <= 13
-    assert smoother._estimate.shape == (len(smoother), 17, 2)
+    assert smoother._state.shape == (len(smoother), 17, 12)
 
 
 def test_equal_times_change_nothing_much_and_are_no_error():

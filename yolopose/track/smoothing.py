@@ -2,9 +2,10 @@
 
 Source: Casiez, Roussel, Vogel, "1€ Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive
 Systems", CHI 2012. A low-pass filter whose cutoff rises with the speed of the point: slow points become steady, fast
-ones follow at once. Ours differs in four things. The speed is that of the point in the plane, not of x and y apart. It
-is in sizes of the person per second, so that near and far people behave alike. The cutoff rises with its third power
-instead of linearly, which keeps the noise of a resting point out of it. And measurements with low scores count less.
+ones follow at once. Ours differs in five things. The speed is that of the point in the plane, not of x and y apart. It
+is in sizes of the person per second, so that near and far people behave alike. The cutoff rises with its square, which
+keeps the noise of a resting point out of it, and less where the noise of the point is larger than usual.
+Measurements with low scores count less. What this is worth: `benchmarks/smoothing.py`.
 
     smoother = OneEuro()
     steady = smoother.update(ids, boxes, keypoints, dt)  # once per frame, with the seconds since the frame before
@@ -28,25 +29,40 @@ SHORTEST = 1e-3  # seconds; live streams give frames with equal times
 
 @dataclass(frozen=True)
 class OneEuroOptions:
-    """The filter's parameters; cutoffs in Hz, speeds in sizes of the person (root of the box's area) per second.
+    """The filter's parameters. Cutoffs in Hz; a size is that of the person, the root of the box's area in pixels.
 
     Attributes:
         cutoff: of a point at rest.
-        gain: how much the cutoff rises: by `gain` at a speed of one, and with the third power of the speed.
+        gain: how much the cutoff rises at a speed of one size per second; four times as much at twice the speed.
         speed_cutoff: of the low-pass filter of the speed.
+        noise: deviation of a coordinate, in sizes, from which on the speed counts less: half at twice this noise.
+        noise_time: seconds over which the noise of a point is estimated.
         sure: scores from here on count in full, lower ones in proportion.
         least: a point with a lower score than this is not measured: it keeps its last estimate for `hold` seconds.
         hold: seconds after which an estimate is too old to keep, or to go on from.
         forget: seconds after which a track that was not seen is forgotten.
     """
 
-    cutoff: float = 1.5
-    gain: float = 320.0
-    speed_cutoff: float = 2.0
+    cutoff: float = 1.0
+    gain: float = 267.0
+    speed_cutoff: float = 1.0
+    noise: float = 0.0075
+    noise_time: float = 2.0
     sure: float = 0.5
     least: float = 0.1
     hold: float = 0.5
     forget: float = 5.0
+
+
+# What is known of a point: columns of an array (R, K, 12), R tracks. Vectors are x and y.
+LAST = 0  # when it was last measured, -inf for never
+NOISE = 1  # variance of a coordinate, in sizes squared
+ESTIMATE = slice(2, 4)  # pixels
+MEASURED = slice(4, 6)  # the last measurement, pixels
+VELOCITY = slice(6, 8)  # filtered, sizes per second
+STEP = slice(8, 10)  # the way from the measurement before to the last one, in sizes
+BEND = slice(10, 12)  # that step less the one before
+COLUMNS = 12
 
 
 class OneEuro:
@@ -64,10 +80,7 @@ class OneEuro:
         self._time = 0.0
         self._rows: dict[int, int] = {}  # track id: its row in the arrays
         self._seen: Array = np.empty(0)  # (R,) when the track was last there
-        self._last: Array = np.empty((0, 0))  # (R, K) when the point was last measured, -inf for never
-        self._measured: Array = np.empty((0, 0, 2))  # (R, K, 2) that measurement
-        self._estimate: Array = np.empty((0, 0, 2))
-        self._velocity: Array = np.empty((0, 0, 2))  # sizes per second
+        self._state: Array = np.empty((0, 0, COLUMNS))  # (R, K, 12)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -94,28 +107,51 @@ class OneEuro:
     def _step(self, rows: NDArray[np.intp], boxes: Array, keypoints: Array) -> Array:
         """Filter the points of some tracks, (M, K, 2 or 3) → (M, K, 2)."""
         o, now = self.options, self._time
-        points, weight = keypoints[..., :2], self._weights(keypoints)[..., None]
+        state, points, weight = self._state[rows], keypoints[..., :2], self._weights(keypoints)
+        age = now - state[..., LAST]
+        known = age <= o.hold
         measured = weight > 0
-        last = self._last[rows][..., None]
-        known = now - last <= o.hold
-        elapsed = np.where(known, np.maximum(now - last, SHORTEST), 1.0)
-        size = np.sqrt(np.maximum(boxes[:, 2:4] - boxes[:, :2], 1.0).prod(1))[:, None, None]
-        old, before = self._estimate[rows], self._measured[rows]
-
-        safe = np.where(measured, points, old)
-        trusted = old + weight * (safe - old)  # an unsure measurement moves towards the estimate
-        velocity = self._velocity[rows]
-        velocity = velocity + smoothing(o.speed_cutoff, elapsed) * ((trusted - before) / elapsed / size - velocity)
-        speed = np.linalg.norm(velocity, axis=-1, keepdims=True)
-        estimate = old + smoothing(o.cutoff + o.gain * speed**3, elapsed) * (trusted - old)
-
-        going = measured & known
+        if measured.any():
+            size = np.sqrt(np.maximum(boxes[:, 2:4] - boxes[:, :2], 1.0).prod(1))[:, None]
+            elapsed = np.where(known, np.maximum(age, SHORTEST), 1.0)
+            self._state[rows] = np.where(
+                (measured & known)[..., None], self._filtered(state, points, weight, elapsed, size), state
+            )
         fresh = measured & ~known
-        self._estimate[rows] = np.where(going, estimate, np.where(fresh, safe, old))
-        self._velocity[rows] = np.where(going, velocity, np.where(fresh, 0.0, self._velocity[rows]))
-        self._measured[rows] = np.where(going, trusted, np.where(fresh, safe, before))
-        self._last[rows] = np.where(measured[..., 0], now, self._last[rows])
-        return np.asarray(np.where(measured | known, self._estimate[rows], points))
+        if fresh.any():
+            row, point = np.nonzero(fresh)
+            self._state[rows[row], point] = 0.0
+            self._state[rows[row], point, ESTIMATE] = self._state[rows[row], point, MEASURED] = points[row, point]
+            self._state[rows[row], point, LAST] = now
+        return np.where((measured | known)[..., None], self._state[rows][..., ESTIMATE], points)
+
+    def _filtered(self, state: Array, points: Array, weight: Array, elapsed: Array, size: Array) -> Array:
+        """The states of points after a measurement: (M, K, 12), (M, K, 2), (M, K), (M, K), (M, 1) → (M, K, 12)."""
+        o, new = self.options, np.empty_like(state)
+        old, velocity = state[..., ESTIMATE], state[..., VELOCITY]
+        # An unsure measurement moves towards the estimate.
+        trusted = old + weight[..., None] * (np.where(weight[..., None] > 0, points, old) - old)
+        step = (trusted - state[..., MEASURED]) / size[..., None]
+        velocity = velocity + low_pass(o.speed_cutoff, elapsed)[..., None] * (step / elapsed[..., None] - velocity)
+        excess = np.maximum(state[..., NOISE] / o.noise**2, 1.0)
+        cutoff = o.cutoff + o.gain * (velocity**2).sum(-1) / excess
+        bend = step - state[..., STEP]
+        new[..., LAST] = self._time
+        new[..., NOISE] = self._noise(state, bend, elapsed)
+        new[..., ESTIMATE] = old + low_pass(cutoff, elapsed)[..., None] * (trusted - old)
+        new[..., MEASURED], new[..., VELOCITY], new[..., STEP], new[..., BEND] = trusted, velocity, step, bend
+        return new
+
+    def _noise(self, state: Array, bend: Array, elapsed: Array) -> Array:
+        """(M, K) the variance of each point's noise, from how much its path turns back and forth.
+
+        White noise of variance s in x and y makes two successive second differences of the path vary against each
+        other: the mean of their product is -8 s. Real motion is smooth: its product is positive.
+        """
+        o, noise = self.options, state[..., NOISE]
+        sample = (bend * state[..., BEND]).sum(-1) / -8.0
+        most = 9.0 * np.maximum(noise, o.noise**2)  # a jump is no noise
+        return np.asarray(noise + elapsed / (elapsed + o.noise_time) * (np.clip(sample, -most, most) - noise))
 
     def _weights(self, keypoints: Array) -> Array:
         """(M, K, 2 or 3) → (M, K) how much each measurement counts, 0 to 1."""
@@ -126,19 +162,16 @@ class OneEuro:
 
     def _rows_of(self, ids: NDArray[Any], points: int) -> NDArray[np.intp]:
         """The rows of some tracks in the arrays; new tracks get new ones."""
-        if self._rows and points != self._last.shape[1]:
-            raise PoseError(f"the tracks so far have {self._last.shape[1]} keypoints, this frame has {points}")
+        if self._rows and points != self._state.shape[1]:
+            raise PoseError(f"the tracks so far have {self._state.shape[1]} keypoints, this frame has {points}")
         new = [i for i in map(int, ids) if i not in self._rows]
         if new:
             first, count = len(self._seen), len(new)
             self._rows.update(zip(new, range(first, first + count), strict=True))
             self._seen = np.concatenate([self._seen, np.zeros(count)])
-            self._last = np.concatenate([self._last.reshape(-1, points), np.full((count, points), -np.inf)])
-            blank = np.zeros((count, points, 2))
-            self._measured, self._estimate, self._velocity = (
-                np.concatenate([old.reshape(-1, points, 2), blank])
-                for old in (self._measured, self._estimate, self._velocity)
-            )
+            blank = np.zeros((count, points, COLUMNS))
+            blank[..., LAST] = -np.inf
+            self._state = np.concatenate([self._state.reshape(-1, points, COLUMNS), blank])
         rows = np.array([self._rows[int(i)] for i in ids])
         self._seen[rows] = self._time
         return rows
@@ -150,12 +183,10 @@ class OneEuro:
             return
         place = np.cumsum(keep) - 1
         self._rows = {track: int(place[row]) for track, row in self._rows.items() if keep[row]}
-        self._seen, self._last = self._seen[keep], self._last[keep]
-        self._measured, self._estimate = self._measured[keep], self._estimate[keep]
-        self._velocity = self._velocity[keep]
+        self._seen, self._state = self._seen[keep], self._state[keep]
 
 
-def smoothing(cutoff: float | Array, dt: Array) -> Array:
+def low_pass(cutoff: float | Array, dt: Array) -> Array:
     """The share of a new value in a low-pass filter of one pole: 1 / (1 + tau / dt), tau = 1 / (2 pi cutoff).
 
     Source: the paper's equations 5 and 6.
