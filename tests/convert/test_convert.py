@@ -53,7 +53,7 @@ def photo_folder(folder: Path, *names: str) -> Path:
 def test_labels_and_draft_of_a_small_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = photo_folder(tmp_path / "photos", "a.jpg")
     draft = from_coco(written(tmp_path, coco_json()), tmp_path / "out", images=photos, split="train")
-    assert "1 crowd regions left out" in capsys.readouterr().out
+    assert "1 crowd regions: now boxes to ignore" in capsys.readouterr().out
     values = yaml.safe_load(draft.read_text())
     assert values["names"] == {0: "dog", 1: "person"}
     assert values["flip_idx"] == [0, 2, 1]
@@ -67,6 +67,17 @@ def test_labels_and_draft_of_a_small_json(tmp_path: Path, capsys: pytest.Capture
     np.testing.assert_allclose(labels.boxes[0], (0.25, 0.55, 0.4, 0.7), atol=1e-7)
     np.testing.assert_allclose(labels.keypoints[0], ((0.1, 0.4, 2), (0, 0, 0), (0.3, 0.8, 1)), atol=1e-7)
     assert not labels.keypoints[1].any()
+    np.testing.assert_allclose(labels.ignore, [(0.495, 0.49, 0.99, 0.98, 0)], atol=1e-7)
+    back = json.loads(to_coco(draft, tmp_path / "back.json", split="train").read_text())
+    crowds = [row for row in back["annotations"] if row["iscrowd"]]
+    assert [row["category_id"] for row in crowds] == [1, 2]  # of every class
+    for row in crowds:
+        np.testing.assert_allclose(row["bbox"], [0, 0, 99, 49], atol=1e-4)
+        assert (row["num_keypoints"], row["keypoints"]) == (0, [0] * 9)
+    values = coco_json()
+    values["annotations"] = values["annotations"][:2]
+    from_coco(written(tmp_path, values), tmp_path / "out", images=photos, exist_ok=True)
+    assert not list((tmp_path / "out" / "labels").glob("*.ignore.txt"))  # none of an earlier conversion stays
 
 
 def test_edges_are_cut_and_stray_points_unlabelled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +148,7 @@ def test_arguments_select_the_direction(tmp_path: Path) -> None:
     photo_folder(out / "images", "a.jpg")
     back = tmp_path / "back.json"
     assert COMMANDS["convert"]({"data": str(out / "data.yaml"), "out": str(back)}) == 0
-    assert len(json.loads(back.read_text())["annotations"]) == 2
+    assert [row["iscrowd"] for row in json.loads(back.read_text())["annotations"]] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -211,8 +222,11 @@ def test_coco_to_yolo_agrees_with_given_labels_and_comes_back(shared: Path, tmp_
     assert {i["id"]: (i["file_name"], i["height"]) for i in before["images"]} == {
         i["id"]: (i["file_name"], i["height"]) for i in after["images"]
     }
-    kept = sorted((a for a in before["annotations"] if not a["iscrowd"]), key=lambda a: (a["image_id"], a["bbox"]))
-    made = sorted(after["annotations"], key=lambda a: (a["image_id"], a["bbox"]))
+    kept, made = (
+        sorted(j["annotations"], key=lambda a: (a["iscrowd"], a["image_id"], a["bbox"])) for j in (before, after)
+    )
+    for row in kept:
+        row["keypoints"] = row["keypoints"] if not row["iscrowd"] else [0] * 51
     assert len(kept) == len(made)
     for a, b in zip(kept, made, strict=True):
         np.testing.assert_allclose(a["bbox"], b["bbox"], atol=1e-2)

@@ -19,10 +19,11 @@ texts = st.text(max_size=8).filter(lambda text: text.isprintable())
 def entries(draw: st.DrawFn) -> Entry:
     n = draw(st.integers(0, 3))
     rng = np.random.default_rng(draw(st.integers(0, 100)))
-    labels = Labels(rng.integers(0, 9, n), rng.random((n, 4), np.float32), rng.random((n, 2, 3), np.float32))
+    ignore = rng.random((draw(st.integers(0, 2)), 5), np.float32)
+    labels = Labels(rng.integers(0, 9, n), rng.random((n, 4), np.float32), rng.random((n, 2, 3), np.float32), ignore)
     bad = draw(st.lists(st.builds(BadRow, texts, st.integers(0, 99), texts, st.booleans()), max_size=2))
     hw = draw(st.tuples(st.integers(0, 9999), st.integers(0, 9999)))
-    return Entry(draw(st.tuples(*[whole] * 6)), hw, labels, bad, draw(st.integers(0, 3)))
+    return Entry(draw(st.tuples(*[whole] * 9)), hw, labels, bad, draw(st.integers(0, 3)))
 
 
 @settings(max_examples=25)
@@ -34,7 +35,7 @@ def test_saved_entries_are_loaded_unchanged(tmp_path_factory, wanted: dict[str, 
     assert list(found) == list(wanted)
     for a, b in zip(found.values(), wanted.values(), strict=True):
         assert (a.stats, a.hw, a.bad, a.duplicates) == (b.stats, b.hw, b.bad, b.duplicates)
-        for name in ("classes", "boxes", "keypoints"):
+        for name in ("classes", "boxes", "keypoints", "ignore"):
             np.testing.assert_array_equal(getattr(a.labels, name), getattr(b.labels, name))
             assert getattr(a.labels, name).dtype == getattr(b.labels, name).dtype
     assert load_entries(root, "x", cache_key((2, 3), 9, REFERENCE)) == {}
@@ -46,12 +47,14 @@ def hostile(**changes: object) -> dict[str, np.ndarray]:
     arrays: dict[str, Any] = {
         "key": np.array(cache_key((2, 3), 9, DEFAULT)),
         "paths": b'["a.jpg", "b.jpg"]',
-        "stats": np.zeros((2, 6), np.int64),
+        "stats": np.zeros((2, 9), np.int64),
         "hw": np.full((2, 2), 50, np.int32),
         "counts": np.array([1, 2], np.int64),
+        "ignored": np.array([0, 1], np.int64),
         "classes": np.zeros(3, np.int64),
         "boxes": np.full((3, 4), 0.5, np.float32),
         "keypoints": np.zeros((3, 2, 3), np.float32),
+        "ignore": np.full((1, 5), 0.5, np.float32),
         "notes": b'[[0, 1, [["a.txt", 1, "bad", false]]]]',
     }
     arrays |= changes
@@ -82,6 +85,11 @@ def test_a_cache_as_a_scan_writes_it_is_read(tmp_path: Path) -> None:
         {"keypoints": np.zeros((3, 5, 3), np.float32)},
         {"keypoints": np.full((3, 2, 3), np.inf, np.float32)},
         {"keypoints": np.array([None] * 3)},
+        {"ignore": np.full((1, 4), 0.5, np.float32)},
+        {"ignore": np.full((1, 5), 2, np.float32)},
+        {"ignore": np.full((1, 5), np.nan, np.float32)},
+        {"ignored": np.array([0, 2], np.int64)},
+        {"ignored": np.array([-1, 2], np.int64)},
         {"hw": np.full((2, 2), -5, np.int32)},
         {"hw": np.full((2, 3), 5, np.int32)},
         {"hw": np.array("50")},

@@ -140,6 +140,26 @@ def test_every_problem_of_a_data_set_is_found(tmp_path: Path, capsys: pytest.Cap
     assert [f["level"] for f in report["findings"]] == sorted(f["level"] for f in report["findings"])
 
 
+def test_boxes_to_ignore_and_partly_labelled_images_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = data_set(tmp_path / "data", partial=["2", "images/val", "none_"])
+    (tmp_path / "data" / "labels" / "train" / "1.ignore.txt").write_text("0.5 0.5 0.2 0.2\n0.1 0.1 0.1 0.1\n1 2\n")
+    assert COMMANDS["doctor"]({"data": str(file), "out": str(tmp_path / "out")}) == 0
+    said = capsys.readouterr().out
+    for expected in (
+        "train: 2 boxes to ignore",
+        "train: 1 of 6 images are only partly labelled",
+        "val: 2 of 2 images are only partly labelled",
+        "partial: none_: fits no image",
+        "labels/train/1.ignore.txt:3: 2 columns, expected 4",
+    ):
+        assert expected in said, expected
+    assert "without an image" not in said
+    splits = json.loads((tmp_path / "out" / "report.json").read_text())["splits"]
+    assert [(splits[name]["ignored"], splits[name]["partial"]) for name in ("train", "val")] == [(2, 1), (0, 2)]
+
+
 def test_damage_behind_a_valid_header_is_found(tmp_path: Path) -> None:
     file = data_set(tmp_path / "data")
     path = tmp_path / "data" / "images" / "train" / "bad.png"

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 from helpers.builders import FakeBackend, make_network
-from helpers.coco_reference import pycocotools
 
 from yolopose.callbacks import Hooks
 from yolopose.config import ValConfig, parse, pick
@@ -336,45 +335,6 @@ def test_training_prints_the_main_table_only(tmp_path: Path, caplog: pytest.LogC
     with caplog.at_level(logging.INFO, logger="yolopose"):
         validate(backend, data, config(verbose=True), criterion=loss)
     assert len(caplog.messages) == 2
-
-
-def test_coco_annotations_give_areas_and_crowds(tmp_path: Path) -> None:
-    """As pycocotools has it from the same annotations and the predictions.json just written."""
-    yaml = rectangles(tmp_path)
-    yaml.write_text(yaml.read_text() + "annotations:\n  val: truths.json\n")
-    spec = load_data(yaml)
-    rows = []
-    for item in reversed(scan(spec, "val").items):
-        h, w = item.hw
-        cx, cy, bw, bh = (item.labels.boxes[0].astype(float) * (w, h, w, h)).tolist()
-        number = int(item.path.stem)
-        points = item.labels.keypoints[0].astype(float) * (w, h, 1) + np.array([3.0 * number, 0, 0])
-        rows.append({
-            "id": number + 1, "image_id": number, "category_id": 7, "area": 900.0 * (number + 1),
-            "iscrowd": int(number == 2), "bbox": [cx - bw / 2, cy - bh / 2, bw, bh],
-            "keypoints": points.ravel().tolist(), "num_keypoints": K,
-        })  # fmt: skip
-    listed = [{"id": i, "file_name": f"val/{i:04}.png"} for i in range(20)]
-    truths = {"images": listed, "annotations": rows, "categories": [{"id": 7, "name": "person"}]}
-    (tmp_path / "truths.json").write_text(json.dumps(truths))
-    metrics = run(FakeBackend(K), yaml, metric="coco", save_json=True, project=str(tmp_path / "runs"))
-    assert metrics.save_dir is not None
-    results = json.loads((metrics.save_dir / "predictions.json").read_text())
-    for result in results:
-        result["category_id"] = 7
-    for kind in ("bbox", "keypoints"):
-        want = pycocotools(truths, results, kind, (1 / K,) * K)
-        assert list(metrics.coco[kind].values()) == pytest.approx(want, abs=1e-9)
-    assert 0 < metrics.coco["keypoints"]["AP"] < 1
-
-    for change, message in (
-        ({"images": listed[:3]}, "does not list the image 0003.png"),
-        ({"categories": [{"id": 7, "name": "cat"}]}, r"categories \['cat'\], none of \['person'\]"),
-        ({"images": None}, "not readable as COCO annotations"),
-    ):
-        (tmp_path / "truths.json").write_text(json.dumps(truths | change))
-        with pytest.raises(PoseError, match=message):
-            run(FakeBackend(K), yaml, metric="coco")
 
 
 def test_a_validation_that_fails_leaves_no_file(tmp_path: Path) -> None:

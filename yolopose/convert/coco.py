@@ -2,15 +2,16 @@
 
 COCO: boxes left, top, width, height and keypoints x, y, v in pixels (0 not labelled, 1 hidden, 2 visible). YOLO: one
 text file per image with rows `class cx cy w h` and K times `x y v`, normalised. Both directions keep persons without
-any labelled keypoint, with v = 0 throughout. Crowd regions are no instances: they get no label. The data that is
-converted is only read.
+any labelled keypoint, with v = 0 throughout. Crowd regions are no instances: they become boxes to ignore, and these
+become crowd regions of every class. The data that is converted is only read.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from yolopose.data.labels import ImageItem, scan
 from yolopose.data.spec import DataSpec, load_data
 from yolopose.errors import PoseError
 from yolopose.files import write_text
+from yolopose.geometry.boxes import cxcywh_to_xyxy
 from yolopose.geometry.keypoints import COCO_17, flip_from_names
 
 
@@ -31,8 +33,9 @@ def from_coco(
 ) -> Path:
     """Make a YOLO data set of a COCO keypoints JSON and return its data.yaml, a draft with one split.
 
-    Writes `labels/*.txt`, an empty one where an image has no instance, `images.txt` (the images of the JSON, as
-    `images/NAME`) and data.yaml into `out`. `images` is linked there as `images`; without it, put the images there.
+    Writes `labels/*.txt`, an empty one where an image has no instance, `labels/*.ignore.txt` where there are crowds,
+    `images.txt` (the images of the JSON, as `images/NAME`) and data.yaml into `out`. `images` is linked there as
+    `images`; without it, put the images there.
 
     Raises:
         PoseError: the JSON is not of that kind, or something of the above is there already.
@@ -42,7 +45,7 @@ def from_coco(
     if images is not None:
         _link(Path(images), folder / "images", coco)
     for image in coco.images:
-        write_labels(folder / "labels" / image.name, image.rows)
+        write_labels(folder / "labels" / image.name, image.rows, image.ignore)
     write_text(folder / "images.txt", "".join(f"images/{image.name}\n" for image in coco.images))
     draft = folder / "data.yaml"
     write_text(draft, _draft(coco, split))
@@ -80,11 +83,12 @@ def to_coco(data: str | Path, out: str | Path, *, split: str = "val", exist_ok: 
     for image_id, item in zip(_image_ids(items), items, strict=True):
         name = item.path.relative_to(root).as_posix()
         images.append({"id": image_id, "file_name": name, "height": item.hw[0], "width": item.hw[1]})
-        for row in _annotations(item):
+        for row in chain(_annotations(item), _crowds(item, len(spec.names))):
             annotations.append({"id": len(annotations) + 1, "image_id": image_id, **row})
     write_text(target, json.dumps(_document(spec, split, images, annotations)))
-    labelled = sum(row["num_keypoints"] > 0 for row in annotations)
-    log.info(f"{target}: {len(images)} images, {len(annotations)} instances, {labelled} of them with keypoints")
+    labelled, crowds = (sum(row[key] > 0 for row in annotations) for key in ("num_keypoints", "iscrowd"))
+    count = f"{len(annotations) - crowds} instances, {labelled} of them with keypoints"
+    log.info(f"{target}: {len(images)} images, {count}{f', {crowds} crowd regions' if crowds else ''}")
     log.info("area is that of the box: with metric=coco figures differ from those with outlines")
     return target
 
@@ -154,6 +158,22 @@ def _annotations(item: ImageItem) -> list[dict[str, Any]]:
         }
         for category, box, shape in zip(item.labels.classes, boxes, points, strict=True)
     ]
+
+
+def _crowds(item: ImageItem, classes: int) -> Iterator[dict[str, Any]]:
+    """The boxes to ignore as crowd annotations, one of each class, without ids."""
+    rows = item.labels.ignore[item.labels.ignore[:, 4] == 0, :4].astype(np.float64)
+    size = np.tile([item.hw[1], item.hw[0]], 2)
+    for left, top, right, bottom in (cxcywh_to_xyxy(rows) * size).round(6).tolist():
+        for category in range(classes):
+            yield {
+                "category_id": category + 1,
+                "bbox": [left, top, right - left, bottom - top],
+                "area": round((right - left) * (bottom - top), 6),
+                "iscrowd": 1,
+                "num_keypoints": 0,
+                "keypoints": [0] * item.labels.keypoints.shape[1] * 3,
+            }
 
 
 def _document(spec: DataSpec, split: str, images: list[Any], annotations: list[Any]) -> Mapping[str, Any]:

@@ -9,17 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from yolopose.convert.rows import Array, LabelRow, clip_box, finite_numbers, label_row, unlabel_outside
+from yolopose.convert.rows import Array, LabelRow, clip_box, finite_numbers, ignore_row, label_row, unlabel_outside
 from yolopose.errors import PoseError, one_line, shown
 
 
 @dataclass(frozen=True, eq=False)
 class CocoImage:
-    """An image: its name (with folders, as in the file), its (H, W) and the rows of its label file."""
+    """An image: its name (with folders, as in the file), its (H, W), the rows of its label file and of crowds."""
 
     name: str
     hw: tuple[int, int]
     rows: list[LabelRow] = field(default_factory=list)
+    ignore: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,11 @@ def read_coco(file: Path) -> CocoSet:
             image = images.get(annotation["image_id"])
             if image is None:
                 changes["annotations of images that the file does not list left out"] += 1
-            elif annotation.get("iscrowd"):
-                changes["crowd regions left out"] += 1
+                continue
+            place = f"{file}: annotation {annotation.get('id')}"
+            if annotation.get("iscrowd"):
+                changes.update(_add_crowd(place, annotation, image))
             else:
-                place = f"{file}: annotation {annotation.get('id')}"
                 changes.update(_add_row(place, annotation, image, index, len(names)))
     except KeyError as e:
         raise PoseError(f"{file}: an entry lacks {e}: not COCO keypoints as documented") from None
@@ -90,6 +92,15 @@ def _add_row(
     outside = int(unlabel_outside(points, image.hw).sum())
     image.rows.append(label_row(index[annotation["category_id"]], box, points, image.hw, _short))
     return {"keypoints outside their image: now not labelled": outside, "boxes cut at the image's edge": int(cut)}
+
+
+def _add_crowd(place: str, annotation: Mapping[str, Any], image: CocoImage) -> dict[str, int]:
+    """Append a crowd region to the boxes to ignore of its image; returns what was done, counted."""
+    box, _ = clip_box(_numbers(place, "bbox", annotation["bbox"], 4), image.hw)
+    if box is None:
+        return {"boxes without size inside their image left out": 1}
+    image.ignore.append(ignore_row(box, image.hw, _short))
+    return {"crowd regions: now boxes to ignore": 1}
 
 
 def _keypoints(file: Path, categories: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list[tuple[int, int]]]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.data.labels import ignore_path
 from yolopose.errors import PoseError
 from yolopose.files import write_text
 from yolopose.geometry.boxes import clip_boxes, xyxy_to_cxcywh
@@ -55,9 +56,22 @@ def unlabel_outside(points: Array, hw: tuple[int, int]) -> NDArray[np.bool_]:
     return np.asarray(outside)
 
 
-def write_labels(image: Path, rows: Collection[LabelRow]) -> None:
-    """Write the label file of `image`, a path in the folder of the labels; no rows make an empty file."""
-    write_text(image.with_suffix(".txt"), "".join(f"{row.text}\n" for row in rows))
+def write_labels(image: Path, rows: Collection[LabelRow], ignore: Collection[str] = ()) -> None:
+    """Write the label file of `image`, a path in the folder of the labels; no rows make an empty file.
+
+    Boxes to ignore go to a file of their own; without any there is none, and an older one is removed.
+    """
+    label = image.with_suffix(".txt")
+    write_text(label, "".join(f"{row.text}\n" for row in rows))
+    if ignore:
+        write_text(ignore_path(label), "".join(f"{row}\n" for row in ignore))
+    else:
+        ignore_path(label).unlink(missing_ok=True)
+
+
+def ignore_row(box: Array, hw: tuple[int, int], number: Callable[[float], str]) -> str:
+    """A row of a file of boxes to ignore, of a box x1 y1 x2 y2 in pixels."""
+    return " ".join(map(number, xyxy_to_cxcywh(box[None])[0] / np.tile(hw[::-1], 2)))
 
 
 def label_row(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.data.batch import Sample
-from yolopose.data.rows import Labels
+from yolopose.data.rows import Labels, no_ignored
 from yolopose.geometry.boxes import PADDING, cxcywh_to_xyxy, fit
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.rules import DEFAULT, Rules
@@ -238,7 +238,20 @@ def _labelled(canvas: Image, tiles: Sequence[Tile], matrices: Sequence[Matrix], 
         boxes=np.concatenate([low_seen, high_seen], axis=1).astype(np.float32)[keep],
         keypoints=keypoints[keep],
         path=path,
+        ignore=_ignored(tiles, full, limit),
     )
+
+
+def _ignored(tiles: Sequence[Tile], matrices: Sequence[Matrix], limit: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The boxes to ignore of all tiles as (M, 5) xyxy in canvas pixels and score, clipped to the canvas (W, H)."""
+    found = [no_ignored()]
+    for tile, matrix in zip(tiles, matrices, strict=True):
+        if len(rows := tile.labels.ignore):
+            corners = transform(cxcywh_to_xyxy(rows[:, :4])[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2), matrix)
+            low, high = np.clip(corners.min(1), 0, limit), np.clip(corners.max(1), 0, limit)
+            boxes = np.concatenate([low, high, rows[:, 4:]], 1).astype(np.float32)
+            found.append(boxes[(high > low).all(1)])
+    return np.concatenate(found)
 
 
 def _is_detectable(whole: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -258,6 +271,7 @@ def mixup(rng: np.random.Generator, first: Sample, second: Sample) -> Sample:
         np.concatenate([first.boxes, second.boxes]),
         np.concatenate([first.keypoints, second.keypoints]),
         first.path,
+        np.concatenate([first.ignore, second.ignore]),
     )
 
 
@@ -302,4 +316,6 @@ def flip(sample: Sample, layout: KeypointLayout, axis: int) -> Sample:
     keypoints = sample.keypoints[:, list(layout.flip)]
     keypoints[..., axis] = size - keypoints[..., axis]
     image = cv2.flip(sample.image, 1 - axis)
-    return replace(sample, image=image, boxes=boxes, keypoints=keypoints)
+    ignore = sample.ignore.copy()
+    ignore[:, [axis, axis + 2]] = size - sample.ignore[:, [axis + 2, axis]]
+    return replace(sample, image=image, boxes=boxes, keypoints=keypoints, ignore=ignore)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.data.cache_files import cache_folder, write_owner
-from yolopose.data.rows import ROUNDING, BadRow, Labels
+from yolopose.data.rows import ROUNDING, BadRow, Labels, no_ignored
 from yolopose.errors import PoseError
 from yolopose.files import atomic_path, open_regular
 from yolopose.limits import MAX_PIXELS
 from yolopose.rules import Rules
 
-# The arrays of the file with their types; the last three hold the labels of all images.
-ARRAYS = {"stats": np.int64, "hw": np.int32, "counts": np.int64,
-          "classes": np.int64, "boxes": np.float32, "keypoints": np.float32}  # fmt: skip
-VERSION = 2  # raise when the checks or the layout of the file change
+# The arrays of the file with their types; the last four hold the labels of all images.
+ARRAYS = {"stats": np.int64, "hw": np.int32, "counts": np.int64, "ignored": np.int64,
+          "classes": np.int64, "boxes": np.float32, "keypoints": np.float32, "ignore": np.float32}  # fmt: skip
+FILES = 3  # of an image: the image, its labels, its boxes to ignore
+VERSION = 3  # raise when the checks or the layout of the file change
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
     """The result of a scan for one image; `hw` is (0, 0) if it cannot be used.
 
-    `stats` are the `file_stats` of the image and its label file.
+    `stats` are the `file_stats` of the image, its label file and its boxes to ignore.
     """
 
     stats: tuple[int, ...]
@@ -81,12 +82,14 @@ def _pack(entries: Mapping[str, Entry]) -> dict[str, NDArray[Any]]:
     return {
         "paths": np.frombuffer(json.dumps(list(entries)).encode(), np.uint8),
         "notes": np.frombuffer(json.dumps(notes).encode(), np.uint8),
-        "stats": np.array([e.stats for e in values], np.int64).reshape(-1, 6),
+        "stats": np.array([e.stats for e in values], np.int64).reshape(-1, 3 * FILES),
         "hw": np.array([e.hw for e in values], np.int32).reshape(-1, 2),
         "counts": np.array([len(rows) for rows in labels], np.int64),
+        "ignored": np.array([len(rows.ignore) for rows in labels], np.int64),
         "classes": np.concatenate([np.empty(0, np.int64), *(rows.classes for rows in labels)]),
         "boxes": np.concatenate([np.empty((0, 4), np.float32), *(rows.boxes for rows in labels)]),
         "keypoints": np.concatenate([rows.keypoints for rows in labels] or [np.empty((0, 0, 3), np.float32)]),
+        "ignore": np.concatenate([no_ignored(), *(rows.ignore for rows in labels)]),
     }
 
 
@@ -94,28 +97,36 @@ def _unpack(arrays: Mapping[str, NDArray[Any]], keypoints: int, classes: int) ->
     """The inverse of `_pack`; each image's labels are views of the arrays. Raises for what a scan does not write."""
     paths, notes = (json.loads(arrays[name].tobytes()) for name in ("paths", "notes"))
     _check(arrays, paths, notes, keypoints, classes)
-    stats, hw, counts, cls, boxes, points = (arrays[name] for name in ARRAYS)
+    stats, hw, counts, ignored, cls, boxes, points, ignore = (arrays[name] for name in ARRAYS)
     known = {i: (duplicates, [BadRow(*row) for row in rows]) for i, duplicates, rows in notes}
     entries = {}
-    ends = np.cumsum(counts)
-    spans = map(slice, (ends - counts).tolist(), ends.tolist())
-    for i, (path, stat, (h, w), rows) in enumerate(zip(paths, stats.tolist(), hw.tolist(), spans, strict=True)):
+    spans = zip(_spans(counts), _spans(ignored), strict=True)
+    for i, (path, stat, (h, w), (rows, more)) in enumerate(zip(paths, stats.tolist(), hw.tolist(), spans, strict=True)):
         duplicates, bad = known.get(i, (0, []))
-        entries[path] = Entry(tuple(stat), (h, w), Labels(cls[rows], boxes[rows], points[rows]), bad, duplicates)
+        labels = Labels(cls[rows], boxes[rows], points[rows], ignore[more])
+        entries[path] = Entry(tuple(stat), (h, w), labels, bad, duplicates)
     return entries
+
+
+def _spans(counts: NDArray[np.int64]) -> Iterator[slice]:
+    """The rows of each image, where all follow each other."""
+    ends = np.cumsum(counts)
+    return map(slice, (ends - counts).tolist(), ends.tolist())
 
 
 def _check(arrays: Mapping[str, NDArray[Any]], paths: list[Any], notes: list[Any], k: int, classes: int) -> None:
     """Raise ValueError for types, shapes or values that a scan does not write."""
-    n, total = len(paths), len(arrays["classes"])
-    shapes = (n, 6), (n, 2), (n,), (total,), (total, 4), (total, k, 3) if n else (0, 0, 3)
-    _, hw, counts, cls, boxes, points = (arrays[name] for name in ARRAYS)
+    n, total, more = len(paths), len(arrays["classes"]), len(arrays["ignore"])
+    shapes = ((n, 3 * FILES), (n, 2), (n,), (n,),
+              (total,), (total, 4), (total, k, 3) if n else (0, 0, 3), (more, 5))  # fmt: skip
+    _, hw, counts, ignored, cls, boxes, points, ignore = (arrays[name] for name in ARRAYS)
     checks = [
         *(
             arrays[a].dtype == kind and arrays[a].shape == s
             for (a, kind), s in zip(ARRAYS.items(), shapes, strict=True)
         ),
         (counts >= 0).all() and counts.sum() == total and len(set(paths)) == n,
+        (ignored >= 0).all() and ignored.sum() == more and ((ignore >= 0) & (ignore <= 1)).all(),
         ((boxes >= -ROUNDING) & (boxes <= 1 + ROUNDING)).all() and np.isfinite(points).all(),
         (hw >= 0).all() and ((cls >= 0) & (cls < classes)).all(),
         all(type(path) is str for path in paths),

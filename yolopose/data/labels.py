@@ -1,8 +1,8 @@
 """Read and check the images and labels of a split, with a cache of the results.
 
 The label cache is a `.npz` file (no pickle), `labels-<yaml>-<split>.npz`, in the user's cache folder. Each image's
-entry stores size and times of the image and of its label file: an image is checked again when they change, or when a
-file could not be read the last time.
+entry stores size and times of the image, its label file and its boxes to ignore: an image is checked again when they
+change, or when a file could not be read the last time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from yolopose.console import log, progress
 from yolopose.data.cache_files import file_stats
 from yolopose.data.label_cache import Entry, cache_key, load_entries, save_entries
-from yolopose.data.rows import BadRow, Labels, no_labels, parse_rows
+from yolopose.data.rows import BadRow, Labels, no_labels, parse_ignored, parse_rows
 from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError, printable
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
@@ -30,6 +30,7 @@ from yolopose.rules import DEFAULT, Rules
 
 LARGE = 1 << 25  # pixels: only one thread at a time decodes images with more, since several could fill the memory
 _large = Lock()
+UNSURE = 0.1  # the score above which a prediction in a partly labelled image may be an instance without a label
 SHOWN = 5  # bad rows that are logged; the doctor lists all
 
 
@@ -51,6 +52,8 @@ class Counts(NamedTuple):
     instances: int
     duplicates: int  # rows
     bad_rows: int
+    ignored: int  # boxes to ignore
+    partial: int  # images that are only partly labelled
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +73,11 @@ def label_path(image: Path) -> Path:
     if "images" in folders:
         folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
     return Path(*folders, name).with_suffix(".txt")
+
+
+def ignore_path(label: Path) -> Path:
+    """The file of the boxes to ignore that goes with a label file: `NAME.ignore.txt` next to `NAME.txt`."""
+    return label.with_suffix(".ignore.txt")
 
 
 def scan(
@@ -98,7 +106,7 @@ def scan(
     known = load_entries(spec.path, name, key) if cache else {}
     entries = {str(image): known.get(str(image)) for image in images}
     labels = [label_path(image) for image in images]
-    todo = [i for i, e in enumerate(entries.values()) if e is None or e.stats != file_stats(images[i], labels[i])]
+    todo = [i for i, e in enumerate(entries.values()) if e is None or e.stats != _stats(images[i], labels[i])]
     pool = ThreadPoolExecutor(threads)
     try:
         fresh = pool.map(lambda i: scan_image(images[i], labels[i], spec, rules, max_pixels), todo)
@@ -127,7 +135,7 @@ def filter_labels(labels: Labels, classes: Sequence[int] | None, single_cls: boo
 
 def scan_image(image: Path, label: Path, spec: DataSpec, rules: Rules = DEFAULT, max_pixels: int = MAX_PIXELS) -> Entry:
     """Check one image and its labels; problems are listed in the entry, not raised."""
-    stats, nothing = file_stats(image, label), no_labels(spec.layout.shape[0])
+    stats, nothing = _stats(image, label), no_labels(spec.layout.shape[0])
     try:
         hw = check_image(image, max_pixels=max_pixels)
         with _large if hw[0] * hw[1] > LARGE else nullcontext():
@@ -138,11 +146,33 @@ def scan_image(image: Path, label: Path, spec: DataSpec, rules: Rules = DEFAULT,
     labels, bad, duplicates = parse_rows(label, spec.layout.shape, len(spec.names), rules=rules)
     if any(not row.kept for row in bad) and (rules.whole_rows or not len(labels)):
         return Entry(stats, (0, 0), nothing, bad, duplicates)
+    if stats[6]:  # without the file this costs no time
+        ignore, more = parse_ignored(ignore_path(label))
+        labels, bad = dataclasses.replace(labels, ignore=ignore), bad + more
     return Entry(stats, hw, labels, bad, duplicates)
+
+
+def _stats(image: Path, label: Path) -> tuple[int, ...]:
+    """The state of the files that an entry is made from."""
+    return file_stats(image, label, ignore_path(label))
+
+
+def with_partial(items: Sequence[ImageItem], spec: DataSpec) -> list[ImageItem]:
+    """The items, with the whole of each partly labelled image as one more box to ignore, of the score UNSURE."""
+    if not spec.partial:
+        return list(items)
+    whole = np.array([[0.5, 0.5, 1, 1, UNSURE]], np.float32)
+    return [
+        dataclasses.replace(i, labels=dataclasses.replace(i.labels, ignore=np.concatenate([i.labels.ignore, whole])))
+        if spec.is_partial(i.path)
+        else i
+        for i in items
+    ]
 
 
 def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
     items = [ImageItem(Path(path), entry.hw, entry.labels) for path, entry in entries.items() if entry.hw != (0, 0)]
+    ignored, items = sum(len(item.labels.ignore) for item in items), with_partial(items, spec)
     bad = [row for entry in entries.values() for row in entry.bad]
     counts = Counts(
         images=len(entries),
@@ -151,6 +181,8 @@ def _collect(spec: DataSpec, split: str, entries: dict[str, Entry]) -> Scan:
         instances=sum(len(item.labels) for item in items),
         duplicates=sum(entry.duplicates for entry in entries.values()),
         bad_rows=sum(row.line > 0 and not row.kept for row in bad),
+        ignored=ignored,
+        partial=sum(len(item.labels.ignore) for item in items) - ignored,
     )
     if not items:
         first = f": {bad[0]}" if bad else ""
@@ -165,6 +197,8 @@ def _log_summary(scan: Scan, cached: bool, verbose: bool) -> None:
     if verbose:
         found = f"{n.images} images, {n.backgrounds} backgrounds, {n.corrupt} corrupt"
         log.info(f"{scan.split}: Scanning {folder}{' (label cache)' if cached else ''}… {found}")
+    if verbose and (n.ignored or n.partial):
+        log.info(f"{scan.split}: {n.ignored} boxes to ignore, {n.partial} partly labelled images (docs/data.md)")
     for row in scan.bad[:SHOWN]:
         log.warning(f"{scan.split}: {row}")
     if len(scan.bad) > SHOWN:

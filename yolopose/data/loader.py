@@ -34,7 +34,7 @@ Task = tuple[int, bool, list[tuple[list[int], tuple[int, int]]], int]  # see Bat
 class WorkerBatch(NamedTuple):
     """A batch made by a worker: its labels, and where its pixels (B, H, W, 3) start in the shared memory."""
 
-    labels: tuple[NDArray[Any], ...]  # image_index, classes, boxes, keypoints
+    labels: tuple[NDArray[Any] | None, ...]  # image_index, classes, boxes, keypoints, ignore
     paths: tuple[str, ...]
     start: int
     shape: tuple[int, int, int, int]
@@ -168,8 +168,10 @@ class Loader:
         """The batch with its pixels copied, so that the slot is free again."""
         images = torch.empty(made.shape, dtype=torch.uint8, pin_memory=self.pin)
         images.numpy().reshape(-1)[:] = self._memory.array[made.start : made.start + images.numel()]
-        index, classes, boxes, keypoints = (torch.from_numpy(array) for array in made.labels)
-        return Batch(images.permute(0, 3, 1, 2), index, classes, boxes, keypoints, made.paths)
+        *labels, ignore = made.labels
+        index, classes, boxes, keypoints = (torch.from_numpy(array) for array in labels)
+        ignored = None if ignore is None else torch.from_numpy(ignore)
+        return Batch(images.permute(0, 3, 1, 2), index, classes, boxes, keypoints, made.paths, ignored)
 
 
 class _WorkerDataset:
@@ -190,8 +192,9 @@ class _WorkerDataset:
                 end = start + math.prod(shape)
                 samples = [self.dataset.sample(i, hw) for i in indices]
                 batch = collate(samples, self.memory.array[start:end].reshape(shape))
-                labels = (batch.image_index, batch.classes, batch.boxes, batch.keypoints)
-                made.append(WorkerBatch(tuple(t.numpy() for t in labels), batch.paths, start, shape))
+                labels = (batch.image_index, batch.classes, batch.boxes, batch.keypoints, batch.ignore)
+                arrays = tuple(None if t is None else t.numpy() for t in labels)
+                made.append(WorkerBatch(arrays, batch.paths, start, shape))
                 start = end
         except PoseError as e:
             return e

@@ -26,7 +26,8 @@ class DataSpec:
 
     `path` is the folder that the splits are relative to, `sources` the entries of each split as written in the file.
     `layout.flip` is None if the YAML has no flip_idx; `given_sigmas` is True if it has kpt_oks_sigmas. `annotations`
-    are the COCO files of splits, if given: areas and crowds for val's metric=coco.
+    are the COCO files of splits, if given: areas and crowds for val's metric=coco. `partial` names the images in which
+    not every instance is labelled: beginnings of file names, and folders (with a slash).
     """
 
     yaml: Path
@@ -37,6 +38,14 @@ class DataSpec:
     sources: dict[str, tuple[str, ...]]
     downloads: tuple[Download, ...] = ()
     annotations: dict[str, Path] = field(default_factory=dict)
+    partial: tuple[str, ...] = ()
+
+    def is_partial(self, image: Path) -> bool:
+        """Whether not every instance in this image may be labelled."""
+        return any(
+            image.is_relative_to(os.path.normpath(self.path / entry)) if "/" in entry else image.name.startswith(entry)
+            for entry in self.partial
+        )
 
     def split(self, name: str) -> list[Path]:
         """The images of a split in a fixed order, without duplicates. Raises PoseError if there are none."""
@@ -145,7 +154,23 @@ def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
         sources=sources,
         downloads=_downloads(values.get("download")),
         annotations={split: path / file for split, file in _annotations(values.get("annotations") or {}).items()},
+        partial=_partial(values.get("partial"), path),
     )
+
+
+def _partial(entry: Any, path: Path) -> tuple[str, ...]:
+    """The entry `partial`: a text or a list of texts; True is every image."""
+    if entry is None or isinstance(entry, bool):
+        return ("",) if entry else ()
+    found = tuple(
+        text.replace("\\", "/") for text in _entries("partial", entry, "the beginning of file names, a folder/")
+    )
+    if any(not text for text in found):
+        raise PoseError("partial: an empty text; 'partial: true' stands for every image")
+    missing = next((text for text in found if "/" in text and path.exists() and not (path / text).is_dir()), None)
+    if missing is not None:
+        raise PoseError(f"partial: {shown(missing)} has a slash and is no folder in {one_line(path)}")
+    return found
 
 
 def _annotations(entry: Any) -> dict[str, str]:
@@ -166,12 +191,12 @@ def _text(name: str, value: Any) -> str:
     return text
 
 
-def _entries(name: str, entry: Any) -> tuple[str, ...]:
-    """The entries of a split: a text or a list of texts."""
+def _entries(name: str, entry: Any, what: str = "a folder, a .txt list") -> tuple[str, ...]:
+    """The entries of a split, or of something else: a text or a list of texts."""
     listed = [entry] if isinstance(entry, str) else entry
     if isinstance(listed, list) and all(isinstance(e, str) for e in listed):
         return tuple(_text(name, e) for e in listed)
-    raise PoseError(f"{name} must be a folder, a .txt list, or a list of those, got {shown(entry)}")
+    raise PoseError(f"{name} must be {what}, or a list of those, got {shown(entry)}")
 
 
 def _names(values: Mapping[str, Any]) -> dict[int, str]:

@@ -55,7 +55,7 @@ def examine(
     items = [image.item for images in splits.values() for image in images if image.usable]
     report = Report(
         spec=spec,
-        counts={name: count_split(images, spec.names) for name, images in splits.items()},
+        counts={name: count_split(images, spec) for name, images in splits.items()},
         statistics=statistics(items, spec.layout),
         bad={name: [row for image in images for row in image.entry.bad] for name, images in splits.items()},
         matches=find_matches(splits),

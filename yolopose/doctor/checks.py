@@ -6,10 +6,11 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from yolopose.data.flips import audit_flip
-from yolopose.data.labels import label_path
+from yolopose.data.labels import UNSURE, ignore_path, label_path
 from yolopose.data.rows import Labels
 from yolopose.data.spec import DataSpec
 from yolopose.doctor.duplicates import find_pairs
@@ -19,7 +20,7 @@ from yolopose.geometry.keypoints import BODY_AREA, COCO_SIGMAS, flip_from_names
 MAX_OUTSIDE = 0.05  # share of labelled keypoints outside their box above which it is a finding
 
 
-def count_split(images: Sequence[Checked], names: Mapping[int, str]) -> SplitCounts:
+def count_split(images: Sequence[Checked], spec: DataSpec) -> SplitCounts:
     """The counts of one split."""
     usable = [image.entry.labels for image in images if image.usable]
     classes = Counter(int(c) for labels in usable for c in labels.classes)
@@ -32,7 +33,9 @@ def count_split(images: Sequence[Checked], names: Mapping[int, str]) -> SplitCou
         with_keypoints=sum(int((labels.keypoints[..., 2] > 0).any(1).sum()) for labels in usable),
         bad_rows=sum(row.line > 0 and not row.kept for image in images for row in image.entry.bad),
         duplicate_rows=sum(image.entry.duplicates for image in images),
-        classes={name: classes[i] for i, name in names.items()},
+        classes={name: classes[i] for i, name in spec.names.items()},
+        ignored=sum(len(labels.ignore) for labels in usable),
+        partial=sum(spec.is_partial(image.path) for image in images if image.usable),
     )
 
 
@@ -54,6 +57,7 @@ def add_findings(report: Report, splits: Mapping[str, Sequence[Checked]]) -> Non
     for name, checked in splits.items():
         _check_rows(report, name, checked)
     _check_matches(report)
+    _check_partial(report, [image.path for image in images])
     _check_label_files(report, [image.path for image in images])
     _check_instances(report)
     _check_flip(report, [image.entry.labels for image in images])
@@ -96,12 +100,20 @@ def _check_matches(report: Report) -> None:
             report.add("error", "leakage", what, remedy, examples)
 
 
+def _check_partial(report: Report, images: Sequence[Path]) -> None:
+    """Entries of `partial` that fit no image."""
+    for entry in report.spec.partial:
+        if not any(replace(report.spec, partial=(entry,)).is_partial(image) for image in images):
+            report.add("warning", "labels", f"partial: {entry}: fits no image", "correct or remove the entry")
+
+
 def _check_label_files(report: Report, images: Sequence[Path]) -> None:
     """Label files without an image."""
     orphans: list[Path] = []
     for folder, labels in {image.parent: label_path(image).parent for image in images}.items():
         if labels.is_dir():
             known = {file.stem for file in folder.iterdir() if file.suffix != ".txt"}
+            known |= {ignore_path(folder / f"{name}.txt").stem for name in known}
             known.add("classes")  # annotation tools write a list of the classes
             orphans += sorted(file for file in labels.glob("*.txt") if file.stem not in known)
     if orphans:
@@ -186,6 +198,14 @@ def _instance_facts(report: Report) -> Iterator[str]:
     for name, split in report.counts.items():
         if 0 < split.unlabelled < split.images:
             yield f"{name}: {split.unlabelled} images have no label file and count as backgrounds"
+        if split.ignored:
+            boxes = "1 box" if split.ignored == 1 else f"{split.ignored} boxes"
+            yield f"{name}: {boxes} to ignore: in training nothing found there is a mistake"
+        if split.partial:
+            yield (
+                f"{name}: {split.partial} of {split.images} images are only partly labelled (partial in the YAML): "
+                f"what scores above {UNSURE:g} outside their labels counts neither as instance nor as background"
+            )
 
 
 def _sigma_fact(spec: DataSpec) -> str:

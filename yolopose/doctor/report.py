@@ -74,6 +74,8 @@ class SplitCounts:
     bad_rows: int
     duplicate_rows: int
     classes: dict[str, int]
+    ignored: int = 0  # boxes to ignore
+    partial: int = 0  # partly labelled images
 
 
 def plural(count: int, noun: str) -> str:

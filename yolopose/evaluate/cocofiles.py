@@ -17,6 +17,7 @@ from yolopose.data.spec import DataSpec
 from yolopose.errors import PoseError
 from yolopose.evaluate.coco import KINDS, Instances, evaluate
 from yolopose.evaluate.sample import Measure, ValidatedImage
+from yolopose.geometry.boxes import cxcywh_to_xyxy
 from yolopose.geometry.keypoints import BODY_AREA
 
 Array = NDArray[Any]
@@ -26,13 +27,13 @@ class CocoMeasure(Measure):
     """COCO's figures for boxes and keypoints, from the best detections of each image that its rule looks at.
 
     Truths come from COCO annotations where these are given, otherwise from the labels: an instance's area is then
-    BODY_AREA times its box's, and there are no crowds.
+    BODY_AREA times its box's, and the boxes to ignore are crowds of every class.
     """
 
     name = "coco"
 
-    def __init__(self, annotated: Instances | None, sigmas: Sequence[float]) -> None:
-        self.annotated, self.sigmas = annotated, sigmas
+    def __init__(self, annotated: Instances | None, sigmas: Sequence[float], classes: Sequence[int]) -> None:
+        self.annotated, self.sigmas, self.classes = annotated, sigmas, classes
         self._truths: list[Instances] = []
         self._found: list[Instances] = []
 
@@ -40,6 +41,8 @@ class CocoMeasure(Measure):
         """Keep the arrays of one image."""
         truth, boxes = sample.truth, sample.found.boxes
         self._truths.append(_of_image(sample.position, truth.classes, truth.boxes, truth.keypoints, BODY_AREA))
+        if len(sample.item.labels.ignore) and self.annotated is None:
+            self._truths.append(_crowds(sample, self.classes))
         rank = np.zeros(len(boxes), int)
         for cls in np.unique(boxes[:, 5]):
             mine = boxes[:, 5] == cls
@@ -142,6 +145,18 @@ def _of_image(position: int, classes: Array, corners: Array, keypoints: Array, a
     keypoints = keypoints if keypoints.shape[2] == 3 else np.pad(keypoints, ((0, 0), (0, 0), (0, 1)))
     areas = area * boxes[:, 2] * boxes[:, 3]
     return Instances.of(np.full(len(classes), position), classes.astype(int), boxes, areas, keypoints)
+
+
+def _crowds(sample: ValidatedImage, classes: Sequence[int]) -> Instances:
+    """The boxes to ignore of an image as crowds, one for each class."""
+    ignore = sample.item.labels.ignore
+    h, w = sample.item.hw
+    boxes = cxcywh_to_xyxy(ignore[ignore[:, 4] == 0, :4].astype(np.float64)) * (w, h, w, h)
+    number = np.repeat(np.array(classes, int), len(boxes))
+    boxes = np.tile(boxes, (len(classes), 1))
+    points = np.zeros((len(boxes), sample.truth.keypoints.shape[1], 3))
+    found = _of_image(sample.position, number, boxes, points, BODY_AREA)
+    return replace(found, crowd=np.ones(len(boxes), bool))
 
 
 def _joined(parts: list[Instances]) -> Instances:

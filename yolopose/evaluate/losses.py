@@ -11,7 +11,7 @@ import torch
 from yolopose.data.batch import Batch
 from yolopose.data.rows import Labels
 from yolopose.evaluate.batching import on_canvas
-from yolopose.geometry.boxes import Letterbox, xyxy_to_cxcywh
+from yolopose.geometry.boxes import Letterbox, cxcywh_to_xyxy, xyxy_to_cxcywh
 from yolopose.loss.pose import LOSS_PARTS, PoseLoss, divisors
 from yolopose.nn.head import Maps
 
@@ -66,4 +66,16 @@ def batch_of(labels: Sequence[Labels], boxes: Sequence[Letterbox]) -> Batch:
         boxes=torch.from_numpy(truths.astype(np.float32)),
         keypoints=torch.from_numpy(keypoints.astype(np.float32)),
         paths=("",) * len(labels),
+        ignore=_ignored(labels, boxes),
     )
+
+
+def _ignored(labels: Sequence[Labels], boxes: Sequence[Letterbox]) -> torch.Tensor | None:
+    """The boxes to ignore as `Batch` has them."""
+    rows = []
+    for i, (own, box) in enumerate(zip(labels, boxes, strict=True)):
+        (h, w), (high, wide) = box.size, box.canvas
+        corners = (cxcywh_to_xyxy(own.ignore[:, :4]) * (w, h, w, h) + (box.left, box.top) * 2) / ((wide, high) * 2)
+        rows.append(np.column_stack([np.full(len(corners), i), corners, own.ignore[:, 4]]))
+    ignore = np.concatenate(rows).astype(np.float32)
+    return torch.from_numpy(ignore) if len(ignore) else None

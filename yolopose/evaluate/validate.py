@@ -167,7 +167,7 @@ def _measures(
         truths = annotated_truths(
             spec, config.split, items, info.names, classes=config.classes, single_cls=config.single_cls
         )
-        return [CocoMeasure(truths, sigmas)]
+        return [CocoMeasure(truths, sigmas, list(info.names))]
     if config.metric == "widerface":
         return [WiderFaces(read_truth(str(config.gt)))]
     return [LandmarkErrors(info.layout)] if config.metric == "landmarks" else []

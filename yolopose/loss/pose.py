@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yolopose.loss.assign import Truths, assign, ciou
+from yolopose.loss.ignore import class_mask
 from yolopose.metadata import ModelInfo
 from yolopose.nn.head import REG_MAX, Maps, anchors
 from yolopose.rules import DEFAULT, Rules
@@ -41,7 +42,7 @@ class PoseLoss:
 
     - box = Σ t · (1 − CIoU) / T
     - dfl = Σ t · `dfl_loss` / T
-    - cls = Σ over anchors and classes of BCE / T
+    - cls = Σ over anchors and classes of BCE / T, without those that `ignore.class_mask` leaves out
     - pose = mean over P of `oks_loss`
     - kobj = mean over P and K of the BCE of visibility against "is labelled"; 0 for models with D = 2
 
@@ -101,6 +102,9 @@ class PoseLoss:
         points, steps = (x.to(logits) for x in anchors(maps.levels, self.strides))  # (A, 2) grid, (A, 1)
         height, width = (side * self.strides[0] for side in maps.levels[0].shape[2:])
         truths, keypoints = in_pixels(batch, height, width, logits.dtype)
+        ignore = batch.ignore
+        if ignore is not None:
+            ignore = ignore.to(logits) * ignore.new_tensor([1, width, height, width, height, 1])
         with torch.no_grad():
             predicted = decode(as_float32(bins), points) * steps  # (B, A, 4) pixels
         slots = assign(predicted, logits, points * steps, truths, unaligned=self.rules.unaligned_anchors)
@@ -111,7 +115,10 @@ class PoseLoss:
         box = 1 - ciou(decode(chosen, point), goal)
         dfl = dfl_loss(chosen, torch.cat((point - goal[:, :2], goal[:, 2:] - point), 1))
         hit = logits[slots.image, slots.anchor, truths.classes[slots.truth]]  # (S,)
-        cls = F.softplus(logits).sum() - (hit * slots.target).sum()  # BCE; every target but the slots' is 0
+        negative = F.softplus(logits)
+        if ignore is not None:
+            negative = negative * class_mask(logits, points * steps, truths, slots, ignore)
+        cls = negative.sum() - (hit * slots.target).sum()  # BCE; every target but the slots' is 0
 
         keypoint_maps = maps.keypoints
         if self.rules.no_gradient and not slots.positive.any():
