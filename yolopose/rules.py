@@ -78,6 +78,9 @@ class Rules:
     """`single_cls` on several classes | the network has one class, "object" | the network keeps the data's classes and
     names; all labels become class 0"""
 
+    frames_buffer: bool = False
+    """`track_buffer` of a tracker | counts frames at 30 per second: 30 is a second of any video | counts frames"""
+
 
 DEFAULT = Rules()
 REFERENCE = Rules(**{field.name: True for field in dataclasses.fields(Rules)})
