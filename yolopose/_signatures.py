@@ -212,7 +212,7 @@ class TrainArguments(TypedDict, total=False):
     cos_lr: bool
     """cosine instead of linear learning rate schedule; default False"""
     close_mosaic: int
-    """train the last n epochs without mosaic; default 10"""
+    """train the last n epochs without mosaic, mixup and copy_paste; default 10"""
     resume: bool | str | PathLike[str]
     """continue a run from its last.pt (True) or from another checkpoint (a path); default False"""
     amp: bool
@@ -295,6 +295,8 @@ class TrainArguments(TypedDict, total=False):
     """probability of a mosaic of four images; default 1.0"""
     mixup: float
     """probability of blending two images; default 0.0"""
+    copy_paste: float
+    """probability of pasting instances of other images, with their keypoints, at other sizes; default 0.0"""
     crop: float
     """probability of a sample from a random square of one image instead of a mosaic or the whole image; default 0.0"""
     crop_range: Sequence[float]

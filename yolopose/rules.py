@@ -49,6 +49,9 @@ class Rules:
     exact_side: bool = False
     """training images | never enlarged; a large JPEG is decoded at 1/2, 1/4 or 1/8 | the long side becomes `imgsz`, the
     other is rounded up; decoded whole"""
+    nothing_pasted: bool = False
+    """`copy_paste` in training | pastes instances by their boxes | has no effect: it needs outlines, which labels of
+    poses do not have"""
     rect_in_order: bool = False
     """`rect` in training | batches in random order | batches in order of aspect ratio"""
     extreme_canvas: bool = False

@@ -14,6 +14,7 @@ SPLITS = ("train", "val", "test")
 BF16 = "compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit"
 CROP = "probability of a sample from a random square of one image instead of a mosaic or the whole image"
 CROP_RANGE = "with crop: smallest and largest side of the square, as a factor of the image's short side"
+COPY_PASTE = "probability of pasting instances of other images, with their keypoints, at other sizes"
 DATA = "data set YAML, such as coco8-pose.yaml"
 DATA_DIR = "folder to look for the data set in, and to download it to, if its own path does not exist"
 DEVICE = "cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one"
@@ -170,7 +171,7 @@ class TrainConfig(RunArgs):
     classes: Indices = arg(None, "class indices to train on; None uses all", low=0)
     rect: bool = arg(False, "batches of images with similar aspect ratio, padded as little as possible")
     cos_lr: bool = arg(False, "cosine instead of linear learning rate schedule")
-    close_mosaic: int = arg(10, "train the last n epochs without mosaic", low=0)
+    close_mosaic: int = arg(10, "train the last n epochs without mosaic, mixup and copy_paste", low=0)
     resume: bool | str = arg(False, "continue a run from its last.pt (True) or from another checkpoint (a path)")
     amp: bool = arg(True, "mixed precision where it is faster: CUDA, CPUs with bf16", note="bf16=True chooses bfloat16")
     half: bool = arg(False, "no effect: amp switches 16-bit floats in training")
@@ -215,6 +216,7 @@ class TrainConfig(RunArgs):
     bgr: float = arg(0.0, "probability of swapping red and blue", **UNIT)
     mosaic: float = arg(1.0, "probability of a mosaic of four images", **UNIT)
     mixup: float = arg(0.0, "probability of blending two images", **UNIT)
+    copy_paste: float = arg(0.0, COPY_PASTE, **UNIT)
     crop: float = arg(0.0, CROP, **UNIT)
     crop_range: tuple[float, float] = arg((0.3, 2.0), CROP_RANGE, low=0.0, high=10.0, open=True)
 

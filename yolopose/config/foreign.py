@@ -54,7 +54,6 @@ FOREIGN = {row.name: row for row in (
     Foreign("retina_masks", "masks in full resolution (segmentation)", flag=True),
     Foreign("overlap_mask", "masks in one plane (segmentation)", (), (True,), flag=True),
     Foreign("mask_ratio", "size of masks (segmentation)", (), (4,)),
-    Foreign("copy_paste", "pasting of segments (segmentation)"),
     Foreign("copy_paste_mode", "how segments are pasted (segmentation)", (), ("flip",)),
     Foreign("auto_augment", "augmentation policy (classification)", (), ("randaugment",)),
     Foreign("erasing", "erased share (classification)", (), (0.4,)),

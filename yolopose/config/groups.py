@@ -16,8 +16,8 @@ GROUPS: dict[str, str] = {
     "optimizer": "optimizer lr0 lrf cos_lr momentum weight_decay warmup_epochs warmup_momentum warmup_bias_lr nbs "
     "dropout",
     "loss": "box cls dfl pose kobj",
-    "augmentation": "mosaic mixup crop crop_range scale translate degrees shear perspective fliplr flipud bgr hsv_h "
-    "hsv_s hsv_v",
+    "augmentation": "mosaic mixup copy_paste crop crop_range scale translate degrees shear perspective fliplr flipud "
+    "bgr hsv_h hsv_s hsv_v",
     "drawing": "show show_labels show_conf show_boxes line_width",
     "output": "save save_frames save_txt save_conf save_crop save_json save_widerface plots previews loggers out "
     "project name exist_ok verbose per_keypoint keep_image stream",

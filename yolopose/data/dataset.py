@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from yolopose.console import log
-from yolopose.data import augment
+from yolopose.data import augment, paste
 from yolopose.data.augment import AugmentOptions, Tile
 from yolopose.data.batch import Sample
 from yolopose.data.flips import audit_flip
@@ -34,6 +34,7 @@ class SampleOptions:
     mixup: float = 0.0
     crop: float = 0.0
     crop_range: tuple[float, float] = (0.3, 2.0)
+    copy_paste: float = 0.0
     rect: bool = False
     fraction: float = 1.0
     classes: tuple[int, ...] | None = None
@@ -73,7 +74,7 @@ class PoseDataset:
     def set_epoch(self, epoch: int, closing: bool | None = None) -> None:
         """Go to an epoch, counted from 0.
 
-        In `closing` epochs there is no mosaic and no mixup; None means the last `close_mosaic` of `epochs`. Square
+        In `closing` epochs there is no mosaic, mixup or pasting; None means the last `close_mosaic` of `epochs`. Square
         crops go on, since they look like photographs.
         """
         options = self.options
@@ -82,6 +83,7 @@ class PoseDataset:
         self.closing = closing
         self.mosaic = 0.0 if closing or options.rect else options.mosaic
         self.mixup = 0.0 if closing else options.mixup
+        self.copy_paste = 0.0 if closing or options.rules.nothing_pasted else options.copy_paste
         self.crop = 0.0 if options.rect else options.crop
         if epoch != self.epoch:
             self.epoch = epoch
@@ -99,6 +101,8 @@ class PoseDataset:
         if rng.random() < self.mixup:
             (partner,) = self._random_indices(rng, index, 1)
             sample = augment.mixup(rng, sample, self._compose(rng, partner, hw))
+        if self.copy_paste and rng.random() < self.copy_paste:
+            sample = self._paste(rng, index, sample)
         return augment.finish(rng, sample, self.options.augment, self.layout)
 
     def _compose(self, rng: np.random.Generator, index: int, hw: tuple[int, int]) -> Sample:
@@ -132,6 +136,13 @@ class PoseDataset:
         place = augment.square_place(square, item.hw, (image.shape[0], image.shape[1]), hw)
         affine = augment.random_affine(rng, replace(options.augment, scale=0.0, translate=0.0), hw)
         return augment.compose([Tile(image, item.labels, affine @ place)], hw, str(item.path))
+
+    def _paste(self, rng: np.random.Generator, index: int, sample: Sample) -> Sample:
+        """The sample with up to `paste.MOST` instances of other images of its block pasted into it."""
+        hw = sample.image.shape[0], sample.image.shape[1]
+        donors = self._random_indices(rng, index, int(rng.integers(1, paste.MOST + 1)))
+        cuts = [paste.cut(rng, self.read(i), self.items[i].labels, hw) for i in donors if i != index]
+        return paste.paste(rng, sample, [patch for patch in cuts if patch is not None])
 
     def _random_indices(self, rng: np.random.Generator, index: int, count: int) -> list[int]:
         """`count` random images from the block of the order that contains `index`."""

@@ -53,7 +53,7 @@ def area(boxes: Array) -> Array:
 
 def iou_matrix(a: Array, b: Array) -> Array:
     """(M, 4), (N, 4) xyxy → (M, N) intersection over union; 0 where both boxes are empty."""
-    inter, union = _intersections(a, b)
+    inter, union = intersections(a, b)
     return np.asarray(np.divide(inter, union, out=np.zeros_like(inter), where=union > 0))
 
 
@@ -84,7 +84,7 @@ def nms(
     return order[kept[:limit]]
 
 
-def _intersections(a: Array, b: Array) -> tuple[Array, Array]:
+def intersections(a: Array, b: Array) -> tuple[Array, Array]:
     """(M, 4), (N, 4) xyxy → areas of intersection (M, N) and of union (M, N)."""
     columns = np.ascontiguousarray(b.T)
     w = np.minimum(a[:, 2, None], columns[2])
@@ -101,7 +101,7 @@ def _intersections(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _overlaps(a: Array, b: Array, iou: float) -> NDArray[np.bool_]:
     """(M, 4), (N, 4) xyxy → (M, N), whether the overlap exceeds `iou`; without the division of `iou_matrix`."""
-    inter, union = _intersections(a, b)
+    inter, union = intersections(a, b)
     union *= iou
     return np.asarray(inter > union)
 

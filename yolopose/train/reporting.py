@@ -42,8 +42,9 @@ def log_start(run: TrainingRun) -> None:
     log.info(f"Image sizes {run.args.side} train, {run.args.side} val")
     log.info(f"Using {run.loader.workers} dataloader workers")
     log.info(f"Logging results to {run.save_dir}")
-    if run.args.close_mosaic >= run.epochs and (run.args.mosaic or run.args.mixup):
-        log.info(f"close_mosaic={run.args.close_mosaic}: a run of {run.epochs} epochs has neither mosaic nor mixup")
+    if run.args.close_mosaic >= run.epochs and (run.args.mosaic or run.args.mixup or run.args.copy_paste):
+        few = f"close_mosaic={run.args.close_mosaic}: a run of {run.epochs} epochs"
+        log.info(f"{few} has no mosaic, mixup or pasting")
     if run.epoch:
         log.info(f"Resuming after epoch {run.epoch} of {run.epochs}")
     else:
