@@ -66,13 +66,13 @@ class Counts:
     def figures(self) -> dict[str, float | int]:
         """The measures by name, shares in 0..1.
 
-        HOTA and its parts are means over the limits. Without any match the localisation LocA is 1; MOTA is 0 when there
-        is no truth or nothing was found (its formula would give an arbitrary number below 0 without truth).
+        HOTA and its parts are means over the limits. Where nothing matches LocA is 1, and without truth MOTA is 0: so
+        says trackeval of a sequence, while for several sequences without any truth it gives the MOTA -FP.
         """
         matched = np.maximum(1, self.tp)
         det, ass = self.tp / np.maximum(1, self.tp + self.fn + self.fp), self.ass / matched
-        truths, found = self.clear_tp + self.clear_fn, self.clear_tp + self.clear_fp
-        mota = (self.clear_tp - self.clear_fp - self.idsw) / truths if truths and found else 0.0
+        truths = self.clear_tp + self.clear_fn
+        mota = (self.clear_tp - self.clear_fp - self.idsw) / truths if truths else 0.0
         return {
             "HOTA": _mean(np.sqrt(det * ass)),
             "DetA": _mean(det),
@@ -109,7 +109,8 @@ def count(frames: Sequence[Frame]) -> Counts:
     """
     truths, tracks = (np.concatenate([np.zeros(0, int), *(frame[i] for frame in frames)]) for i in (0, 1))
     lengths = np.bincount(truths.astype(int)), np.bincount(tracks.astype(int))
-    return Counts(**_hota(frames, *lengths), **_clear(frames, lengths[0]), **_identity(frames, *lengths))
+    counts: dict[str, Any] = {**_hota(frames, *lengths), **_clear(frames, lengths[0]), **_identity(frames, *lengths)}
+    return Counts(**counts)
 
 
 def _hota(frames: Sequence[Frame], truths: Array, tracks: Array) -> dict[str, Array]:

@@ -25,7 +25,8 @@ def read_tracks(path: str | Path) -> TrackTable:
     """The rows of a file of tracks, in its order.
 
     In MOTChallenge text frames count from 1, in the table from 0. A row without score has the score 1, one without
-    class the class 0; the class is that of the benchmark's own files. There are no keypoints in it.
+    class the class 0; the class is that of the benchmark's own files. There are no keypoints in it. Numbers stay in
+    float64, as written.
 
     Raises:
         PoseError: it cannot be read, or is no file of tracks; the line names the row.
@@ -190,10 +191,10 @@ def _table(
     number = {name: i for i, name in enumerate(known)}
     return TrackTable(
         frame=columns["frame"].astype(np.int64), time=columns["time"], id=columns["id"].astype(np.int64),
-        cls=columns["class"].astype(np.int64), score=columns["score"].astype(np.float32),
-        box=box.astype(np.float32), keypoints=keypoints.astype(np.float32),
+        cls=columns["class"].astype(np.int64), score=columns["score"],
+        box=box, keypoints=keypoints,
         sequence=np.array([number[str(name)] for name in sources], np.int64), sources=known, names=tuple(names),
-        raw=None if raw is None else raw.astype(np.float32), filled=filled,
+        raw=raw, filled=filled,
     )  # fmt: skip
 
 
