@@ -18,6 +18,7 @@ from yolopose.config import (
     BenchmarkConfig,
     ConvertConfig,
     DoctorConfig,
+    EvalTracksConfig,
     EvalWiderfaceConfig,
     ExportConfig,
     PredictConfig,
@@ -199,9 +200,18 @@ def eval_widerface(values: dict[str, Any]) -> int:
     return 0
 
 
+def eval_tracks(values: dict[str, Any]) -> int:
+    """`yolo eval-tracks`."""
+    from yolopose.evaluate.tracks import evaluate_files
+
+    config = parse(EvalTracksConfig, values)
+    evaluate_files(required(config, "pred"), required(config, "gt"), every=config.every, out=config.out)
+    return 0
+
+
 COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     command.__name__.replace("_", "-"): command
-    for command in (predict, val, train, export, verify, benchmark, doctor, convert, eval_widerface)
+    for command in (predict, val, train, export, verify, benchmark, doctor, convert, eval_widerface, eval_tracks)
 }
 TEXTS: dict[str, Callable[[], str]] = {
     "help": helptext.overview,

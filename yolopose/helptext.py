@@ -55,6 +55,11 @@ EXAMPLES = {
         "yolo convert data=my.yaml out=labels.json",
     ),
     "eval-widerface": ("yolo eval-widerface pred=predictions gt=ground_truth",),
+    "eval-tracks": (
+        "yolo eval-tracks pred=tracks.csv gt=truth.csv",
+        "yolo eval-tracks pred=results gt=MOT17/train out=figures.json",
+        "yolo eval-tracks pred=clip.txt gt=by-hand.txt every=5",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ from yolopose.config.args import (
     BenchmarkConfig,
     ConvertConfig,
     DoctorConfig,
+    EvalTracksConfig,
     EvalWiderfaceConfig,
     ExportConfig,
     PredictConfig,

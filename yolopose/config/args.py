@@ -327,6 +327,16 @@ class EvalWiderfaceConfig(Given):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvalTracksConfig(Given):
+    """Measure files of tracks against true ones: HOTA, MOTA, IDF1 and their parts, for boxes and poses."""
+
+    pred: str | None = arg(None, "found tracks: a file of save_tracks or MOTChallenge text, or a folder of them")
+    gt: str | None = arg(None, "true tracks: the same, or a folder of MOTChallenge, NAME/gt/gt.txt")
+    every: int = arg(1, "the truth has every n-th frame only, from the first; no other frame is counted", low=1)
+    out: str | None = arg(None, "file to write the figures to, .json or .csv")
+
+
 MODES: dict[str, type[Any]] = {
     "predict": PredictConfig,
     "val": ValConfig,
@@ -337,4 +347,5 @@ MODES: dict[str, type[Any]] = {
     "doctor": DoctorConfig,
     "convert": ConvertConfig,
     "eval-widerface": EvalWiderfaceConfig,
+    "eval-tracks": EvalTracksConfig,
 }

@@ -39,13 +39,13 @@ def pose_frames(truth: Tracks, found: Tracks, sigmas: Sequence[float], every: in
     A true row without any labelled keypoint has no OKS: it does not count, and neither does what matches its box.
     """
     counts, silent = _counting(truth)
-    labelled: Array = _points(truth.rows)[..., 2].any(1)
+    labelled = np.asarray(_points(truth.rows)[..., 2].any(1))
 
     def similarity(a: TrackTable, b: TrackTable) -> Array:
         if not len(a) or not len(b):
             return np.zeros((len(a), len(b)))
         points = _points(a)
-        known: Array = points[..., 2].any(1, keepdims=True)
+        known = np.asarray(points[..., 2].any(1))[:, None]
         return np.where(known, oks(points, b.keypoints, BODY_AREA * area(_boxes(a)), sigmas), _ious(a, b))
 
     return _frames(truth, found, similarity, counts & labelled, silent | (counts & ~labelled), every)
