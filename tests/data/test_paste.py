@@ -151,6 +151,22 @@ def test_keypoints_under_a_patch_become_hidden_and_no_others() -> None:
     assert changed > 200
 
 
+def test_a_patch_takes_along_what_is_to_be_ignored_in_it() -> None:
+    """The left half of a box is to be ignored, and with a score all of its image, which is partly labelled."""
+    regions = np.array([[0.25, 0.5, 0.5, 1, 0], [0.5, 0.5, 1, 1, 0.3], [0.95, 0.5, 0.1, 1, 0]], np.float32)
+    rows = replace(labels([(80, 50, 160, 150)]), ignore=regions)  # the middle of the box is that of the image
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        patch = paste.cut(rng, coordinates(), rows, CANVAS)
+        assert patch is not None
+        below = replace(blank(), ignore=np.array([[1, 2, 3, 4, 0]], np.float32))
+        sample = paste.paste(rng, below, [patch])
+        (x1, y1, x2, y2), margin = sample.boxes[0], (sample.boxes[0, 2:] - sample.boxes[0, :2]) / 10
+        left, top, right, bottom = x1 - margin[0], y1 - margin[1], x2 + margin[0], y2 + margin[1]
+        expected = [(1, 2, 3, 4, 0), (left, top, (x1 + x2) / 2, bottom, 0), (left, top, right, bottom, 0.3)]
+        np.testing.assert_allclose(sample.ignore, expected, atol=1)  # a patch has whole pixels
+
+
 def test_at_most_the_allowed_share_of_an_instance_is_hidden_by_all_patches_together() -> None:
     worst, left_out = 0.0, 0
     for seed in range(60):

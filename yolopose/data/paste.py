@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.data.batch import Sample
-from yolopose.data.rows import Labels
-from yolopose.geometry.boxes import PADDING, area, cxcywh_to_xyxy, intersections
+from yolopose.data.rows import Labels, no_ignored
+from yolopose.geometry.boxes import PADDING, area, clip_boxes, cxcywh_to_xyxy, intersections
 
 Image = NDArray[np.uint8]
 
@@ -39,7 +40,8 @@ class Patch:
     """An instance cut out of its image, at the size at which it is pasted.
 
     image (h, w, 3) BGR uint8; opacity (h, w) float32 from 0 to 1; box (4,) xyxy and keypoints (K, 3) x y v in pixels of
-    this image; `number` is its class.
+    this image; `number` is its class. ignore (M, 5): the parts of boxes to ignore that the patch shows, and their
+    scores, see `rows.Labels`.
     """
 
     image: Image
@@ -47,6 +49,7 @@ class Patch:
     box: NDArray[np.float64]
     keypoints: NDArray[np.float32]
     number: int
+    ignore: NDArray[np.float32] = field(default_factory=no_ignored)
 
 
 def cut(rng: np.random.Generator, image: Image, labels: Labels, canvas: tuple[int, int]) -> Patch | None:
@@ -64,26 +67,36 @@ def cut(rng: np.random.Generator, image: Image, labels: Labels, canvas: tuple[in
         return None
     row = int(rows[rng.integers(len(rows))])
     low, high = math.log(smallest), math.log(min(largest, MAX_GAIN * roots[row]))
-    gain = math.exp(rng.uniform(low, high)) / roots[row]
-    outer = _with_margin(boxes[row])
+    patch = _patch(image, labels, row, math.exp(rng.uniform(low, high)) / roots[row])
+    return patch if np.less_equal(patch.opacity.shape, canvas).all() else None
+
+
+def _patch(image: Image, labels: Labels, row: int, gain: float) -> Patch:
+    """One instance of an image with its margin, scaled by `gain`."""
+    size = np.array([image.shape[1], image.shape[0]], np.float64)
+    box = cxcywh_to_xyxy(labels.boxes[row].astype(np.float64)) * np.tile(size, 2)
+    outer = _with_margin(box)
     left, top = np.floor(outer[:2]).astype(int).tolist()
     right, bottom = np.minimum(np.ceil(outer[2:]), size).astype(int).tolist()
     w, h = max(round((right - left) * gain), 1), max(round((bottom - top) * gain), 1)
-    if h > canvas[0] or w > canvas[1]:
-        return None
-    part = image[top:bottom, left:right]
-    method = cv2.INTER_AREA if gain < 1 else cv2.INTER_LINEAR
-    scale = np.array([w / (right - left), h / (bottom - top)])
-    keypoints = labels.keypoints[row].copy()
-    keypoints[:, :2] = (keypoints[:, :2] * size - (left, top)) * scale
-    opacity = outline(h, w)
+    scale, start = np.array([w / (right - left), h / (bottom - top)]), np.array([left, top])
+
+    def moved(points: NDArray[Any]) -> NDArray[np.float64]:
+        return np.asarray((points - start) * scale)
+
+    opacity, keypoints, ignore = outline(h, w), labels.keypoints[row].copy(), labels.ignore.copy()
+    keypoints[:, :2] = moved(keypoints[:, :2] * size)
     keypoints[~_visible(opacity, keypoints), 2] = 0
+    regions = cxcywh_to_xyxy(ignore[:, :4]).reshape(-1, 2, 2) * size
+    ignore[:, :4] = clip_boxes(moved(regions).reshape(-1, 4), (h, w))
+    method = cv2.INTER_AREA if gain < 1 else cv2.INTER_LINEAR
     return Patch(
-        image=np.asarray(cv2.resize(part, (w, h), interpolation=method), np.uint8),
+        image=np.asarray(cv2.resize(image[top:bottom, left:right], (w, h), interpolation=method), np.uint8),
         opacity=opacity,
-        box=(boxes[row] - np.tile((left, top), 2)) * np.tile(scale, 2),
+        box=moved(box.reshape(2, 2)).ravel(),
         keypoints=keypoints,
         number=int(labels.classes[row]),
+        ignore=ignore[area(ignore) > 0],
     )
 
 
@@ -128,7 +141,7 @@ def paste(rng: np.random.Generator, sample: Sample, patches: Sequence[Patch]) ->
     under a patch become hidden (v = 1).
     """
     boxes, keypoints = sample.boxes.astype(np.float64), sample.keypoints.copy()
-    classes, hidden = sample.classes, np.zeros(len(boxes))
+    classes, ignore, hidden = sample.classes, [sample.ignore], np.zeros(len(boxes))
     for patch in patches:
         place = _place(rng, patch, boxes, hidden, sample.image)
         if place is None:
@@ -145,7 +158,9 @@ def paste(rng: np.random.Generator, sample: Sample, patches: Sequence[Patch]) ->
         classes = np.append(classes, patch.number)
         boxes = np.concatenate([boxes, patch.box[None] + (left, top, left, top)])
         keypoints = np.concatenate([keypoints, (patch.keypoints + np.array([left, top, 0], np.float32))[None]])
-    return replace(sample, classes=classes, boxes=boxes.astype(np.float32), keypoints=keypoints)
+        ignore.append(patch.ignore + np.array([left, top, left, top, 0], np.float32))
+    boxes32, regions = boxes.astype(np.float32), np.concatenate(ignore)
+    return replace(sample, classes=classes, boxes=boxes32, keypoints=keypoints, ignore=regions)
 
 
 def _place(
