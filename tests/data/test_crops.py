@@ -56,6 +56,8 @@ def test_squares_are_spread_evenly_over_the_sides_and_places_that_are_allowed(hw
     left, top, side = squares.T
     factors = side / min(hw)
     np.testing.assert_allclose(np.quantile(factors, [0, 0.25, 0.5, 0.75, 1]), np.linspace(0.3, 2, 5), atol=0.05)
+    shares = left / (hw[1] - side), top / (hw[0] - side)
+    assert abs(np.corrcoef(*shares)[0, 1]) < 0.05
     for start, length in ((left, hw[1]), (top, hw[0])):
         inside = side <= length  # the square in the image, or the image in the square
         assert (np.where(inside, start, -start) >= 0).all()
@@ -70,14 +72,27 @@ def test_the_limits_may_come_in_either_order() -> None:
     assert 17 < max(sides) <= 20
 
 
+def test_each_axis_of_a_reduced_image_has_its_own_ratio() -> None:
+    """701 x 907 pixels read as 88 x 114: the square's corners are those of the canvas."""
+    place = augment.square_place((300.0, 200.0, 400.0), (701, 907), (88, 114), (100, 100))
+    corners = np.array([[300, 200], [700, 200], [700, 600]]) * (114 / 907, 88 / 701)
+    np.testing.assert_allclose(augment.transform(corners, place), [[-50, -50], [50, -50], [50, 50]], atol=1e-9)
+
+
+def test_zoom_and_shift_leave_crops_as_they_are(found: Scan) -> None:
+    options = SampleOptions(imgsz=64, crop=1.0, augment=AugmentOptions(scale=0.0, translate=0.0))
+    moving = replace(options, augment=AugmentOptions(scale=0.9, translate=0.5))
+    first, second = PoseDataset(found, options), PoseDataset(found, moving)
+    assert all(same(first[i], second[i]) for i in range(7))
+
+
 @pytest.mark.parametrize("degrees", [0.0, 30.0])
 def test_keypoints_stay_on_their_pixels(tmp_path: Path, degrees: float) -> None:
     h, w = 120, 200
     points = [(60, 40), (100, 60), (140, 80), (30, 100), (180, 20)]
     row = "0 0.5 0.5 0.9 0.9 " + " ".join(f"{x / w} {y / h} 2" for x, y in points)
     found = one_image(tmp_path, coordinates(h, w), row)
-    changes = replace(PLAIN, degrees=degrees, scale=0.5, translate=0.5)  # the last two have no effect on a crop
-    dataset = PoseDataset(found, SampleOptions(imgsz=256, crop=1.0, mosaic=1.0, augment=changes))
+    dataset = PoseDataset(found, SampleOptions(imgsz=256, crop=1.0, augment=replace(PLAIN, degrees=degrees)))
     seen = np.zeros(3, int)
     for epoch in range(40):
         dataset.set_epoch(epoch)
