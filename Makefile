@@ -55,7 +55,7 @@ $(CLIENTS_LIGHT): pyproject.toml constraints-clients-light.txt
 	$(PYTHON) -m venv .venv-clients-light
 	.venv-clients-light/bin/python -m pip $(PIP_CLIENTS) constraints-clients-light.txt --editable . \
 	  supervision gradio streamlit pandas polars nbclient ipykernel 'filterpy<2' pytest pytest-timeout
-	.venv-clients-light/bin/python -m pip $(PIP_CLIENTS) constraints-clients-light.txt --no-deps trackers norfair
+	.venv-clients-light/bin/python -m pip $(PIP_CLIENTS) constraints-clients-light.txt --no-deps trackers norfair trackeval
 	touch $@
 
 # tensorflowjs asks for old versions of what is here, and runs well without; node is for TF.js and the browser
@@ -98,7 +98,7 @@ test-exports: $(EXPORTS)
 test-clients: $(CLIENTS) $(CLIENTS_LIGHT)
 	OMP_NUM_THREADS=1 .venv-clients/bin/python $(CLIENT_TESTS) $(EVERYWHERE) tests/clients/test_sahi.py tests/clients/test_fiftyone.py tests/clients/test_loggers.py
 	OMP_NUM_THREADS=1 .venv-clients-light/bin/python $(CLIENT_TESTS) $(EVERYWHERE) \
-	  tests/clients/test_gradio.py tests/clients/test_streamlit.py tests/clients/test_notebook.py
+	  tests/clients/test_gradio.py tests/clients/test_streamlit.py tests/clients/test_notebook.py tests/clients/test_trackeval.py
 
 # figures and outcomes go to benchmarks/results/gpu.json; PEER names a Python that has Ultralytics
 test-gpu:

@@ -9,6 +9,7 @@ numbers of `random.random`; the recording has a checksum of them.
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
@@ -144,6 +145,17 @@ def mot_text(rows: Rows) -> str:
     return "".join(",".join(f"{value:g}" for value in row) + ",1\n" for row in rows)
 
 
+def write_poses(file: Path, rows: list[dict[str, Any]]) -> None:
+    """The rows as a CSV file of save_tracks."""
+    names = [f"kpt_{k}_{axis}" for k in range(len(SIGMAS)) for axis in ("x", "y", "score")]
+    with file.open("w", newline="") as text:
+        table = csv.writer(text)
+        table.writerow(["source", "frame", "time", "id", "class", "score", "x1", "y1", "x2", "y2", *names])
+        for row in rows:
+            flat = [value for point in row["points"] for value in point]
+            table.writerow(["clip.mp4", row["frame"], "", row["id"], 0, 0.9, *row["box"], *flat])
+
+
 def checksum() -> str:
     """Of everything that is generated."""
     texts = [name + mot_text(truth) + mot_text(found) for name, (truth, found) in sequences().items()]
@@ -160,12 +172,12 @@ def _figures(results: dict[str, dict[str, Any]]) -> dict[str, float]:
     return out
 
 
-def record_boxes(folder: Path) -> dict[str, dict[str, float]]:
-    """The figures of every sequence, and of all as COMBINED_SEQ."""
+def record_boxes(folder: Path, generated: dict[str, tuple[Rows, Rows]]) -> dict[str, dict[str, float]]:
+    """The figures of every sequence, and of all as COMBINED_SEQ; the files stay in `folder`, gt and all/us/data."""
     import trackeval
 
     lengths = {}
-    for name, (truth, found) in sequences().items():
+    for name, (truth, found) in generated.items():
         for file, rows in (
             (folder / "gt" / name / "gt" / "gt.txt", truth),
             (folder / "all" / "us" / "data" / f"{name}.txt", found),
@@ -203,12 +215,11 @@ def oks(truth: dict[str, Any], found: dict[str, Any]) -> float:
     return sum(terms) / len(terms)
 
 
-def record_poses() -> dict[str, float]:
-    """The figures of the generated poses by OKS."""
+def record_poses(sides: tuple[list[dict[str, Any]], list[dict[str, Any]]]) -> dict[str, float]:
+    """The figures of generated poses by OKS."""
     import numpy as np
     import trackeval
 
-    sides = poses()
     numbers = [{number: i for i, number in enumerate(sorted({row["id"] for row in rows}))} for rows in sides]
     data: dict[str, Any] = {"gt_ids": [], "tracker_ids": [], "similarity_scores": []}
     for frame in range(1 + max(row["frame"] for rows in sides for row in rows)):
@@ -227,8 +238,8 @@ def record_poses() -> dict[str, float]:
 def main() -> None:
     """Write the recording."""
     with tempfile.TemporaryDirectory() as folder:
-        boxes = record_boxes(Path(folder))
-    recorded = {"package": "trackeval 1.3.0", "checksum": checksum(), "boxes": boxes, "poses": record_poses()}
+        boxes = record_boxes(Path(folder), sequences())
+    recorded = {"package": "trackeval 1.3.0", "checksum": checksum(), "boxes": boxes, "poses": record_poses(poses())}
     OUT.write_text(json.dumps(recorded, indent=1) + "\n")
     print(OUT, len(boxes), "sequences")
 

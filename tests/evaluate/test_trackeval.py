@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import runpy
 from pathlib import Path
@@ -49,13 +48,7 @@ def test_all_sequences_together(scores: TrackScores) -> None:
 
 def test_poses(tmp_path: Path) -> None:
     for name, rows in zip(("gt", "pred"), RECORDER["poses"](), strict=True):
-        points = [f"kpt_{k}_{axis}" for k in range(len(RECORDER["SIGMAS"])) for axis in ("x", "y", "score")]
-        with (tmp_path / f"{name}.csv").open("w", newline="") as file:
-            table = csv.writer(file)
-            table.writerow(["source", "frame", "time", "id", "class", "score", "x1", "y1", "x2", "y2", *points])
-            for row in rows:
-                flat = [value for point in row["points"] for value in point]
-                table.writerow(["clip.mp4", row["frame"], "", row["id"], 0, 0.9, *row["box"], *flat])
+        RECORDER["write_poses"](tmp_path / f"{name}.csv", rows)
     pred, gt = tmp_path / "pred.csv", tmp_path / "gt.csv"
     scores = evaluate_tracks(pred, gt, sigmas=RECORDER["SIGMAS"])
     assert scores.figures("poses") == pytest.approx(RECORDED["poses"], abs=NEAR)
