@@ -129,18 +129,26 @@ class OneEuro:
         """The states of points after a measurement: (M, K, 12), (M, K, 2), (M, K), (M, K), (M, 1) → (M, K, 12)."""
         o, new = self.options, np.empty_like(state)
         old, velocity = state[..., ESTIMATE], state[..., VELOCITY]
-        # An unsure measurement moves towards the estimate.
-        trusted = old + weight[..., None] * (np.where(weight[..., None] > 0, points, old) - old)
+        # An unsure measurement is drawn to where the point would be if it went on as before. In fast motion, in which
+        # the estimate follows at once (share near 1), that is worth less than the measurement.
+        share = self._share(velocity, state, elapsed)
+        weight = np.where(weight > 0, weight + (1 - weight) * share**8, 0.0)[..., None]
+        expected = old + (share * size)[..., None] * state[..., STEP]
+        trusted = expected + weight * (np.where(weight > 0, points, expected) - expected)
         step = (trusted - state[..., MEASURED]) / size[..., None]
         velocity = velocity + low_pass(o.speed_cutoff, elapsed)[..., None] * (step / elapsed[..., None] - velocity)
-        excess = np.maximum(state[..., NOISE] / o.noise**2, 1.0)
-        cutoff = o.cutoff + o.gain * (velocity**2).sum(-1) / excess
         bend = step - state[..., STEP]
         new[..., LAST] = self._time
         new[..., NOISE] = self._noise(state, bend, elapsed)
-        new[..., ESTIMATE] = old + low_pass(cutoff, elapsed)[..., None] * (trusted - old)
+        new[..., ESTIMATE] = old + self._share(velocity, state, elapsed)[..., None] * (trusted - old)
         new[..., MEASURED], new[..., VELOCITY], new[..., STEP], new[..., BEND] = trusted, velocity, step, bend
         return new
+
+    def _share(self, velocity: Array, state: Array, elapsed: Array) -> Array:
+        """(M, K) how much of a new measurement enters the estimate at (M, K, 2) velocities."""
+        o = self.options
+        excess = np.maximum(state[..., NOISE] / o.noise**2, 1.0)
+        return low_pass(o.cutoff + o.gain * (velocity**2).sum(-1) / excess, elapsed)
 
     def _noise(self, state: Array, bend: Array, elapsed: Array) -> Array:
         """(M, K) the variance of each point's noise, from how much its path turns back and forth.
