@@ -61,8 +61,8 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     import torch
 '''
-METHODS = ("predict", "val", "train", "export", "benchmark")
-PARAMETERS = ("model", "source", "stream")  # of the methods or of the class
+METHODS = ("predict", "track", "val", "train", "export", "benchmark")
+PARAMETERS = ("model", "source", "stream", "persist")  # of the methods or of the class
 
 
 def arguments_page() -> str:

@@ -85,6 +85,85 @@ class PredictArguments(TypedDict, total=False):
     """follow the rules of Ultralytics 8.3 (docs/compat.md) instead of the better ones; default False"""
 
 
+class TrackArguments(TypedDict, total=False):
+    """Keyword arguments of `YOLO.track`; those left out have their default."""
+
+    cfg: str | PathLike[str]
+    """YAML file of further arguments; those given in the call win"""
+    conf: float
+    """lowest confidence of a detection; trackers follow known tracks with unsure ones; default 0.1"""
+    tracker: str | PathLike[str] | None
+    """pose, bytetrack, botsort, or a YAML file of your own; None is pose, with compat=True botsort; default None"""
+    smooth: bool | str
+    """steady keypoints: True filters without look-ahead, offline reads a recorded video twice and adds no delay (False, True, offline); default False"""
+    save_tracks: str | PathLike[str] | None
+    """file of all tracks to write: .csv, .json, .parquet, or .txt (MOTChallenge); default None"""
+    iou: float
+    """IoU above which non-maximum suppression (NMS) drops a box; default 0.7"""
+    max_det: int
+    """most detections per image; default 300"""
+    agnostic_nms: bool
+    """NMS also between boxes of different classes; default False"""
+    classes: int | Sequence[int] | None
+    """class indices to keep; None keeps all; default None"""
+    bf16: bool
+    """compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit; default False"""
+    max_pixels: int
+    """images with more pixels are not decoded and count as unreadable; default 268435456"""
+    threads: int | None
+    """CPU threads of the runtime; None lets the runtime decide; default None"""
+    kpt_shape: Sequence[int] | None
+    """K,D (keypoints, values) of an ONNX file without metadata; default None"""
+    device: str | int | Sequence[int] | torch.device | None
+    """cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one; default None"""
+    half: bool
+    """compute in 16-bit floats where the device can; decoding stays 32-bit; default False"""
+    project: str | PathLike[str] | None
+    """folder for run folders; None is runs/pose; default None"""
+    name: str | PathLike[str] | None
+    """name of the run folder inside project; None is the mode's name; default None"""
+    exist_ok: bool
+    """write into an existing run folder instead of making a new, numbered one; default False"""
+    verbose: bool
+    """print progress and results; default True"""
+    compat: bool
+    """follow the rules of Ultralytics 8.3 (docs/compat.md) instead of the better ones; default False"""
+    imgsz: int | Sequence[int] | None
+    """input size in pixels: the long side, or height,width; None is the size stored in the model; default None"""
+    rect: bool
+    """no effect, as in Ultralytics 8.3: images are always padded only to multiples of the stride; default True"""
+    batch: int
+    """images per call of the network; default 1"""
+    vid_stride: int
+    """use every n-th frame of a video; default 1"""
+    stream_buffer: bool
+    """process all frames of a stream in order instead of only the newest; default False"""
+    missing: str
+    """unreadable named file: error raises, skip returns None; default error"""
+    keep_image: bool
+    """keep the image in each result; False saves memory; default True"""
+    save: bool
+    """write annotated images and videos; True on the command line; default False"""
+    save_frames: bool
+    """write the frames of videos as images; default False"""
+    save_txt: bool
+    """write a label file for each image; default False"""
+    save_conf: bool
+    """add confidences to the label files; default False"""
+    save_crop: bool
+    """write a crop of each detection; default False"""
+    show: bool
+    """show the annotated images in a window; needs a display; default False"""
+    show_labels: bool
+    """draw class names; default True"""
+    show_conf: bool
+    """draw confidences; default True"""
+    show_boxes: bool
+    """draw boxes; default True"""
+    line_width: int | None
+    """line width in pixels; None scales it with the image; default None"""
+
+
 class ValArguments(TypedDict, total=False):
     """Keyword arguments of `YOLO.val`; those left out have their default."""
 

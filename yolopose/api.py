@@ -1,4 +1,4 @@
-"""class YOLO: a model with the methods predict, val, train, export and benchmark."""
+"""class YOLO: a model with the methods predict, track, val, train, export and benchmark."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from yolopose.config import (
     BenchmarkConfig,
     ExportConfig,
     PredictConfig,
+    TrackConfig,
     TrainConfig,
     ValConfig,
     parse,
@@ -30,12 +31,15 @@ from yolopose.formats.table import export as export_file
 from yolopose.model import Model
 from yolopose.predict import Predictor
 from yolopose.results import Results
+from yolopose.track.sequence import TrackMemory
+from yolopose.tracking import TrackPredictor
 
 if TYPE_CHECKING:
     from yolopose._signatures import (
         BenchmarkArguments,
         ExportArguments,
         PredictArguments,
+        TrackArguments,
         TrainArguments,
         ValArguments,
     )
@@ -97,6 +101,7 @@ class YOLO(Model):
         self.metrics: Metrics | None = None
         self.predictor: Predictor | None = None
         self.trainer: Outcome | None = None
+        self._memory = TrackMemory()
         super().__init__(model)
         self.overrides: dict[str, Any] = {"task": task, "model": self.model_name}
         if verbose and self._network is not None:
@@ -159,6 +164,55 @@ class YOLO(Model):
         """`predict` with arguments that are parsed already; always an iterator."""
         source, hooks = required(config, "source"), Hooks(self.callbacks) if self.callbacks else None
         run = Predictor(self._backend(pick(OpenOptions, config)), source, config, hooks)
+        self.predictor = run
+        return run
+
+    @overload
+    def track(
+        self, source: Any = ..., stream: Literal[False] = ..., persist: bool = ..., **arguments: Unpack[TrackArguments]
+    ) -> list[Results]: ...
+
+    @overload
+    def track(
+        self, source: Any = ..., *, stream: Literal[True], persist: bool = ..., **arguments: Unpack[TrackArguments]
+    ) -> TrackPredictor: ...
+
+    @overload
+    def track(
+        self, source: Any = ..., *, stream: bool, persist: bool = ..., **arguments: Unpack[TrackArguments]
+    ) -> list[Results] | TrackPredictor: ...
+
+    @_takes(TrackConfig)
+    def track(
+        self, source: Any = None, stream: bool = False, persist: bool = False, **arguments: Any
+    ) -> list[Results] | TrackPredictor:
+        """Find instances in videos and streams, with ids that they keep from frame to frame in `boxes.id`.
+
+        Returns a list of `Results`, or with `stream=True` an iterator, as `predict` does. In the results are the
+        instances of confirmed tracks alone. With `persist=True` the tracks of the call before go on, so that a program
+        may hand over one frame at a time. Threads that track different videos with `persist` need a copy of the object
+        each.
+
+            >>> from importlib.resources import files
+            >>> photo = files("yolopose") / "assets/samples/images/val/intel_three_people.jpg"
+            >>> model = YOLO()
+            >>> for _ in range(2):
+            ...     print(model.track(photo, persist=True)[0].boxes.id.int().tolist())
+            [1, 2, 3]
+            [1, 2, 3]
+
+        Raises:
+            UsageError: an unknown or impossible argument, or no such tracker.
+            PoseError: the source does not exist or cannot be read, see `predict`; or the tracker's file is wrong.
+        """
+        given = {"source": source, "persist": persist, **arguments}
+        run = self.track_with(self._parsed(TrackConfig, given))
+        return run if stream else list(run)
+
+    def track_with(self, config: TrackConfig) -> TrackPredictor:
+        """`track` with arguments that are parsed already; always an iterator."""
+        source, hooks = required(config, "source"), Hooks(self.callbacks) if self.callbacks else None
+        run = TrackPredictor(self._backend(pick(OpenOptions, config)), source, config, hooks, self._memory)
         self.predictor = run
         return run
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from yolopose import completion, helptext
 from yolopose.command_line import joined, mode_of_cfg, read_arguments, split_mode
@@ -22,6 +23,7 @@ from yolopose.config import (
     EvalWiderfaceConfig,
     ExportConfig,
     PredictConfig,
+    TrackConfig,
     TrainConfig,
     ValConfig,
     VerifyConfig,
@@ -32,6 +34,9 @@ from yolopose.config.foreign import ABSENT
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.version import __version__
+
+if TYPE_CHECKING:
+    from yolopose.predict import Predictor
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,16 +91,30 @@ def predict(values: dict[str, Any]) -> int:
     from yolopose.api import YOLO
 
     config = parse(PredictConfig, {"save": True, "keep_image": False, **values})
+    return _run_all(lambda: YOLO(config.model).predict_with(config))
+
+
+def track(values: dict[str, Any]) -> int:
+    """`yolo track`: videos are written unless save=False. Returns 1 when an input failed, otherwise 0."""
+    from yolopose.api import YOLO
+
+    config = parse(TrackConfig, {"save": True, "keep_image": False, **values})
+    return _run_all(lambda: YOLO(config.model).track_with(config))
+
+
+def _run_all(begin: Callable[[], Predictor]) -> int:
+    """Begin a prediction and run it to its end. Returns 1 when an input failed, otherwise 0."""
     collecting = gc.isenabled()
     gc.disable()  # importing torch makes so many lasting objects that walking them costs 0.2 s
     try:
-        run = YOLO(config.model).predict_with(config)
+        run = begin()
         next(run, None)
     finally:
         if collecting:
             gc.enable()
-    for _ in run:
-        pass
+    with closing(run):  # an interruption completes the files
+        for _ in run:
+            pass
     return int(run.failed > 0)
 
 
@@ -211,7 +230,7 @@ def eval_tracks(values: dict[str, Any]) -> int:
 
 COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     command.__name__.replace("_", "-"): command
-    for command in (predict, val, train, export, verify, benchmark, doctor, convert, eval_widerface, eval_tracks)
+    for command in (predict, track, val, train, export, verify, benchmark, doctor, convert, eval_widerface, eval_tracks)
 }
 TEXTS: dict[str, Callable[[], str]] = {
     "help": helptext.overview,

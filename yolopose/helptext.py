@@ -34,6 +34,11 @@ EXAMPLES = {
         "yolo predict model=yolov8n-pose.pt source='shots/*.jpg' conf=0.4 save_txt",
         "yolo predict model=best.onnx source=clip.mp4 save=False show",
     ),
+    "track": (
+        "yolo track source=street.mp4 model=yolov8n-pose.pt  # ids, trails, runs/pose/track/street.mp4",
+        "yolo track source=gait.mp4 model=best.onnx smooth=offline save_tracks=gait.csv",
+        "yolo track source=0 tracker=bytetrack show save=False",
+    ),
     "val": (
         "yolo val model=best.pt data=my.yaml",
         "yolo val model=best.onnx data=my.yaml split=test metric=coco",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from yolopose.callbacks import Hooks
 from yolopose.config import PredictConfig, ValConfig, pick
 from yolopose.console import log, progress
-from yolopose.detect import DetectOptions, detect, letterboxes_for, unscaled_letterbox
+from yolopose.detect import Detections, DetectOptions, detect, letterboxes_for, unscaled_letterbox
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
 from yolopose.results import Results
@@ -42,6 +42,8 @@ class Predictor(Iterator[Results]):
         PoseError: the source is not there, or the folder of the results cannot be made.
     """
 
+    mode = "predict"
+
     def __init__(self, backend: Backend, source: Any, config: PredictConfig, hooks: Hooks | None = None) -> None:
         self.done = 0
         self.failed = 0
@@ -56,13 +58,11 @@ class Predictor(Iterator[Results]):
         self._speed: Counter[str] = Counter()
         self._shape: tuple[int, ...] = ()
         check_arguments(backend, config)
-        self.dataset = open_source(
-            source, SourceOptions(config.vid_stride, config.stream_buffer, config.max_pixels, config.missing == "skip")
-        )
+        self.dataset = self._open(source)
         self._batch = (
             len(source) if self._options.rules.whole_list and isinstance(source, (list, tuple)) else config.batch
         )
-        self._saver = Saver(config)
+        self._saver = Saver(config, self.mode)
         self._results = self._run()
 
     def __next__(self) -> Results:
@@ -83,6 +83,12 @@ class Predictor(Iterator[Results]):
         with suppress(ValueError):  # another thread is inside: the closed source ends it at the next frame
             self._results.close()
         self.dataset.close()
+
+    def _open(self, source: Any) -> Source:
+        """The frames of the source."""
+        config = self.args
+        skip = config.missing == "skip"
+        return open_source(source, SourceOptions(config.vid_stride, config.stream_buffer, config.max_pixels, skip))
 
     def _run(self) -> Generator[Results, None, None]:
         """All batches, then the summary."""
@@ -142,23 +148,11 @@ class Predictor(Iterator[Results]):
     def _process(self, frames: list[Frame]) -> None:
         """Detect in a batch of frames, log and save the results, and put them into `results`."""
         images = [frame.image for frame in frames if frame.image is not None]
-        info = self._backend.info
         self._saver.begin()
         self.batch = ([frame.path for frame in frames], images, None, [_title(frame) for frame in frames])
         self._event("on_predict_batch_start")
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
-        boxes = letterboxes_for(self._backend, sizes, self._options)
-        for i, frame in enumerate(frames):
-            if frame.exact:
-                boxes[i] = unscaled_letterbox(self._backend, sizes[i])
-        found = detect(self._backend, images, self._options, letterboxes=boxes)
-        self.results = [
-            Results(
-                image, os.path.abspath(frame.path) if frame.file else frame.path, info.names, one.boxes, one.keypoints,
-                one.speed, layout=info.layout, save_dir=self.save_dir,
-            )
-            for frame, image, one in zip(frames, images, found, strict=True)
-        ]  # fmt: skip
+        found = self._detect(frames, images)
+        self.results = [self._result(*each) for each in zip(frames, images, found, strict=True)]
         self._event("on_predict_postprocess_end")
         self.results = results = list(self.results)
         for result, frame, one in zip(results, frames, found, strict=False):
@@ -172,6 +166,23 @@ class Predictor(Iterator[Results]):
         if not self.args.keep_image:
             for result, frame in zip(results, frames, strict=False):
                 result.orig_img = frame.image = None
+
+    def _detect(self, frames: list[Frame], images: list[Image]) -> list[Detections]:
+        """The instances in each image of a batch."""
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        boxes = letterboxes_for(self._backend, sizes, self._options)
+        for i, frame in enumerate(frames):
+            if frame.exact:
+                boxes[i] = unscaled_letterbox(self._backend, sizes[i])
+        return detect(self._backend, images, self._options, letterboxes=boxes)
+
+    def _result(self, frame: Frame, image: Image, found: Detections) -> Results:
+        """The result of one frame."""
+        info, path = self._backend.info, os.path.abspath(frame.path) if frame.file else frame.path
+        return Results(
+            image, path, info.names, found.boxes, found.keypoints, found.speed, layout=info.layout,
+            save_dir=self.save_dir,
+        )  # fmt: skip
 
     def _summarise(self) -> None:
         """The last lines: mean times, and where the files are."""

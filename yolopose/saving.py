@@ -53,8 +53,9 @@ class Saver(AbstractContextManager["Saver"]):
     overwritten.
     """
 
-    def __init__(self, config: PredictConfig) -> None:
+    def __init__(self, config: PredictConfig, mode: str = "predict") -> None:
         self.config = config
+        self._mode = mode
         self.folder: Path | None = None
         self.labels = 0  # label files written
         self._stems: set[str] = set()
@@ -72,7 +73,7 @@ class Saver(AbstractContextManager["Saver"]):
         """
         config = self.config
         if self.folder is None and (config.save or config.save_txt or config.save_crop or config.save_frames):
-            self.folder = run_folder(config.project, config.name, "predict", exist_ok=config.exist_ok)
+            self.folder = run_folder(config.project, config.name, self._mode, exist_ok=config.exist_ok)
 
     def add(self, result: Results, frame: Frame) -> None:
         """Write and show one result; its image must still be there.
@@ -84,8 +85,9 @@ class Saver(AbstractContextManager["Saver"]):
         drawn: Any = None
         if config.save or config.save_frames or config.show:
             drawn = result.plot(
-                conf=config.show_conf, labels=config.show_labels, boxes=config.show_boxes, line_width=config.line_width
-            )
+                conf=config.show_conf, labels=config.show_labels, boxes=config.show_boxes, line_width=config.line_width,
+                color_mode="track" if result.boxes.is_track else "class",
+            )  # fmt: skip
         if self.folder is not None:
             try:
                 self._write(result, frame, drawn, self.folder)

@@ -10,6 +10,7 @@ from yolopose.config.args import (
     EvalWiderfaceConfig,
     ExportConfig,
     PredictConfig,
+    TrackConfig,
     TrainConfig,
     ValConfig,
     VerifyConfig,

@@ -25,10 +25,13 @@ METRIC = "yolo: mAP like Ultralytics 8.3; coco: like pycocotools; widerface: eas
 NO_FILE_NAME = "no effect: out names the file"
 RESIZE = "imgsz: long side to imgsz; original: no resizing; multi: 1, 1.5 and 2 times imgsz, merged"
 SAVE_CONF = "add confidences to the label files"
+SAVE_TRACKS = "file of all tracks to write: .csv, .json, .parquet, or .txt (MOTChallenge)"
 SINGLE_CLS = "treat all classes as one"
+SMOOTH = "steady keypoints: True filters without look-ahead, offline reads a recorded video twice and adds no delay"
 SPLIT = "part of the data set"
 STRICT = "stop at the first invalid label row instead of skipping it"
 THREADS = "CPU threads of the runtime; None lets the runtime decide"
+TRACKER = "pose, bytetrack, botsort, or a YAML file of your own; None is pose, with compat=True botsort"
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,17 @@ class PredictConfig(RunArgs, DetectArgs):
     show_conf: bool = arg(True, "draw confidences")
     show_boxes: bool = arg(True, "draw boxes")
     line_width: int | None = arg(None, "line width in pixels; None scales it with the image", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackConfig(PredictConfig):
+    """Find instances in videos and streams and give each an id that it keeps from frame to frame; draw and write."""
+
+    conf: float = arg(0.1, "lowest confidence of a detection; trackers follow known tracks with unsure ones", **UNIT)
+    tracker: str | None = arg(None, TRACKER)
+    persist: bool = arg(False, "continue the tracks of the call before: for programs that hand over frame by frame")
+    smooth: bool | str = arg(False, SMOOTH, choices=(False, True, "offline"))
+    save_tracks: str | None = arg(None, SAVE_TRACKS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -339,6 +353,7 @@ class EvalTracksConfig(Given):
 
 MODES: dict[str, type[Any]] = {
     "predict": PredictConfig,
+    "track": TrackConfig,
     "val": ValConfig,
     "train": TrainConfig,
     "export": ExportConfig,

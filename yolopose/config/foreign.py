@@ -27,18 +27,20 @@ class Foreign:
 
 
 FOREIGN = {row.name: row for row in (
-    Foreign("augment", "predict on flipped and scaled copies too", ("predict", "val"), flag=True),
-    Foreign("visualize", "pictures of feature maps", ("predict", "val"), flag=True),
-    Foreign("embed", "feature vectors instead of results", ("predict",)),
-    Foreign("tracker", "identities over the frames of a video", ("predict",), ("botsort.yaml", "tracktrack.yaml")),
-    Foreign("persist", "identities kept between calls", ("predict",), flag=True),
-    Foreign("show_fps", "frames per second on the picture", ("predict",), flag=True),
-    Foreign("predictor", "a custom predictor class", ("predict",)),
+    Foreign("augment", "predict on flipped and scaled copies too", ("predict", "track", "val"), flag=True),
+    Foreign("visualize", "pictures of feature maps", ("predict", "track", "val"), flag=True),
+    Foreign("embed", "feature vectors instead of results", ("predict", "track")),
+    Foreign("tracker", "identities over the frames of a video", ("predict",), ("botsort.yaml", "tracktrack.yaml"),
+            instead="yolo track, in Python model.track"),
+    Foreign("persist", "identities kept between calls", ("predict",), instead="model.track", flag=True),
+    Foreign("show_fps", "frames per second on the picture", ("predict", "track"), flag=True),
+    Foreign("predictor", "a custom predictor class", ("predict", "track")),
     Foreign("validator", "a custom validator class", ("val",)),
     Foreign("trainer", "a custom trainer class", ("train",)),
     Foreign("save_hybrid", "labels and predictions in one file", ("val",), flag=True),
-    Foreign("save_dir", "the exact folder of the run", ("predict", "val", "train"), instead="project= and name="),
-    Foreign("quantize", "bits of weights and activations", ("predict", "val", "train", "export"),
+    Foreign("save_dir", "the exact folder of the run", ("predict", "track", "val", "train"),
+            instead="project= and name="),
+    Foreign("quantize", "bits of weights and activations", ("predict", "track", "val", "train", "export"),
             instead="half=True for 16 bits (in train amp), in export int8=True for 8"),
     Foreign("cutmix", "probability of pasting a part of another image", ("train",)),
     Foreign("augmentations", "augmentations of the package Albumentations", ("train",)),
@@ -67,7 +69,6 @@ FOREIGN = {row.name: row for row in (
     Foreign("dlam", "weight of a depth loss", (), (1.0,)),
 )}  # fmt: skip
 ABSENT = {  # commands and methods of Ultralytics, and what to do instead
-    "track": "yolopose does not track: hand the Results to a tracker, such as those of supervision or norfair",
     "tune": "yolopose does not search hyperparameters: call train with the values to compare",
     "embed": "yolopose gives no embeddings: model.model is the network, a torch module, for your own hooks",
     "settings": "yolopose has no settings file: everything is an argument (docs/migrate.md)",

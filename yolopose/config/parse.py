@@ -112,7 +112,8 @@ def _handle_foreign(cls: type[Any], others: Mapping[str, Any], values: Mapping[s
             continue
         if row is not None and mode in row.modes:
             instead = f"use {row.instead}" if row.instead else "leave it out"
-            problem = f"{key}={shown(value)}: not implemented in yolopose ({row.meaning}); {instead}"
+            where = f"{mode} does not do this" if ours else "not implemented in yolopose"
+            problem = f"{key}={shown(value)}: {where} ({row.meaning}); {instead}"
             raise UsageError(f"{_origin(key, values)}{problem}")
         (ignored if ours or (row and row.modes) else no_effect).append(key)
     if values.get("verbose") in (False, "False", "false", 0):

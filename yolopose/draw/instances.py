@@ -61,7 +61,8 @@ class DrawStyle:
         kpt_radius: of the dots, in pixels; 0 draws none.
         kpt_line: draw the skeleton that the layout gives.
         kpt_conf: keypoints with a lower visibility score are not drawn.
-        color_mode: "class" colours boxes by class and keypoints by body part, "instance" gives each instance its own.
+        color_mode: "class" colours boxes by class and keypoints by body part, "track" boxes by track instead, and
+            "instance" gives each instance one colour of its own.
     """
 
     boxes: bool = True
@@ -77,8 +78,8 @@ class DrawStyle:
 
     def __post_init__(self) -> None:
         """Raise UsageError for an unknown colour mode."""
-        if self.color_mode not in ("class", "instance"):
-            raise UsageError(f"color_mode must be 'class' or 'instance', got {shown(self.color_mode)}")
+        if self.color_mode not in ("class", "instance", "track"):
+            raise UsageError(f"color_mode must be 'class', 'instance' or 'track', got {shown(self.color_mode)}")
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ def part_color(side: str, part: str) -> Color:
 
 
 def instance_color(row: Array, index: int, style: DrawStyle) -> Color:
-    """The colour of an instance: by class, or with color_mode "instance" by track number, else by position."""
+    """The colour of an instance: by class, or with another color_mode by track number, else by position."""
     number = row[-1] if style.color_mode == "class" else row[4] if len(row) == 7 else index
     return PALETTE[int(number) % len(PALETTE)]
 
@@ -247,7 +248,7 @@ def draw_instances(
     if len(keypoints):
         by_part = Skeleton.of(layout)
         for i in order:
-            skeleton = by_part if style.color_mode == "class" else Skeleton.plain(layout, colors[i])
+            skeleton = by_part if style.color_mode != "instance" else Skeleton.plain(layout, colors[i])
             draw_pose(canvas, keypoints[i], skeleton, style, pen.limb_on(boxes[i], skeleton.fine), pen.dot_on(boxes[i]))
     if style.boxes and style.labels:
         others = Obstacles(boxes[order])

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +32,8 @@ class Results(Exports):
 
     Coordinates are pixels of the original image. `orig_img` is None when the image was not kept; pictures and crops
     then read the file at `path` again, which predict gives from the root. `speed` holds milliseconds per image.
+    After tracking, `boxes` carry ids; with `smooth` `keypoints` are smoothed, `raw_keypoints` those that were detected,
+    and `filled` (N, K) bool tells which keypoints were filled in (smooth="offline"); otherwise both are None.
     `masks`, `probs` and `obb` are always None. Arrays are torch tensors on the CPU when torch is imported, see
     `yolopose.results.arrays`; writing into them changes the result.
 
@@ -51,6 +53,8 @@ class Results(Exports):
     masks = None
     probs = None
     obb = None
+    raw_keypoints: Keypoints | None = None
+    filled: NDArray[np.bool_] | None = None
 
     def __init__(
         self,
@@ -88,11 +92,13 @@ class Results(Exports):
         self.layout = layout or default_layout((k, d))
         check_pairs(self.boxes, self.keypoints, self.layout)
 
-    def _with(self, boxes: Boxes, keypoints: Keypoints) -> Self:
-        """Other instances of the same image."""
+    def _with(self, change: Callable[[Any], Any]) -> Self:
+        """A copy with `boxes`, `keypoints` and `raw_keypoints` changed by a function."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
-        other.boxes, other.keypoints, other.speed = boxes, keypoints, dict(self.speed)
+        other.boxes, other.keypoints, other.speed = change(self.boxes), change(self.keypoints), dict(self.speed)
+        if self.raw_keypoints is not None:
+            other.raw_keypoints = change(self.raw_keypoints)
         return other
 
     def __len__(self) -> int:
@@ -100,7 +106,11 @@ class Results(Exports):
 
     def __getitem__(self, index: Any) -> Self:
         """Instances chosen by an int, a slice, a mask or indices."""
-        return self._with(self.boxes[index], self.keypoints[index] if len(self.keypoints) else self.keypoints)
+        other = self._with(lambda array: array[index] if len(array) or array is self.boxes else array)
+        if self.filled is not None:
+            rows = index.detach().cpu().numpy() if hasattr(index, "detach") else index
+            other.filled = self.filled[rows].reshape(-1, self.filled.shape[1])
+        return other
 
     def __iter__(self) -> Iterator[Self]:
         """One instance at a time."""
@@ -114,7 +124,7 @@ class Results(Exports):
 
     def new(self) -> Self:
         """The same image with nothing found in it."""
-        return self._with(self.boxes[:0], self.keypoints[:0])
+        return self[:0]
 
     def update(self, boxes: Any = None, keypoints: Any = None) -> None:
         """Replace boxes, keypoints or both, in place.
@@ -129,19 +139,19 @@ class Results(Exports):
 
     def cpu(self) -> Self:
         """With tensors on the CPU; what `numpy` gave stays."""
-        return self._with(self.boxes.cpu(), self.keypoints.cpu())
+        return self._with(lambda array: array.cpu())
 
     def numpy(self) -> Self:
         """With NumPy arrays."""
-        return self._with(self.boxes.numpy(), self.keypoints.numpy())
+        return self._with(lambda array: array.numpy())
 
     def cuda(self, *args: Any, **options: Any) -> Self:
         """With tensors on the GPU; without torch there is none, and nothing changes."""
-        return self._with(self.boxes.cuda(*args, **options), self.keypoints.cuda(*args, **options))
+        return self._with(lambda array: array.cuda(*args, **options))
 
     def to(self, *args: Any, **options: Any) -> Self:
         """With tensors on a device or of a dtype, as `torch.Tensor.to` takes them."""
-        return self._with(self.boxes.to(*args, **options), self.keypoints.to(*args, **options))
+        return self._with(lambda array: array.to(*args, **options))
 
     def name(self, cls: int) -> str:
         """The name of a class, or its number when it has none."""
