@@ -55,9 +55,9 @@ def test_stray_words_are_explained(words: list[str], says: str) -> None:
         (["conf=0.5"], 2, "which mode?"),
         (["mode=predict", "conf=2"], 2, "0 to 1"),
         (["val", "detect"], 2, "the task 'pose' only"),
-        (["track", "source=x.mp4"], 2, "track: yolopose does not track:"),
+        (["track", "source=x.mp4", "tracker=ocsort"], 2, "ocsort is not one of our trackers"),
         (["help", "predikt"], 2, "unknown command 'predikt'; did you mean 'predict'?"),
-        (["help", "track"], 2, "does not track"),
+        (["help", "tune"], 2, "does not search"),
         (["--verbose"], 2, "which mode?"),
         (["predict", "augment"], 2, "augment='True': not implemented"),
         (["train", "amp=bf16"], 2, "amp='bf16': expected True or False (bf16=True chooses bfloat16)"),
@@ -111,7 +111,7 @@ def test_a_file_of_arguments_may_name_the_mode(tmp_path: Path, capsys: pytest.Ca
     assert main([f"cfg={file}", "--help"]) == 0
     assert "max_det" in capsys.readouterr().out
     for text, says in (
-        ("mode: track", "which mode?"),
+        ("mode: tune", "which mode?"),
         ("task: detect\nmode: val", "the task 'pose' only"),
         ("- 1", "cfg="),
     ):

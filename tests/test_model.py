@@ -124,7 +124,7 @@ def test_a_model_named_without_suffix_is_found(small: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("track", "hand the Results to a tracker"), ("tune", "call train"), ("embed", "no embeddings"), ("xyz", "'xyz'")],
+    [("tune", "call train"), ("embed", "no embeddings"), ("xyz", "'xyz'")],
 )
 def test_missing_methods_name_the_alternative(small: Path, name: str, says: str) -> None:
     model = YOLO(small)

@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def examples() -> list[doctest.DocTest]:
-    found = [t for cls in (YOLO, Results, Boxes, Keypoints) for t in doctest.DocTestFinder().find(cls, cls.__name__)]
+    named = {cls: cls.__name__ for cls in (YOLO, Results, Boxes, Keypoints)} | {YOLO.__base__: "YOLO"}
+    found = [test for cls, name in named.items() for test in doctest.DocTestFinder().find(cls, name)]
     return [test for test in found if test.examples]
 
 
@@ -36,7 +37,9 @@ def test_examples_in_docstrings_run(
 
 
 def test_every_method_that_runs_a_mode_has_an_example() -> None:
-    assert {f"YOLO.{mode}" for mode in ("predict", "val", "train", "export")} <= {test.name for test in examples()}
+    assert {f"YOLO.{mode}" for mode in ("predict", "track", "val", "train", "export")} <= {
+        test.name for test in examples()
+    }
 
 
 def test_the_page_of_public_names_is_complete() -> None:
@@ -84,6 +87,9 @@ def test_type_checkers_know_arguments_and_results(tmp_path: Path) -> None:
     assert 'use.py:4: note: Revealed type is "list[yolopose.results.results.Results]"' in told
     assert re.search(r'use\.py:5: note: Revealed type is "yolopose\.predict\.\w+"', told)
     assert 'use.py:6: note: Revealed type is "yolopose.evaluate.metrics.Metrics"' in told
-    assert 'use.py:7: error: No overload variant of "predict" of "YOLO" matches argument types "str", "str"' in told
+    assert (
+        'use.py:7: error: No overload variant of "predict" of "PredictModel" matches argument types "str", "str"'
+        in told
+    )
     assert 'use.py:8: error: Unexpected keyword argument "epohcs" for "train" of "YOLO"' in told
     assert told.count("error:") == 2

@@ -239,8 +239,8 @@ def test_boxes_have_the_color_of_their_id_and_labels_name_it(model: YOLO) -> Non
     cv2.imwrite("a.png", walk(1)[0])
     result = model.track("a.png", save=True)[0]
     drawn = cv2.imread("runs/pose/track/a.png")
-    for (x1, y1, _, y2), number in zip(result.boxes.xyxy.int().tolist(), result.boxes.id.int().tolist(), strict=True):
-        assert PALETTE[number] in set(map(tuple, drawn[y1:y2, x1].tolist()))
+    painted = {n: int((drawn == PALETTE[n]).all(2).sum()) for n in range(4)}
+    assert [n for n, count in painted.items() if count > 100] == sorted(result.boxes.id.int().tolist())
     labels = [label_text(row, result.names, DrawStyle()) for row in result.boxes.table]
     assert sorted(labels) == ["id:1 person 0.90", "id:2 person 0.90"]
 

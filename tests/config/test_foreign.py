@@ -133,7 +133,7 @@ def test_foreign_features_switched_off_are_accepted_silently(
          "leave it out"),
         (PredictConfig, "augment", "True", "augment='True': not implemented"),
         (PredictConfig, "visualize", True, "visualize=True: not implemented"),
-        (PredictConfig, "tracker", "bytetrack.yaml", "not implemented in yolopose (identities over the frames"),
+        (PredictConfig, "tracker", "bytetrack.yaml", "predict does not do this (identities over the frames"),
         (PredictConfig, "quantize", 16, "use half=True for 16 bits"),
         (ValConfig, "augment", True, "not implemented"),
         (TrainConfig, "cutmix", 0.3, "cutmix=0.3: not implemented"),

@@ -112,7 +112,7 @@ def _handle_foreign(cls: type[Any], others: Mapping[str, Any], values: Mapping[s
             continue
         if row is not None and mode in row.modes:
             instead = f"use {row.instead}" if row.instead else "leave it out"
-            where = f"{mode} does not do this" if ours else "not implemented in yolopose"
+            where = f"{mode} does not do this" if ours and row.instead else "not implemented in yolopose"
             problem = f"{key}={shown(value)}: {where} ({row.meaning}); {instead}"
             raise UsageError(f"{_origin(key, values)}{problem}")
         (ignored if ours or (row and row.modes) else no_effect).append(key)
