@@ -97,23 +97,34 @@ def counted(scene: Scene, ids: list[list[int]]) -> Counts:
 class Peer:
     """The process with the other package's trackers."""
 
-    def __init__(self, python: str, script: str, title: str) -> None:
-        self._title = title
+    def __init__(self, python: str, script: str, title: str, cache: Path | None) -> None:
+        self._title, self._cache = title, cache
         self._process = subprocess.Popen(
             [python, str(HERE / script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def track(self, scene: Scene) -> dict[str, Any]:
-        """The answers of all its trackers."""
+        """The answers of all its trackers, from the cache where they are there."""
+        sum_ = digest(scene)
+        kept = self._cache / f"{self._title}-{scene.kind}-{scene.seed}-{sum_[:16]}.json" if self._cache else None
+        if kept is not None and kept.is_file():
+            line = kept.read_text()
+        else:
+            line = self._ask({"kind": scene.kind, "seed": scene.seed, "digest": sum_})
+            if kept is not None:
+                kept.write_text(line)
+        return {f"{self._title} {name}": answer for name, answer in json.loads(line).items()}
+
+    def _ask(self, asked: dict[str, Any]) -> str:
+        """The line that the process answers."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"kind": scene.kind, "seed": scene.seed, "digest": digest(scene)}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"the process with {self._title} stopped")
-        return {f"{self._title} {name}": answer for name, answer in json.loads(line).items()}
+        return line
 
     def close(self) -> None:
         """End the process."""
@@ -159,9 +170,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """All trackers on all scenes: (tracker, kind) → counts per scene, and milliseconds."""
     kinds = arguments.kinds or (TUNING if arguments.tuning else REPORTING)
     seeds = TUNING_SEEDS if arguments.tuning else REPORTING_SEEDS
-    peers = [Peer(arguments.peer, "tracking_peer.py", "trackers")] if arguments.peer else []
+    peers = [Peer(arguments.peer, "tracking_peer.py", "trackers", arguments.cache)] if arguments.peer else []
     if arguments.ultralytics:
-        peers.append(Peer(arguments.ultralytics, "tracking_ultralytics.py", "Ultralytics"))
+        peers.append(Peer(arguments.ultralytics, "tracking_ultralytics.py", "Ultralytics", arguments.cache))
     counts: dict[str, dict[str, list[Counts]]] = {}
     spent: dict[str, dict[str, list[float]]] = {}
     for kind in kinds:
@@ -277,6 +288,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="Python of an environment that has `trackers` 2.6.1")
     parser.add_argument("--ultralytics", help="Python of an environment that has Ultralytics")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the answers of other packages")
     parser.add_argument("--tuning", action="store_true", help="the half that parameters may be tuned on")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--long", action="store_true")

@@ -28,7 +28,7 @@ if importlib.util.find_spec("peer_shim"):
     import peer_shim  # noqa: F401  (prepares the environment where it is there)
 from scenes import Scene, make_scene
 
-WIDTH, HEIGHT, STRIP, SQUARE, BITS, ROWS = 1280, 720, 16, 16, 10, 300
+WIDTH, HEIGHT, BITS, ROWS = 1280, 720, 10, 300
 TRACKER = """tracker_type: {name}
 track_high_thresh: 0.25
 track_low_thresh: 0.1
@@ -48,17 +48,28 @@ TRACKERS = {
 }
 
 
+def size_of(scene: Scene) -> tuple[int, int, int, int]:
+    """How much smaller the picture is, its width, its height, and the height of the strip below.
+
+    A still camera needs no picture: a quarter of the size saves time and changes nothing, boxes are scaled with it.
+    """
+    less = 4 if scene.image(0) is None else 1
+    return less, WIDTH // less, HEIGHT // less, -(HEIGHT // less) % 32
+
+
 def rows_of(scene: Scene) -> np.ndarray[Any, Any]:
     """(T, 56, ROWS) centre, size, score, 17 points, as an exported pose model returns them."""
+    less, width, _, _ = size_of(scene)
     table = np.zeros((len(scene.frames), 56, ROWS), np.float32)
     for t, frame in enumerate(scene.frames):
         n = len(frame.found)
-        boxes = frame.found[:, :4]
+        boxes = frame.found[:, :4] / less
         table[t, :2, :n] = ((boxes[:, :2] + boxes[:, 2:]) / 2).T
         table[t, 2:4, :n] = (boxes[:, 2:] - boxes[:, :2]).T
         table[t, 4, :n] = frame.found[:, 4]
         table[t, 5:, :n] = frame.points.reshape(n, 51).T
-        table[t, 5, :n] = 2 + 4 * np.arange(n)  # the position in the first point's x
+        table[t, 5, :n] = (np.arange(n) + 0.5) * width / ROWS  # the position in the first point's x
+        table[t, 6, :n] = 1.0
         table[t, 7, :n] = 0.9
     return table
 
@@ -68,7 +79,8 @@ def write_model(scene: Scene, path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    half = SQUARE // 2
+    _, width, height, strip = size_of(scene)
+    half = strip // 2
     nodes = [
         helper.make_node("Slice", ["images", "start", "end", "axes", "step"], ["squares"]),
         helper.make_node("Greater", ["squares", "half"], ["white"]),
@@ -80,19 +92,19 @@ def write_model(scene: Scene, path: Path) -> None:
         helper.make_node("Gather", ["rows", "index"], ["output0"], axis=0),
     ]
     constants = {
-        "start": np.array([0, HEIGHT + half, half]), "end": np.array([1, HEIGHT + half + 1, BITS * SQUARE]),
-        "axes": np.array([1, 2, 3]), "step": np.array([1, 1, SQUARE]), "half": np.full(1, 0.5, np.float32),
+        "start": np.array([0, height + half, half]), "end": np.array([1, height + half + 1, BITS * strip]),
+        "axes": np.array([1, 2, 3]), "step": np.array([1, 1, strip]), "half": np.full(1, 0.5, np.float32),
         "weights": (2.0 ** np.arange(BITS)).astype(np.float32), "axis": np.zeros(1, np.int64), "rows": rows_of(scene),
     }  # fmt: skip
     graph = helper.make_graph(
         nodes, "recorded",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, HEIGHT + STRIP, WIDTH])],
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, height + strip, width])],
         [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 56, ROWS])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )  # fmt: skip
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     texts = {"task": "pose", "names": "{0: 'person'}", "kpt_shape": "[17, 3]", "stride": "32", "batch": "1",
-             "imgsz": f"[{HEIGHT + STRIP}, {WIDTH}]"}  # fmt: skip
+             "imgsz": f"[{height + strip}, {width}]"}  # fmt: skip
     for key, value in texts.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
@@ -101,12 +113,13 @@ def write_model(scene: Scene, path: Path) -> None:
 
 def picture(scene: Scene, t: int) -> np.ndarray[Any, Any]:
     """The picture of frame t with its number below."""
-    out = np.zeros((HEIGHT + STRIP, WIDTH, 3), np.uint8)
+    _, width, height, strip = size_of(scene)
+    out = np.zeros((height + strip, width, 3), np.uint8)
     image = scene.image(t)
     if image is not None:
-        out[:HEIGHT] = image
+        out[:height] = image
     for bit in range(BITS):
-        out[HEIGHT:, bit * SQUARE : (bit + 1) * SQUARE] = 255 * (t >> bit & 1)
+        out[height:, bit * strip : (bit + 1) * strip] = 255 * (t >> bit & 1)
     return out
 
 
@@ -120,17 +133,18 @@ def track(name: str, scene: Scene, folder: Path) -> dict[str, Any]:
     file = folder / f"{name}.yaml"
     file.write_text(TRACKER.format(**settings))
     model = YOLO(str(folder / "recorded.onnx"), task="pose")
+    _, width, height, strip = size_of(scene)
     ids, begun = [], time.perf_counter()
     for t, frame in enumerate(scene.frames):
         row = [0] * len(frame.found)
         result = model.track(
-            picture(scene, t), persist=True, tracker=str(file), conf=0.1, iou=0.95, imgsz=(HEIGHT + STRIP, WIDTH),
+            picture(scene, t), persist=True, tracker=str(file), conf=0.1, iou=0.95, imgsz=(height + strip, width),
             max_det=300, verbose=False, device="cpu",
         )[0]  # fmt: skip
         if result.boxes is not None and result.boxes.id is not None:
             first = result.keypoints.data[:, 0, 0].cpu().numpy()
             for x, number in zip(first, result.boxes.id.cpu().numpy(), strict=True):
-                row[round((float(x) - 2) / 4)] = int(number)
+                row[int(float(x) * ROWS / width)] = int(number)
         ids.append(row)
     return {"ids": ids, "ms": (time.perf_counter() - begun) / len(ids) * 1e3}
 
