@@ -66,6 +66,19 @@ class BoxFilter:
         miss = self.measure(boxes) - p
         return np.stack((p + gain * miss, v + gain_v * miss, pp - gain * pp, pv - gain * pv, vv - gain_v * pv), axis=-1)
 
+    def transform(self, state: Floats, matrix: Floats) -> None:
+        """Move the (T, 4, 5) state by a (2, 3) matrix that turns, scales and shifts the image, in place.
+
+        Sides only scale. Variances only scale, too: those of x and y are nearly equal, and then a turn keeps them.
+        """
+        scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+        state[:, :2, 0] = state[:, :2, 0] @ matrix[:, :2].T + matrix[:, 2]
+        state[:, :2, 1] = state[:, :2, 1] @ matrix[:, :2].T
+        state[:, :2, 2:] *= scale**2
+        sides = slice(3 if self.aspect else 2, None)
+        state[:, sides, :2] *= scale
+        state[:, sides, 2:] *= scale**2
+
     def measure(self, boxes: Floats) -> Floats:
         """(N, 4) xyxy → (N, 4) the four numbers."""
         numbers = xyxy_to_cxcywh(boxes)

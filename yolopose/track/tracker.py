@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from yolopose.geometry.keypoints import KeypointLayout
 from yolopose.rules import Rules
 from yolopose.track.association import Ints, Pairs
+from yolopose.track.botsort import BotSort
 from yolopose.track.bytetrack import ByteTrack
 from yolopose.track.kalman import BoxFilter
 from yolopose.track.options import TrackerOptions
@@ -177,6 +178,6 @@ def open_tracker(options: TrackerOptions, *, layout: KeypointLayout, rules: Rule
         frame_rate: frames per second that reach the tracker: the video's rate divided by `vid_stride`.
     """
     scale = 1.0 if rules.frames_buffer else frame_rate / 30
-    method = ByteTrack(options)
+    method = BotSort(options) if options.tracker_type == "botsort" else ByteTrack(options)
     buffer = int(options.track_buffer * scale)
     return Tracker(method, options, layout.shape[0], frame_rate=frame_rate, buffer=buffer)
