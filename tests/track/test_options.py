@@ -12,7 +12,8 @@ from yolopose.track.options import TRACKERS, TYPES, TrackerOptions, read_tracker
 @pytest.mark.parametrize("form", ["{}", "{}.yaml", "{}.yml"])
 def test_packaged_trackers_have_the_documented_values(kind: str, form: str) -> None:
     camera = {"pose": "none", "bytetrack": "none", "botsort": "sparseOptFlow"}[kind]
-    assert read_tracker(form.format(kind)) == TrackerOptions(tracker_type=kind, gmc_method=camera)
+    expected = TrackerOptions(tracker_type=kind, gmc_method=camera, fuse_score=kind != "pose")
+    assert read_tracker(form.format(kind)) == expected
 
 
 def test_every_packaged_file_is_a_type() -> None:

@@ -58,6 +58,11 @@ class ByteTrack:
         overlap = iou_matrix(self.motion.boxes(tracks["state"]), found.boxes)
         return separate_classes(overlap, overlap, tracks["class"], found.classes)
 
+    def returning(self, tracks: Array, new: Ints) -> tuple[Ints, Ints]:
+        """None: ByteTrack does not look for lost tracks where their boxes do not overlap."""
+        none = np.empty(0, np.intp)
+        return none, none
+
     def duplicates(self, tracks: Array) -> Ints:
         """Rows of tracks to remove: of a lost and an active track at one place the one that was seen for less long."""
         active, lost = np.flatnonzero(tracks["misses"] == 0), np.flatnonzero(tracks["misses"] > 0)

@@ -15,6 +15,7 @@ from yolopose.track.botsort import BotSort
 from yolopose.track.bytetrack import ByteTrack
 from yolopose.track.kalman import BoxFilter
 from yolopose.track.options import TrackerOptions
+from yolopose.track.pose import PoseTracking
 from yolopose.track.state import Array, Detections, no_tracks
 
 MAX_LOST = 1000  # lost tracks remembered at once; the longest lost are forgotten first
@@ -50,6 +51,9 @@ class Method(Protocol):
 
     def match(self, tracks: Array, found: Detections) -> Pairs:
         """The pairs of tracks and detections."""
+
+    def returning(self, tracks: Array, new: Ints) -> tuple[Ints, Ints]:
+        """Rows of lost tracks, and the rows among `new`, just confirmed, that are the same persons."""
 
     def duplicates(self, tracks: Array) -> Ints:
         """Rows of tracks that stand for an object that another one stands for, too."""
@@ -121,7 +125,16 @@ class Tracker:
         tracks["seen"][rows] = self._clock
         tracks["state"][rows] = self._method.motion.update(tracks["state"][rows], found.boxes[columns])
         self._observe(tracks, rows, found, columns)
-        new = np.sort(rows[tracks["id"][rows] == 0])
+        self._confirm(np.sort(rows[tracks["id"][rows] == 0]))
+
+    def _confirm(self, new: Ints) -> None:
+        """Give the tracks in rows `new` their ids: new ones, or those of the lost tracks that they go on with."""
+        tracks = self._tracks
+        old, again = self._method.returning(tracks, new)
+        for name in ("id", "born"):
+            tracks[name][again] = tracks[name][old]
+        tracks["id"][old] = 0  # no longer confirmed, so that it is forgotten
+        new = new[tracks["id"][new] == 0]
         tracks["id"][new] = self._ids(len(new))
 
     def _start(self, pairs: Pairs, found: Detections) -> None:
@@ -178,6 +191,10 @@ def open_tracker(options: TrackerOptions, *, layout: KeypointLayout, rules: Rule
         frame_rate: frames per second that reach the tracker: the video's rate divided by `vid_stride`.
     """
     scale = 1.0 if rules.frames_buffer else frame_rate / 30
-    method = BotSort(options) if options.tracker_type == "botsort" else ByteTrack(options)
+    method: Method
+    if options.tracker_type == "pose":
+        method = PoseTracking(options, layout)
+    else:
+        method = {"bytetrack": ByteTrack, "botsort": BotSort}[options.tracker_type](options)
     buffer = int(options.track_buffer * scale)
     return Tracker(method, options, layout.shape[0], frame_rate=frame_rate, buffer=buffer)
