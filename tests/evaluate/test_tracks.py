@@ -141,6 +141,7 @@ def test_the_command_prints_and_writes_all_figures(tmp_path: Path, capsys: pytes
     ("rows", "line"),
     [
         ([(1, 1, 0, 0, 5, 5), (2, 7, 0, 0, 5, 5), (2, 7, 9, 0, 5, 5)], "frame 2: id 7 is there twice"),
+        ([(1, -1, 0, 0, 5, 5), (1, -1, 9, 0, 5, 5)], "id -1 is there twice; -1 is for detections without tracks"),
         ([(0, 1, 0, 0, 5, 5)], r"row 1: expected frame \(from 1\)"),
         ([(1, 1, 0, 0, 5)], "row 1: expected frame"),
         ([(1, 1, 0, 0, "nan", 5)], "row 1: expected frame"),

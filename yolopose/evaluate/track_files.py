@@ -119,7 +119,8 @@ def _check(tracks: Tracks) -> None:
     twice = np.flatnonzero((np.diff(rows.frame[order]) == 0) & (np.diff(rows.id[order]) == 0))
     if len(twice):
         row = order[twice[0]]
-        refuse(row, f"id {rows.id[row]} is there twice")
+        hint = "; -1 is for detections without tracks" if rows.id[row] == -1 else ""
+        refuse(row, f"id {rows.id[row]} is there twice{hint}")
     if len(rows) and rows.frame.min() < 0:
         refuse(int(rows.frame.argmin()), "frames count from 0")
     turned = (rows.box[:, 2:] < rows.box[:, :2]).any(1)

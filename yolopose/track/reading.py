@@ -18,6 +18,7 @@ from yolopose.limits import MAX_TRACKS
 from yolopose.track.files import COLUMNS
 from yolopose.track.table import TrackTable
 
+LARGEST = 2.0**53  # of a whole number in float64
 MOT_COLUMNS = 6  # that a row of MOTChallenge text must have: frame, id, left, top, width, height
 
 
@@ -52,7 +53,7 @@ def _read_mot(path: Path) -> TrackTable:
             raise PoseError(f"{path}: row {number}: expected numbers, got {shown(line)}") from None
         if (
             len(values) < MOT_COLUMNS
-            or not np.isfinite(values).all()
+            or not (np.abs(values) < LARGEST).all()
             or values[0] < 1
             or values[0] % 1
             or values[1] % 1
@@ -142,7 +143,7 @@ def _check(path: Path, values: Mapping[str, NDArray[np.float64]]) -> None:
         column = values[name]
         bad = ~np.isfinite(column) if name != "time" else np.zeros(len(column), bool)
         if name in ("frame", "id", "class"):
-            bad |= column % 1 != 0
+            bad |= (column % 1 != 0) | (np.abs(column) >= LARGEST)
         if bad.any():
             row = int(bad.argmax())
             raise PoseError(f"{path}: row {row + 2}: {name} is {column[row]:g}")
