@@ -55,6 +55,14 @@ def test_figures_that_can_be_worked_out_by_hand(tmp_path: Path) -> None:
     assert figures["LocA"] == figures["MOTP"] == 1
 
 
+@pytest.mark.parametrize(("frames", "kind"), [(1, "ML"), (2, "PT"), (8, "PT"), (9, "MT")])
+def test_who_is_tracked_mostly_partly_and_hardly(tmp_path: Path, frames: int, kind: str) -> None:
+    """Of 10 frames: 20 % and 80 % are both partly."""
+    pred = mot(tmp_path / "pred.txt", STEADY[:frames])
+    figures = evaluate_tracks(pred, mot(tmp_path / "gt.txt", STEADY)).figures()
+    assert {name: figures[name] for name in ("MT", "PT", "ML")} == {"MT": 0, "PT": 0, "ML": 0, kind: 1}
+
+
 def test_truth_on_every_fifth_frame(tmp_path: Path) -> None:
     """Frames in between are not counted, but an empty frame that was labelled is."""
     gt = mot(tmp_path / "gt.txt", [STEADY[0], STEADY[5]])
