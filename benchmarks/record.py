@@ -1,7 +1,7 @@
 """Record what Ultralytics 8.3.75 gives on our bundled face model and photographs, for tests/test_recordings.py.
 
     python benchmarks/record.py labels                     # with our environment: labels from our own detections
-    ULTRALYTICS_PYTHON benchmarks/record.py numbers        # with an environment that has Ultralytics 8.3.75
+    ULTRALYTICS_PYTHON benchmarks/record.py numbers        # with an environment that has Ultralytics 8.3.75 and onnx
 
 Ultralytics runs as a black box through its public interface; only numbers are kept. Its network gets our weights, so
 no file of its making is needed.
@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "tests" / "recordings"
 PHOTOGRAPHS = sorted((ROOT / "yolopose" / "assets" / "samples" / "images").rglob("*.jpg"))
-WEIGHTS = ROOT / "yolopose" / "assets" / "yolov8n-face.pt"
+WEIGHTS = "yolov8n-face.pt"  # the bundled model, run by torch
 PREDICT = ({"conf": 0.25, "imgsz": 640}, {"conf": 0.05, "imgsz": 320, "rect": False}, {"conf": 0.01, "iou": 0.4})
 VAL = ({"batch": 4, "imgsz": 320, "rect": True}, {"batch": 8, "imgsz": 640, "rect": False})
 TRAIN = {
@@ -66,7 +66,6 @@ def labels() -> None:
 
 def network() -> Any:
     """Ultralytics' network with our weights."""
-    import torch
     from ultralytics import YOLO
 
     text = (ROOT / "yolopose" / "nn" / "models" / "yolov8-pose.yaml").read_text()
@@ -74,10 +73,11 @@ def network() -> Any:
         yaml = Path(folder) / "yolov8n-pose.yaml"
         yaml.write_text(text.replace("kpt_shape: [17, 3]", "kpt_shape: [5, 3]"))
         model = YOLO(str(yaml), task="pose")
-    state = torch.load(WEIGHTS, map_location="cpu", weights_only=True)["state"]
-    model.model.load_state_dict(
-        {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
-    )
+    sys.path.insert(0, str(ROOT))
+    from yolopose.checkpoint import load_state
+    from yolopose.weights import find
+
+    model.model.load_state_dict(load_state(find(WEIGHTS)))
     model.model.names, model.model.kpt_shape = {0: "face"}, [5, 3]
     return model
 

@@ -16,7 +16,7 @@ PHOTO = Path(yolopose.__file__).parent / "assets" / "samples" / "images" / "val"
 
 
 def test_a_face_is_found() -> None:
-    (result,) = YOLO(default_model(suffix=".onnx"))(str(PHOTO), imgsz=320, verbose=False)
+    (result,) = YOLO(default_model())(str(PHOTO), imgsz=320, verbose=False)
     assert len(result.boxes) == 1
     assert result.keypoints.shape == (1, 5, 3)
     x1, y1, x2, y2 = np.asarray(result.boxes.xyxy)[0]

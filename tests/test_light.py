@@ -88,6 +88,24 @@ def test_python_and_command_line_predict_without_torch(light: Path, tmp_path: Pa
     assert cv2.imread(str(tmp_path / "predict" / "picture.jpg")).shape == (90, 120, 3)
 
 
+def test_bundled_models_run_without_torch_and_onnx(light: Path) -> None:
+    code = (
+        "import numpy as np, yolopose; from yolopose.weights import bundled; from yolopose.errors import PoseError\n"
+        "yolopose.YOLO()\n"
+        "for name in bundled():\n"
+        "    model = yolopose.YOLO(name)\n"
+        "    model(np.zeros((90, 120, 3), np.uint8), imgsz=64, verbose=False)\n"
+        "    calls = lambda: model.model, lambda: model.train(data='x.yaml'), lambda: yolopose.YOLO(f'{name}.pt')\n"
+        "    for call in calls:\n"
+        "        try: call()\n"
+        "        except PoseError as e: print('needs torch' in str(e), 'torch' in sys.modules)\n"
+    )
+    told = run(light, code)
+    assert told.stderr == ""
+    assert set(told.stdout.splitlines()) == {"True False"}
+    assert len(told.stdout.splitlines()) >= 3
+
+
 def test_validation_runs_without_torch_and_matplotlib(light: Path, tmp_path: Path) -> None:
     model = tiny_onnx(tmp_path / "tiny.onnx", k=17)
     words = ["val", f"model={model}", "data=sample-pose.yaml", "imgsz=64", f"project={tmp_path}"]

@@ -21,6 +21,7 @@ from yolopose.data.batch import Batch  # noqa: E402
 from yolopose.geometry.keypoints import fixed_sigmas  # noqa: E402
 from yolopose.loss.pose import Gains, PoseLoss  # noqa: E402
 from yolopose.rules import REFERENCE  # noqa: E402
+from yolopose.weights import find  # noqa: E402
 
 RECORDER = runpy.run_path(str(Path(__file__).resolve().parents[1] / "benchmarks" / "record.py"))
 FOLDER, WEIGHTS = RECORDER["OUT"], RECORDER["WEIGHTS"]
@@ -77,7 +78,7 @@ def test_train(data: str, tmp_path: Path) -> None:
 
 def test_output_losses_and_gradients() -> None:
     recorded = np.load(FOLDER / "forward.npz")
-    network = checkpoint.build_network(checkpoint.load_checkpoint(WEIGHTS)).float()
+    network = checkpoint.build_network(checkpoint.load_checkpoint(find(WEIGHTS)))
     images = torch.from_numpy(recorded["images"])
     with torch.no_grad():
         output = network.eval()(images.float() / 255)

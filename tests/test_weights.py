@@ -13,7 +13,7 @@ from helpers.web import serve
 from yolopose import download, weights
 from yolopose.errors import PoseError
 from yolopose.files import cache_dir
-from yolopose.weights import KNOWN, bundled, default_model, find
+from yolopose.weights import KNOWN, bundled, default_model, find, is_bundled, notice
 
 
 def checkpoint_bytes() -> bytes:
@@ -34,9 +34,10 @@ def web(monkeypatch):
 def places(tmp_path, web, monkeypatch):
     """Folders of bundled and of downloaded files, and a server in place of the release page."""
     (tmp_path / "assets" / "photos").mkdir(parents=True)
-    for name in ("face.pt", "face.onnx", "LICENSE", "photos/people.jpg"):
+    for name in ("face.onnx", "LICENSE", "photos/people.jpg", "person.onnx", "person.md"):
         (tmp_path / "assets" / name).write_bytes(b"x")
     monkeypatch.setattr(weights, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(weights, "DEFAULT", "person")
     monkeypatch.setattr(weights, "cache_dir", lambda: tmp_path / "cache")
     monkeypatch.setattr(weights, "RELEASE", web.address)
     return SimpleNamespace(assets=tmp_path / "assets", cache=tmp_path / "cache")
@@ -61,12 +62,32 @@ def test_an_existing_path_comes_first(tmp_path, places, monkeypatch, web):
 
 
 def test_bundled_models_are_found_without_a_download(places, web):
-    assert find("face.onnx") == places.assets / "face.onnx"
-    assert find("face") == places.assets / "face.pt"
-    assert [file.name for file in bundled()] == ["face.onnx", "face.pt"]
-    assert default_model().name == "face.onnx"
-    assert default_model(suffix=".pt").name == "face.pt"
+    for name in ("face", "face.onnx", "face.pt"):
+        assert find(name) == places.assets / "face.onnx"
+        assert is_bundled(find(name))
+    assert bundled() == {name: places.assets / f"{name}.onnx" for name in ("person", "face")}
+    assert next(iter(bundled())) == "person"
+    assert default_model() == places.assets / "person.onnx"
     assert web.requests == []
+
+
+def test_a_local_file_wins_over_a_bundled_model_and_a_line_says_so(tmp_path, places, monkeypatch):
+    monkeypatch.setitem(weights.FINDS, "face", "faces")
+    assert notice(find("face")) == "model: face (bundled): faces"
+    assert notice(find("person.pt")) == "model: person (bundled): see its card"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("face").mkdir()  # a folder is no model
+    assert is_bundled(find("face"))
+    for name in ("face.pt", "face.onnx"):
+        Path(name).write_bytes(b"mine")
+        assert find(name) == Path(name)
+        assert notice(find(name)) == f"model: {name} (a file in this folder, not the bundled face)"
+    assert find("face") == Path("face.pt")
+    Path("face.pt").unlink()
+    assert is_bundled(find("face"))  # an export lies beside: only its full name means it
+    assert notice(Path("runs/face.pt")) is None
+    assert notice(Path("best.pt")) is None
 
 
 def test_other_models_come_from_the_cache_or_one_download(places, web, caplog):
@@ -101,7 +122,7 @@ def test_without_a_network_what_is_bundled_is_named(places, offline, monkeypatch
         find("yolov8n-pose.pt")
     message = str(caught.value)
     assert message.startswith("yolov8n-pose.pt: cannot reach 127.0.0.1:")
-    assert "bundled (face.onnx, face.pt)" in message
+    assert "bundled (person, face)" in message
     assert "\n" not in message
     monkeypatch.setattr(weights, "ASSETS", places.assets / "photos")
     with pytest.raises(PoseError, match=r"bundled \(nothing\)"):
@@ -129,6 +150,8 @@ def test_a_broken_download_is_continued_by_the_next_call(places, web):
     [
         ("yolov8n_pose.pt", "yolov8n_pose.pt: no such file; did you mean yolov8n-pose.pt?"),
         ("fase.onnx", "fase.onnx: no such file; did you mean face.onnx?"),
+        ("persn", "persn: no such file; did you mean person?"),
+        ("runs/face.pt", "runs/face.pt: no such file; the bare name face.pt would be found"),
         ("zzzzzz.engine", "zzzzzz.engine: no such file"),
         ("runs/yolov8n-pose.pt", "runs/yolov8n-pose.pt: no such file; the bare name yolov8n-pose.pt would be found"),
         ("runs/best.pt", "runs/best.pt: no such file"),
@@ -151,7 +174,6 @@ def test_no_model_at_all(tmp_path, monkeypatch):
 def test_the_downloadable_weights():
     assert list(KNOWN) == [*(f"yolov8{scale}-pose.pt" for scale in "nsmlx"), "yolov8x-pose-p6.pt"]
     assert weights.RELEASE.startswith("https://")
-    assert all(file.suffix in (".pt", ".onnx") for file in bundled())
 
 
 @pytest.mark.parametrize(

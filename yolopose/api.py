@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 class YOLO(PredictModel):
     """A pose model.
 
-    `model` is a checkpoint (.pt), an exported file, the name of published weights (downloaded once), or an architecture
-    (.yaml, with random weights); None is the bundled model, which finds faces.
+    `model` is a checkpoint (.pt), an exported file, the name of a bundled model (yolov8n-face) or of published weights
+    (downloaded once), or an architecture (.yaml, with random weights); None is the bundled model, which finds faces.
 
         >>> model = YOLO()
         >>> model.names
@@ -138,7 +138,7 @@ class YOLO(PredictModel):
         require_torch("train")
         from yolopose.train.loop import train
 
-        if self._network is None and not config.resume:
+        if self._network is None and not config.resume and not self._rebuild():
             raise PoseError(f"{config.model}: an exported file cannot be trained; start from its .pt or a model YAML")
         base = None if config.resume else self._network
         outcome = train(config, base, pretrained=self.pretrained, callbacks=self.callbacks)
@@ -179,10 +179,14 @@ class YOLO(PredictModel):
     @takes(BenchmarkConfig)
     def benchmark(self, **arguments: Unpack[BenchmarkArguments]) -> list[FormatFigures]:
         """Export to every format, or the one named; compare, measure and time each. Returns a row per format."""
+        return self.benchmark_with(self._parsed(BenchmarkConfig, {**arguments, "model": None}))
+
+    def benchmark_with(self, config: BenchmarkConfig) -> list[FormatFigures]:
+        """`benchmark` with arguments that are parsed already."""
         from tempfile import TemporaryDirectory
 
         from yolopose.evaluate.benchmark import benchmark
 
         with TemporaryDirectory(prefix="yolopose-") as folder:
             copy = self.save(Path(folder) / f"{Path(self.model_name).stem}.pt")  # the weights as they are now
-            return benchmark(self._parsed(BenchmarkConfig, {**arguments, "model": str(copy)}))
+            return benchmark(replace(config, model=str(copy)))

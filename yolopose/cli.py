@@ -36,6 +36,7 @@ from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
 from yolopose.version import __version__
 
 if TYPE_CHECKING:
+    from yolopose.api import YOLO
     from yolopose.predict import Predictor
 
 
@@ -86,20 +87,28 @@ def _text(bare: list[str]) -> str:
     raise UsageError(f"unknown command {shown(bare[0])}" + (hint or f": one of {', '.join(MODES)}; see 'yolo help'"))
 
 
+def _opened(model: str | None, *, verbose: bool = True) -> YOLO:
+    """The model of a command; a line says when it is one of the package, or a file of yours that has such a name."""
+    from yolopose.api import YOLO
+    from yolopose.weights import notice
+
+    opened = YOLO(model)
+    line = notice(opened.ckpt_path) if opened.ckpt_path else None
+    if line and verbose:
+        log.info(line)
+    return opened
+
+
 def predict(values: dict[str, Any]) -> int:
     """`yolo predict`: pictures are written unless save=False. Returns 1 when an input failed, otherwise 0."""
-    from yolopose.api import YOLO
-
     config = parse(PredictConfig, {"save": True, "keep_image": False, **values})
-    return _run_all(lambda: YOLO(config.model).predict_with(config))
+    return _run_all(lambda: _opened(config.model, verbose=config.verbose).predict_with(config))
 
 
 def track(values: dict[str, Any]) -> int:
     """`yolo track`: videos are written unless save=False. Returns 1 when an input failed, otherwise 0."""
-    from yolopose.api import YOLO
-
     config = parse(TrackConfig, {"save": True, "keep_image": False, **values})
-    return _run_all(lambda: YOLO(config.model).track_with(config))
+    return _run_all(lambda: _opened(config.model, verbose=config.verbose).track_with(config))
 
 
 def _run_all(begin: Callable[[], Predictor]) -> int:
@@ -120,10 +129,8 @@ def _run_all(begin: Callable[[], Predictor]) -> int:
 
 def val(values: dict[str, Any]) -> int:
     """`yolo val`."""
-    from yolopose.api import YOLO
-
     config = parse(ValConfig, values)
-    YOLO(config.model).val_with(config)
+    _opened(config.model, verbose=config.verbose).val_with(config)
     return 0
 
 
@@ -132,19 +139,18 @@ def train(values: dict[str, Any]) -> int:
     from yolopose.api import YOLO
 
     config = parse(TrainConfig, values)
-    YOLO(None if config.resume else required(config, "model")).train_with(config)
+    model = YOLO() if config.resume else _opened(required(config, "model"), verbose=config.verbose)
+    model.train_with(config)
     return 0
 
 
 def export(values: dict[str, Any]) -> int:
     """`yolo export` of a checkpoint, by default the bundled one."""
-    from yolopose.api import YOLO
     from yolopose.formats.table import check_options
-    from yolopose.weights import default_model
 
     config = parse(ExportConfig, values)
     check_options(config)  # before the network is read, or torch asked for
-    log.info(f"saved as {YOLO(config.model or default_model(suffix='.pt')).export_with(config)}")
+    log.info(f"saved as {_opened(config.model).export_with(config)}")
     return 0
 
 
@@ -163,11 +169,15 @@ def benchmark(values: dict[str, Any]) -> int:
     """`yolo benchmark`. Returns 1 when no format could be measured."""
     from yolopose.evaluate.benchmark import benchmark
     from yolopose.formats.pytorch import require_torch
-    from yolopose.weights import find
+    from yolopose.weights import find, is_bundled
 
     config = parse(BenchmarkConfig, values)
     require_torch("benchmark")
-    rows = benchmark(replace(config, model=str(find(config.model))) if config.model else config)
+    path = find(config.model) if config.model else None
+    if path and is_bundled(path):
+        rows = _opened(config.model).benchmark_with(config)
+    else:
+        rows = benchmark(replace(config, model=str(path)) if path else config)
     return int(all(row.failure for row in rows))
 
 

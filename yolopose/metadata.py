@@ -36,6 +36,7 @@ SUPPRESSED = (
     "output (B, N, 6 + K*D), after non-maximum suppression: box x1 y1 x2 y2 in input pixels, score, class; K keypoints "
     "x y in input pixels and, when D = 3, a visibility score; best first, rows of zeros at the end"
 )
+CHECKPOINT = "yolopose_checkpoint"  # an entry of bundled ONNX files, for `checkpoint.in_onnx` alone
 METADATA = "metadata.yaml"  # in the folder of a format that is a folder
 Shape = Sequence[Any]  # of an input or output of a file; open sizes are names or None
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
@@ -183,7 +184,8 @@ def info_from_file(
     """
     try:
         check_task(metadata)
-        values = {key: literal(value) for key, value in metadata.items()}  # literals only, nothing is evaluated
+        # literals only, nothing is evaluated
+        values = {key: literal(value) for key, value in metadata.items() if key != CHECKPOINT}
         if kpt_shape is not None or "kpt_shape" not in values:
             values |= _layout_and_names(values, output, kpt_shape)
         info = ModelInfo.from_dict(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -48,7 +49,8 @@ class Model:
 
             self._hold(check_maps(PoseNet(load_spec(name))), random=True)
         else:
-            self._open(weights.find(name))
+            path = weights.find(name)
+            self._open(path, rebuild=Path(name).suffix == ".pt" and weights.is_bundled(path))
 
     def __repr__(self) -> str:
         kind = "exported file" if self._network is None else "network"
@@ -63,9 +65,16 @@ class Model:
 
     @property
     def model(self) -> PoseNet:
-        """The network, a torch module. Raises PoseError for an exported file, which has none."""
-        if self._network is None:
+        """The network, a torch module.
+
+        That of a bundled model is built when it is first asked for; from then on this object runs in torch.
+
+        Raises:
+            PoseError: an exported file, which has none.
+        """
+        if self._network is None and not self._rebuild():
             raise PoseError(f"{self.ckpt_path}: an exported file has no network to change; start from its .pt")
+        assert self._network is not None
         return self._network
 
     @property
@@ -122,8 +131,9 @@ class Model:
         """Write the model as a checkpoint of plain tensors, without any code."""
         from yolopose.checkpoint import Checkpoint, save_checkpoint
 
+        network = self.model
         train_args = self._checkpoint.train_args if self._checkpoint else {}
-        save_checkpoint(path, Checkpoint(self.model.state_dict(), self.model.spec, self.model.info, train_args))
+        save_checkpoint(path, Checkpoint(network.state_dict(), network.spec, network.info, train_args))
         return Path(path)
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
@@ -194,8 +204,11 @@ class Model:
         self._network, self._random = network, checksum(network) if random else None
         return self._changed()
 
-    def _open(self, path: Path) -> None:
-        """Take a model file as this object's model: read a checkpoint now, open an exported file when first used."""
+    def _open(self, path: Path, *, rebuild: bool = False) -> None:
+        """Take a model file as this object's model: read a checkpoint now, open an exported file when first used.
+
+        With `rebuild` the checkpoint in an ONNX file is read now, too.
+        """
         self.ckpt_path = path
         self._checkpoint = self._network = self._random = None
         if needs_torch(path):
@@ -204,7 +217,26 @@ class Model:
 
             self._checkpoint = checkpoint.load_checkpoint(path)
             self._network = checkpoint.build_network(self._checkpoint)
+        elif rebuild:
+            self._rebuild()
         self._changed()
+
+    def _rebuild(self) -> bool:
+        """Build the network of a bundled model from its ONNX file. Returns False for a file without a checkpoint."""
+        if self.ckpt_path is None or self.ckpt_path.suffix != ".onnx":
+            return False
+        if weights.is_bundled(self.ckpt_path):
+            require_torch(f"{self.ckpt_path.stem} as a network")
+        elif find_spec("torch") is None:
+            return False
+        from yolopose import checkpoint
+
+        self._checkpoint = checkpoint.carried_checkpoint(self.ckpt_path)
+        if self._checkpoint is None:
+            return False
+        self._network = checkpoint.build_network(self._checkpoint)
+        self._changed()
+        return True
 
     def _changed(self) -> Self:
         """Drop the runtimes that were opened before a change."""

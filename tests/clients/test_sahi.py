@@ -1,21 +1,21 @@
 """sahi: its model for Ultralytics, with that name standing for this package; whole images and slices."""
 
 import sys
-from pathlib import Path
 
 import pytest
 from sahi import AutoDetectionModel
 from sahi.predict import get_prediction, get_sliced_prediction
 
 import yolopose
+from yolopose.weights import find
 
 pytestmark = pytest.mark.clients
 
 
 @pytest.fixture(params=["pt", "onnx"])
-def detector(request, monkeypatch):
+def detector(request, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ultralytics", yolopose)
-    path = str(Path(yolopose.__file__).parent / "assets" / f"yolov8n-face.{request.param}")
+    path = str(find("yolov8n-face") if request.param == "onnx" else yolopose.YOLO().save(tmp_path / "face.pt"))
     options = {"confidence_threshold": 0.25, "image_size": 640, "device": "cpu"}
     return AutoDetectionModel.from_pretrained("ultralytics", path, **options)
 

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-import yolopose
 from yolopose.config import ValConfig
 from yolopose.data.spec import load_data
 from yolopose.evaluate.verify import Comparison, compare
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.calibration import letterboxed, sample_photographs
+from yolopose.weights import find
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
-
-FACES = Path(yolopose.__file__).parent / "assets" / "yolov8n-face.pt"
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +24,7 @@ def network() -> "PoseNet":
     pytest.importorskip("torch")
     from yolopose.formats.pytorch import load_network
 
-    return load_network(FACES)
+    return load_network(find("yolov8n-face"))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from helpers.builders import make_network
 from yolopose.config import ExportConfig, arguments
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.table import COMMON, FORMATS, export, format_of, needs_torch, open_backend
-from yolopose.weights import ASSETS
+from yolopose.weights import default_model
 
 
 def test_rows_are_distinct_and_their_options_exist() -> None:
@@ -79,6 +79,6 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: 
 def test_the_package_itself_is_not_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnx")
     monkeypatch.chdir(tmp_path)
-    bundled = ASSETS / "yolov8n-face.pt"
-    assert export(bundled, ExportConfig(format="torchscript", imgsz=64)) == Path("yolov8n-face.torchscript")
+    config = ExportConfig(model=str(default_model()), format="torchscript", imgsz=64)
+    assert export(make_network(), config) == Path("yolov8n-face.torchscript")
     assert [file.name for file in tmp_path.iterdir()] == ["yolov8n-face.torchscript"]

@@ -1,7 +1,7 @@
 """Checkpoints: yolopose's own `.pt` (plain tensors and JSON-like metadata), and those of Ultralytics 8.0 to 8.3.
 
 Both are read as data by `archive` and `unpickle`; neither is ever executed. Our own files also load with
-`torch.load(path, weights_only=True)`.
+`torch.load(path, weights_only=True)`. The checkpoint in an ONNX file of the package is read by `in_onnx`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from yolopose.checkpoint import ultralytics
 from yolopose.checkpoint.archive import Archive, open_archive
+from yolopose.checkpoint.in_onnx import read_onnx
 from yolopose.checkpoint.records import STORAGES, TensorView
 from yolopose.errors import PoseError, one_line, shown
 from yolopose.files import atomic_path, remove_leftovers
@@ -51,15 +52,18 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint of yolopose or of Ultralytics 8.0 to 8.3; of the latter, the averaged weights if there are any.
 
     Raises:
-        PoseError: the file is missing, damaged, hostile, of another task, or has weights without an architecture.
+        PoseError: the file is missing, damaged, hostile, of another task, an export, or has weights without an
+            architecture.
     """
+    if (carried := carried_checkpoint(path)) is not None:
+        return carried
     with open_archive(Path(path)) as archive:
         if _is_own(archive):
             return _read_own(archive)
         network = ultralytics.find_network(archive.root)
         if network is not None:
             values = ultralytics.read_metadata(archive, network)
-            info = _info(archive, values.pop("info"))
+            info = _info(archive.path, values.pop("info"))
             return Checkpoint(_floats(ultralytics.read_state(archive, network)), info=info, path=archive.path, **values)
         if _views(archive.root):
             raise PoseError(
@@ -69,12 +73,28 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise PoseError(f"{path}: no model in this checkpoint")
 
 
+def carried_checkpoint(path: str | Path) -> Checkpoint | None:
+    """The checkpoint in an ONNX file of `recipes/bundle.py`; None for other files, exported ones too.
+
+    Raises:
+        PoseError: a damaged ONNX file.
+    """
+    file = Path(path)
+    content = read_onnx(file) if file.suffix == ".onnx" else None
+    if content is None:
+        return None
+    _check_version(file, content)
+    return _own(file, {key: content.get(key) for key in CONTENT})
+
+
 def load_state(path: str | Path) -> dict[str, Tensor]:
     """The float32 weights in any checkpoint, of any task, or in a plain state dict: for `nn.network.transfer`.
 
     Raises:
         PoseError: the file is missing, damaged or hostile, or holds no weights.
     """
+    if (carried := carried_checkpoint(path)) is not None:
+        return carried.state
     with open_archive(Path(path)) as archive:
         if _is_own(archive):
             return _read_own(archive).state
@@ -170,25 +190,30 @@ def _floats(state: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> 
 
 
 def _read_own(archive: Archive) -> Checkpoint:
-    root = archive.root
+    _check_version(archive.path, archive.root)
+    return _own(archive.path, {key: archive.plain(archive.root.get(key)) for key in CONTENT})
+
+
+def _check_version(path: Path, root: Mapping[str, Any]) -> None:
     version = root.get("format_version")
     if version != VERSION:
-        raise PoseError(
-            f"{archive.path}: written by another yolopose (format {shown(version)}, this one reads {VERSION})"
-        )
-    content = {key: archive.plain(root.get(key)) for key in CONTENT}
+        raise PoseError(f"{path}: written by another yolopose (format {shown(version)}, this one reads {VERSION})")
+
+
+def _own(path: Path, content: dict[str, Any]) -> Checkpoint:
+    """The checkpoint with this content, from a `.pt` or an ONNX file."""
     wrong = next((key for key, value in content.items() if not isinstance(value, dict)), None)
     if wrong or not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in content["state"].items()):
-        raise PoseError(f"{archive.path}: damaged: '{wrong or 'state'}' is not what it should be")
-    content |= {"state": _floats(content["state"]), "info": _info(archive, content["info"])}
-    return Checkpoint(**content, path=archive.path)
+        raise PoseError(f"{path}: damaged: '{wrong or 'state'}' is not what it should be")
+    content |= {"state": _floats(content["state"]), "info": _info(path, content["info"])}
+    return Checkpoint(**content, path=path)
 
 
-def _info(archive: Archive, values: Mapping[str, Any]) -> ModelInfo:
+def _info(path: Path, values: Mapping[str, Any]) -> ModelInfo:
     try:
         return ModelInfo.from_dict(values)
     except PoseError as error:
-        raise PoseError(f"{archive.path}: {error}") from None
+        raise PoseError(f"{path}: {error}") from None
 
 
 def _storable(value: Any, place: str) -> Any:

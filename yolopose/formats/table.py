@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yolopose import weights
 from yolopose.config import ExportConfig, arguments, pick
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
@@ -29,7 +30,6 @@ from yolopose.formats.tflite import TfliteBackend, export_tflite
 from yolopose.formats.torchscript import TorchScriptBackend, export_torchscript
 from yolopose.metadata import METADATA, SUPPRESSED, ModelInfo
 from yolopose.version import __version__
-from yolopose.weights import ASSETS
 
 if TYPE_CHECKING:
     from yolopose.nn.network import PoseNet
@@ -286,5 +286,5 @@ def _target(model: str | Path | PoseNet, row: Format, config: ExportConfig) -> P
             raise UsageError(f"out={config.out}: format={row.argument} needs a name that ends in {ends}")
         return target
     path = Path(model if isinstance(model, (str, Path)) else config.model or "model.pt")
-    ours = path.resolve().parent in (ASSETS.resolve(), cache_dir().resolve())
+    ours = path.resolve().parent in (weights.ASSETS.resolve(), cache_dir().resolve())
     return (Path() if ours else path.parent) / (path.stem + row.suffix)
