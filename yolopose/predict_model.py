@@ -16,7 +16,7 @@ from yolopose.model import Model
 from yolopose.predict import Predictor
 from yolopose.results import Results
 from yolopose.track.sequence import TrackMemory
-from yolopose.tracking import TrackPredictor
+from yolopose.tracking import OfflineTrackPredictor, TrackPredictor
 
 if TYPE_CHECKING:
     from yolopose._signatures import PredictArguments, TrackArguments
@@ -156,7 +156,8 @@ class PredictModel(Model):
     def track_with(self, config: TrackConfig) -> TrackPredictor:
         """`track` with arguments that are parsed already; always an iterator."""
         source, hooks = required(config, "source"), Hooks(self.callbacks) if self.callbacks else None
-        run = TrackPredictor(self._backend(pick(OpenOptions, config)), source, config, hooks, self._memory)
+        kind = OfflineTrackPredictor if config.smooth == "offline" else TrackPredictor
+        run = kind(self._backend(pick(OpenOptions, config)), source, config, hooks, self._memory)
         self.predictor = run
         return run
 

@@ -10,9 +10,11 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from yolopose.callbacks import Hooks
 from yolopose.config import TrackConfig
-from yolopose.console import log
+from yolopose.console import log, progress
 from yolopose.detect import Detections
 from yolopose.errors import UsageError
 from yolopose.formats.base import Backend
@@ -23,7 +25,10 @@ from yolopose.sources import Frame
 from yolopose.track.files import TrackWriter
 from yolopose.track.options import read_tracker
 from yolopose.track.sequence import FRAME_RATE, Sequence, SequenceOptions, TrackedFrame, TrackMemory
+from yolopose.track.steady_table import steady_table
 from yolopose.track.table import TrackTable
+
+EMPTY = np.empty((0, 0), np.float32)
 
 
 class TrackPredictor(Predictor):
@@ -73,11 +78,15 @@ class TrackPredictor(Predictor):
         """All batches; the files of tracks are complete afterwards, also after an error."""
         try:
             with self._writer or nullcontext():
-                yield from super()._run()
+                yield from self._passes()
         finally:
             if self._writer is not None and self._writer.paths and self.args.verbose:
                 rows, paths = self._writer.rows, ", ".join(map(str, self._writer.paths))
                 log.info(f"{len(self._tracks)} tracks, {rows} rows saved to {paths}")
+
+    def _passes(self) -> Generator[Results, None, None]:
+        """Read the source, once or more often."""
+        return super()._run()
 
     def _result(self, frame: Frame, image: Image, found: Detections) -> Results:
         """The result of one frame, with the instances of confirmed tracks."""
@@ -91,20 +100,21 @@ class TrackPredictor(Predictor):
         if tracked.raw is not None:
             result.raw_keypoints = Keypoints(tracked.raw, result.orig_shape)
         if self._writer is not None:
-            self._write(self._writer, name, frame, seconds, tracked)
+            self._write(self._table(name, frame, seconds, tracked), name)
         return result
 
-    def _write(
-        self, writer: TrackWriter, name: str, frame: Frame, seconds: float | None, tracked: TrackedFrame
-    ) -> None:
-        """Append a frame's rows to the file of tracks."""
-        ids, boxes = tracked.boxes[:, 4].astype(int), tracked.boxes[:, [0, 1, 2, 3, 5, 6]]
-        rows = TrackTable.of_frame(
-            frame.index, seconds, ids, boxes, tracked.keypoints, raw=tracked.raw, source=name,
-            names=self._tracking.layout.names,
+    def _table(self, name: str, frame: Frame, seconds: float | None, tracked: TrackedFrame) -> TrackTable:
+        """The rows of a frame."""
+        return TrackTable.of_frame(
+            frame.index, seconds, tracked.boxes[:, 4], tracked.boxes[:, [0, 1, 2, 3, 5, 6]], tracked.keypoints,
+            raw=tracked.raw, source=name, names=self._tracking.layout.names,
         )  # fmt: skip
-        self._tracks.update((name, number) for number in ids.tolist())
-        writer.write(rows, name)
+
+    def _write(self, table: TrackTable, name: str) -> None:
+        """Append rows of a sequence to the file of tracks, if there is one."""
+        if self._writer is not None:
+            self._tracks.update((name, number) for number in table.id.tolist())
+            self._writer.write(table, name)
 
     def _sequence(self, frame: Frame) -> tuple[str, Sequence]:
         """The sequence of a frame, and its name in files of tracks."""
@@ -134,6 +144,91 @@ class TrackPredictor(Predictor):
         if frame.fps:
             return frame.index / (frame.fps * self.args.vid_stride)
         return time.monotonic() - self._start
+
+
+class OfflineTrackPredictor(TrackPredictor):
+    """A TrackPredictor with smooth="offline": it reads the source twice and keeps the table of its tracks in memory.
+
+    The first pass detects and tracks; then the tracks are repaired, smoothed and filled, and written to the file of
+    tracks, also those until an error. The second pass reads the images again for results, pictures and callbacks.
+
+    Raises:
+        UsageError: the source cannot be read twice.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        source: Any,
+        config: TrackConfig,
+        hooks: Hooks | None = None,
+        memory: TrackMemory | None = None,
+    ) -> None:
+        super().__init__(backend, source, config, hooks, memory)
+        self._source = source
+        self._found: dict[str, list[TrackTable]] = {}  # by sequence
+        self._steady: dict[str, TrackTable] = {}
+        self._seen: dict[tuple[int, int], tuple[str, Detections]] = {}  # by item and index: the sequence, the speed
+        if self.dataset.streams or source == "-":
+            self.dataset.close()
+            raise UsageError(
+                "smooth=offline reads the source twice, and a stream passes once; use smooth=True, or record it first"
+            )
+
+    def _passes(self) -> Generator[Results, None, None]:
+        try:
+            with self.dataset as source, progress(self.args.verbose, "tracking") as bar:
+                for frames in self._batches(source):
+                    self._track([frame for frame in frames if frame.error is None])
+                    last = frames[-1]
+                    bar(last.index + 1, last.total)
+        finally:
+            self._smooth()
+        self.failed = 0
+        self.dataset = self._open(self._source)
+        yield from super()._passes()
+
+    def _track(self, frames: list[Frame]) -> None:
+        """The first pass of a batch."""
+        images = [frame.image for frame in frames if frame.image is not None]
+        for frame, image, found in zip(frames, images, super()._detect(frames, images), strict=True):
+            name, sequence = self._sequence(frame)
+            seconds = self._seconds(frame)
+            table = self._table(name, frame, seconds, sequence.update(found.boxes, found.keypoints, image, seconds))
+            tables = self._found.setdefault(name, [table])
+            if len(table) and tables[0] is not table:
+                tables.append(table)
+            self._seen[frame.item, frame.index] = name, replace(found, boxes=EMPTY, keypoints=EMPTY)
+
+    def _smooth(self) -> None:
+        """Repair, smooth and fill the tracks of all sequences, and write them."""
+        for name, tables in self._found.items():
+            table = TrackTable.join(tables)
+            photographs = bool(np.isnan(table.time).all())
+            steady = steady_table(table, self._tracking.layout.flip, step=1 if photographs else self.args.vid_stride)
+            self._steady[name] = steady.table
+            self._write(steady.table, name)
+            if self.args.verbose:
+                log.info(f"{name}: {steady}")
+
+    def _detect(self, frames: list[Frame], images: list[Image]) -> list[Detections]:
+        """Nothing is detected in the second pass: what is known of each frame."""
+        nothing = Detections(EMPTY, EMPTY, dict.fromkeys(("preprocess", "inference", "postprocess"), 0.0), (1, 3, 0, 0))
+        return [self._seen.get((frame.item, frame.index), ("", nothing))[1] for frame in frames]
+
+    def _result(self, frame: Frame, image: Image, found: Detections) -> Results:
+        """The result of one frame, from the table."""
+        name = self._seen.get((frame.item, frame.index), ("", None))[0]
+        table = self._steady[name] if name else next(iter(self._steady.values()))[:0]
+        first, end = np.searchsorted(table.frame, [frame.index, frame.index + 1])
+        rows = table[first:end]
+        columns = (rows.box, rows.id[:, None], rows.score[:, None], rows.cls[:, None])
+        found = replace(found, boxes=np.concatenate(columns, 1, dtype=np.float32), keypoints=rows.keypoints)
+        result = Predictor._result(self, frame, image, found)
+        if rows.raw is not None:
+            result.raw_keypoints = Keypoints(rows.raw, result.orig_shape)
+        result.filled = rows.filled
+        return result
 
 
 def check_source(source: Any, config: TrackConfig) -> None:

@@ -33,7 +33,7 @@ class Results(Exports):
     Coordinates are pixels of the original image. `orig_img` is None when the image was not kept; pictures and crops
     then read the file at `path` again, which predict gives from the root. `speed` holds milliseconds per image.
     After tracking, `boxes` carry ids; with `smooth` `keypoints` are smoothed, `raw_keypoints` those that were detected,
-    and `filled` (N, K) bool tells which keypoints were filled in (smooth="offline"); otherwise both are None.
+    and with smooth="offline" `filled` (N, K) bool tells which keypoints were filled in; otherwise both are None.
     `masks`, `probs` and `obb` are always None. Arrays are torch tensors on the CPU when torch is imported, see
     `yolopose.results.arrays`; writing into them changes the result.
 

@@ -264,7 +264,7 @@ def plain_rows(table: TrackTable) -> Iterator[dict[str, Any]]:
     """The rows as dicts of Python values: source, frame, time (None when unknown), id, class, score, box."""
     columns = (
         table.frame.tolist(),
-        [None if time != time else time for time in rounded(table.time, SECONDS).tolist()],
+        known(rounded(table.time, SECONDS).tolist()),
         table.id.tolist(),
         table.cls.tolist(),
         rounded(table.score, SCORES).tolist(),
@@ -285,19 +285,22 @@ def point_columns(table: TrackTable, *, decimals: bool = False) -> dict[str, Any
         raw = () if table.raw is None else zip(("raw_x", "raw_y"), table.raw[:, k].T, strict=False)
         for ending, values in (*found, *raw):
             places = SCORES if ending == "score" else PIXELS
-            columns[f"{name}_{ending}"] = rounded(values, places).tolist() if decimals else values
+            columns[f"{name}_{ending}"] = known(rounded(values, places).tolist()) if decimals else values
         if table.filled is not None:
             columns[f"{name}_filled"] = table.filled[:, k].astype(int).tolist() if decimals else table.filled[:, k]
     return columns
 
 
-def _axes(keypoints: NDArray[Any], names: Sequence[str]) -> dict[str, list[list[float]]]:
+def _axes(keypoints: NDArray[Any], names: Sequence[str]) -> dict[str, list[list[float | None]]]:
     """(R, K, D) keypoints as lists of R lists of K numbers, by the name of the axis."""
     places = (PIXELS, PIXELS, SCORES)
-    return {
-        name: rounded(keypoints[..., axis], places[axis]).tolist()
-        for axis, name in enumerate(names[: keypoints.shape[2]])
-    }
+    axes = enumerate(names[: keypoints.shape[2]])
+    return {name: [known(row) for row in rounded(keypoints[..., axis], places[axis]).tolist()] for axis, name in axes}
+
+
+def known(values: list[float]) -> list[float | None]:
+    """The values, None in place of nan: that is an empty cell in CSV and null in JSON."""
+    return [None if value != value else value for value in values]
 
 
 def rounded(values: NDArray[Any], decimals: int) -> NDArray[np.float64]:
