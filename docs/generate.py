@@ -61,7 +61,7 @@ from typing import TYPE_CHECKING, TypedDict
 if TYPE_CHECKING:
     import torch
 '''
-METHODS = ("predict", "track", "val", "train", "export", "benchmark")
+METHODS = ("predict", "track", "val", "train", "export", "benchmark", "label")
 PARAMETERS = ("model", "source", "stream", "persist")  # of the methods or of the class
 
 

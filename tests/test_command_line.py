@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolopose.command_line import joined, read_arguments, split_mode
+from yolopose.config import MODES
 from yolopose.errors import UsageError
 
 WANTED = ("predict", {"source": "a.jpg", "conf": "0.5"})
@@ -68,8 +69,7 @@ def test_words_that_could_be_something_else(line: str, mode: str, values: dict[s
     [
         ("train predict", "two modes: train and predict; a command has one"),
         ("train mode=predict", "two modes: predict and train; a command has one"),
-        ("mode=predictt", "mode=predictt: one of predict, val, train, export, verify, benchmark, doctor, convert, "
-         "eval-widerface; did you mean 'predict'?"),
+        ("mode=predictt", f"mode=predictt: one of {', '.join(MODES)}; did you mean 'predict'?"),
         ("task=detect mode=predict", "'detect': yolopose knows the task 'pose' only"),
         ("predict segment", "'segment': yolopose knows the task 'pose' only"),
     ],

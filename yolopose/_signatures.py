@@ -480,3 +480,56 @@ class BenchmarkArguments(TypedDict, total=False):
     """write into an existing run folder instead of making a new, numbered one; default False"""
     plots: bool
     """write a plot; default True"""
+
+
+class LabelArguments(TypedDict, total=False):
+    """Keyword arguments of `YOLO.label`; those left out have their default."""
+
+    cfg: str | PathLike[str]
+    """YAML file of further arguments; those given in the call win"""
+    data: str | PathLike[str] | None
+    """instead of source: data set YAML whose labels are completed, in a copy; default None"""
+    data_dir: str | PathLike[str] | None
+    """folder to look for the data set in, and to download it to, if its own path does not exist; default None"""
+    split: str
+    """part of the data set (train, val, test); default train"""
+    what: str
+    """what the model adds; points with data: keypoints of labelled boxes that have none (boxes, points, both); default both"""
+    conf: float
+    """lowest confidence of a new label; default 0.5"""
+    unsure: float
+    """lowest confidence of a detection that becomes a box to ignore; default 0.2"""
+    kpt_conf: float
+    """lowest confidence of a keypoint; the others are not labelled; default 0.5"""
+    imgsz: int | Sequence[int] | None
+    """input size in pixels: the long side, or height,width; None is the size stored in the model; default None"""
+    batch: int
+    """images per call of the network; default 1"""
+    device: str | int | Sequence[int] | torch.device | None
+    """cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when there is one; default None"""
+    half: bool
+    """compute in 16-bit floats where the device can; decoding stays 32-bit; default False"""
+    copy: bool
+    """copy the images instead of linking them; default False"""
+    out: str | PathLike[str] | None
+    """folder for the new data set; default None"""
+    exist_ok: bool
+    """overwrite existing files; default False"""
+    verbose: bool
+    """print progress and results; default True"""
+    iou: float
+    """IoU above which non-maximum suppression (NMS) drops a box; default 0.7"""
+    max_det: int
+    """most detections per image; default 300"""
+    agnostic_nms: bool
+    """NMS also between boxes of different classes; default False"""
+    classes: int | Sequence[int] | None
+    """class indices to keep; None keeps all; default None"""
+    bf16: bool
+    """compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit; default False"""
+    max_pixels: int
+    """images with more pixels are not decoded and count as unreadable; default 268435456"""
+    threads: int | None
+    """CPU threads of the runtime; None lets the runtime decide; default None"""
+    kpt_shape: Sequence[int] | None
+    """K,D (keypoints, values) of an ONNX file without metadata; default None"""

@@ -1,4 +1,4 @@
-"""class YOLO: a model with the methods predict, track, val, train, export and benchmark."""
+"""class YOLO: a model with the methods predict, track, val, train, export, benchmark and label."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from yolopose.callbacks import Exporter, Hooks
 from yolopose.config import (
     BenchmarkConfig,
     ExportConfig,
+    LabelConfig,
     TrainConfig,
     ValConfig,
     pick,
+    required,
 )
 from yolopose.config.foreign import ABSENT
 from yolopose.errors import PoseError, UsageError
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from yolopose._signatures import (
         BenchmarkArguments,
         ExportArguments,
+        LabelArguments,
         TrainArguments,
         ValArguments,
     )
@@ -190,3 +193,25 @@ class YOLO(PredictModel):
         with TemporaryDirectory(prefix="yolopose-") as folder:
             copy = self.save(Path(folder) / f"{Path(self.model_name).stem}.pt")  # the weights as they are now
             return benchmark(replace(config, model=str(copy)))
+
+    @takes(LabelConfig)
+    def label(self, **arguments: Unpack[LabelArguments]) -> Path:
+        """Make labels of what the model finds: a data set in the folder `out`. Returns its data.yaml.
+
+            >>> from importlib.resources import files
+            >>> photo = files("yolopose") / "assets/samples/images/val/intel_three_people.jpg"
+            >>> YOLO().label(source=photo, out="labelled", verbose=False).name
+            'data.yaml'
+
+        Raises:
+            UsageError: arguments that do not go together.
+            PoseError: a photograph or the data set cannot be read, does not fit the model, or `out` has such files.
+        """
+        return self.label_with(self._parsed(LabelConfig, arguments))
+
+    def label_with(self, config: LabelConfig) -> Path:
+        """`label` with arguments that are parsed already."""
+        from yolopose.label import make_labels
+
+        required(config, "out")
+        return make_labels(self._backend(pick(OpenOptions, config)), config, self.ckpt_path)

@@ -22,6 +22,7 @@ from yolopose.config import (
     EvalTracksConfig,
     EvalWiderfaceConfig,
     ExportConfig,
+    LabelConfig,
     PredictConfig,
     TrackConfig,
     TrainConfig,
@@ -219,6 +220,16 @@ def convert(values: dict[str, Any]) -> int:
     return 0
 
 
+def label(values: dict[str, Any]) -> int:
+    """`yolo label`."""
+    from yolopose.api import YOLO
+
+    config = parse(LabelConfig, values)
+    required(config, "out")
+    YOLO(config.model).label_with(config)
+    return 0
+
+
 def eval_widerface(values: dict[str, Any]) -> int:
     """`yolo eval-widerface`."""
     from yolopose.evaluate.widerface import evaluate_files
@@ -240,7 +251,20 @@ def eval_tracks(values: dict[str, Any]) -> int:
 
 COMMANDS: dict[str, Callable[[dict[str, Any]], int]] = {
     command.__name__.replace("_", "-"): command
-    for command in (predict, track, val, train, export, verify, benchmark, doctor, convert, eval_widerface, eval_tracks)
+    for command in (
+        predict,
+        track,
+        val,
+        train,
+        export,
+        verify,
+        benchmark,
+        doctor,
+        convert,
+        label,
+        eval_widerface,
+        eval_tracks,
+    )
 }
 TEXTS: dict[str, Callable[[], str]] = {
     "help": helptext.overview,

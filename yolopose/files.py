@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import hashlib
 import os
 import re
 import shutil
@@ -195,3 +196,12 @@ def read_bounded(path: str | os.PathLike[str], most: int) -> bytes:
         if size > most:
             raise ValueError(f"more than {most >> 20} MB")
         return file.read(size + (1 << 20))  # some files of /proc have size 0, and a few of them never end
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's files in the order of their names."""
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            total.update(file.read_bytes())
+    return total.hexdigest()

@@ -59,6 +59,10 @@ EXAMPLES = {
         "yolo convert coco=person_keypoints.json images=val2017 out=my-data",
         "yolo convert data=my.yaml out=labels.json",
     ),
+    "label": (
+        "yolo label model=best.pt source=photos out=my-data",
+        "yolo label model=best.pt data=boxes.yaml what=points out=with-points",
+    ),
     "eval-widerface": ("yolo eval-widerface pred=predictions gt=ground_truth",),
     "eval-tracks": (
         "yolo eval-tracks pred=tracks.csv gt=truth.csv",

@@ -9,6 +9,7 @@ from yolopose.config.args import (
     EvalTracksConfig,
     EvalWiderfaceConfig,
     ExportConfig,
+    LabelConfig,
     PredictConfig,
     TrackConfig,
     TrainConfig,

@@ -330,6 +330,30 @@ class ConvertConfig(Given):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelConfig(Given, DetectArgs):
+    """Label photographs by a model: a new data set, or additions to a labelled one."""
+
+    model: str | None = arg(None, "model file (.pt, .onnx, …) or a published name; None is the bundled model")
+    source: Any = arg(None, "photographs to label: a file, folder, glob or list of files")
+    data: str | None = arg(None, "instead of source: data set YAML whose labels are completed, in a copy")
+    data_dir: str | None = arg(None, DATA_DIR)
+    split: str = arg("train", SPLIT, choices=SPLITS)
+    what: str = arg("both", "what the model adds; points with data: keypoints of labelled boxes that have none",
+                    choices=("boxes", "points", "both"))  # fmt: skip
+    conf: float = arg(0.5, "lowest confidence of a new label", **UNIT)
+    unsure: float = arg(0.2, "lowest confidence of a detection that becomes a box to ignore", **UNIT)
+    kpt_conf: float = arg(0.5, "lowest confidence of a keypoint; the others are not labelled", **UNIT)
+    imgsz: ImageSize | None = arg(None, IMGSZ, low=32)
+    batch: int = arg(1, "images per call of the network", low=1)
+    device: str | None = arg(None, DEVICE, form="device")
+    half: bool = arg(False, "compute in 16-bit floats where the device can; decoding stays 32-bit")
+    copy: bool = arg(False, "copy the images instead of linking them")
+    out: str | None = arg(None, "folder for the new data set")
+    exist_ok: bool = arg(False, "overwrite existing files")
+    verbose: bool = arg(True, "print progress and results")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalWiderfaceConfig(Given):
     """Measure prediction files by the easy, medium and hard average precision of WIDER FACE."""
 
@@ -361,6 +385,7 @@ MODES: dict[str, type[Any]] = {
     "benchmark": BenchmarkConfig,
     "doctor": DoctorConfig,
     "convert": ConvertConfig,
+    "label": LabelConfig,
     "eval-widerface": EvalWiderfaceConfig,
     "eval-tracks": EvalTracksConfig,
 }

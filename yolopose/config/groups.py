@@ -8,10 +8,10 @@ from yolopose.config.args import Argument
 
 GROUPS: dict[str, str] = {
     "model and data": "a b model pretrained source missing data data_dir coco widerface pred gt every split images "
-    "landmarks prefix stratify copy classes single_cls fraction kpt_shape format",
+    "landmarks what prefix stratify copy classes single_cls fraction kpt_shape format",
     "size and speed": "imgsz resize batch rect multi_scale device half bf16 int8 amp compile threads workers cache "
     "cache_dir max_pixels",
-    "detections": "conf iou max_det agnostic_nms nms metric normalize",
+    "detections": "conf unsure kpt_conf iou max_det agnostic_nms nms metric normalize",
     "length of the run": "epochs time patience resume save_period close_mosaic val freeze seed deterministic",
     "optimizer": "optimizer lr0 lrf cos_lr momentum weight_decay warmup_epochs warmup_momentum warmup_bias_lr nbs "
     "dropout",

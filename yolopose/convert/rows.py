@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from yolopose.data.labels import ignore_path
 from yolopose.errors import PoseError
-from yolopose.files import write_text
+from yolopose.files import atomic_path, write_text
 from yolopose.geometry.boxes import clip_boxes, xyxy_to_cxcywh
 
 Array = NDArray[np.float64]
@@ -54,6 +55,18 @@ def unlabel_outside(points: Array, hw: tuple[int, int]) -> NDArray[np.bool_]:
     outside = ((points[:, :2] < 0) | (points[:, :2] > (hw[1], hw[0]))).any(1)
     points[outside] = 0
     return np.asarray(outside)
+
+
+def place_image(image: Path, target: Path, *, copy: bool) -> None:
+    """Link or copy an image file. Raises PoseError when it cannot be linked."""
+    with atomic_path(target) as part:
+        if copy:
+            shutil.copyfile(image, part)
+            return
+        try:
+            part.symlink_to(image.resolve())
+        except OSError as e:
+            raise PoseError(f"{target}: cannot link ({e.strerror or e}); copy=True copies the images") from None
 
 
 def write_labels(image: Path, rows: Collection[LabelRow], ignore: Collection[str] = ()) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +19,19 @@ from pathlib import Path
 import numpy as np
 
 from yolopose.console import log
-from yolopose.convert.rows import LabelRow, check_outputs, clip_box, label_row, unlabel_outside, write_labels
+from yolopose.convert.rows import (
+    LabelRow,
+    check_outputs,
+    clip_box,
+    label_row,
+    place_image,
+    unlabel_outside,
+    write_labels,
+)
 from yolopose.convert.widerlists import POINTS, Change, Face, ListedImage, read_list
 from yolopose.data.spec import CONFIGS
 from yolopose.errors import PoseError
-from yolopose.files import atomic_path, cell, write_text
+from yolopose.files import cell, write_text
 from yolopose.images import image_size
 
 LABEL_FILES = ("label.txt", "train/label.txt", "retinaface_gt_v1.1/train/label.txt", "WIDER_train/label.txt")
@@ -134,14 +141,7 @@ def _write_split(
         if rows is None:
             continue
         target = out / "images" / split / image.name
-        with atomic_path(target) as part:
-            if copy:
-                shutil.copyfile(image.path, part)
-            else:
-                try:
-                    part.symlink_to(image.path.resolve())
-                except OSError as e:
-                    raise PoseError(f"{target}: cannot link ({e.strerror or e}); copy=True copies the images") from None
+        place_image(image.path, target, copy=copy)
         write_labels(out / "labels" / split / image.name, rows)
         counts.update(images=1, faces=len(rows), landmarks=sum(row.labelled for row in rows))
     if not counts["images"]:

@@ -39,6 +39,7 @@ class DataSpec:
     downloads: tuple[Download, ...] = ()
     annotations: dict[str, Path] = field(default_factory=dict)
     partial: tuple[str, ...] = ()
+    by_model: Path | None = None  # says which model made the labels
 
     def is_partial(self, image: Path) -> bool:
         """Whether not every instance in this image may be labelled."""
@@ -155,6 +156,7 @@ def _spec(file: Path, values: Mapping[str, Any], path: Path) -> DataSpec:
         downloads=_downloads(values.get("download")),
         annotations={split: path / file for split, file in _annotations(values.get("annotations") or {}).items()},
         partial=_partial(values.get("partial"), path),
+        by_model=path / _text("labels_by_model", by) if (by := values.get("labels_by_model")) else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,10 @@ from yolopose.data.rows import Labels
 from yolopose.data.spec import DataSpec
 from yolopose.doctor.duplicates import find_pairs
 from yolopose.doctor.report import Checked, Match, Report, SplitCounts, plural
+from yolopose.errors import PoseError, one_line
+from yolopose.files import read_text
 from yolopose.geometry.keypoints import BODY_AREA, COCO_SIGMAS, flip_from_names
+from yolopose.limits import MAX_LABEL_BYTES
 
 MAX_OUTSIDE = 0.05  # share of labelled keypoints outside their box above which it is a finding
 
@@ -158,7 +162,20 @@ def _check_flip(report: Report, labels: Sequence[Labels]) -> None:
 
 def facts(report: Report) -> list[str]:
     """Texts about the data set that are no problems, but good to know."""
-    return [*_layout_facts(report.spec), *_instance_facts(report)]
+    return [*_layout_facts(report.spec), *_instance_facts(report), *_model_facts(report.spec)]
+
+
+def _model_facts(spec: DataSpec) -> Iterator[str]:
+    """Which model made the labels, if one did."""
+    if spec.by_model is None:
+        return
+    try:
+        known = json.loads(read_text(spec.by_model, MAX_LABEL_BYTES))
+        words = [f"{name}={one_line(known[name])[:80]}" for name in ("model", "sha256", "what", "conf", "kpt_conf")]
+    except (PoseError, ValueError, LookupError, TypeError):
+        yield f"labels made by a model (labels_by_model in the YAML); {one_line(spec.by_model)} cannot be read"
+        return
+    yield f"labels made by a model: {', '.join(words)}; they measure no other model"
 
 
 def _layout_facts(spec: DataSpec) -> Iterator[str]:

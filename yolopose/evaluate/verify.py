@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from yolopose.console import log
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError
-from yolopose.files import write_text
+from yolopose.files import digest, write_text
 from yolopose.formats.base import Array, Backend, Float, OpenOptions
 from yolopose.formats.calibration import evenly, letterboxed, sample_photographs
 from yolopose.formats.pytorch import TorchBackend
@@ -217,12 +216,3 @@ def compare_files(
 def _write_report(path: Path, facts: dict[str, Any], result: Comparison) -> None:
     """A comparison as JSON: `facts` about the files, then the numbers."""
     write_text(path, json.dumps(facts | {"yolopose": __version__} | asdict(result), indent=2) + "\n")
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files in the order of their names."""
-    total = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            total.update(file.read_bytes())
-    return total.hexdigest()
