@@ -100,6 +100,25 @@ def test_rectangles_are_found_where_they_were_drawn(tmp_path: Path, values: dict
     assert metrics.confusion_matrix.matrix.tolist() == [[RECTANGLES, 0], [0, 0]]
 
 
+def test_false_alarms_are_counted_on_background_images(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    yaml = rectangles(tmp_path)
+    assert run(FakeBackend(K), yaml).false_alarms == {}
+    for i in (0, 3, 5):  # the rectangle is found where no label is
+        (tmp_path / "labels" / f"{i:04}.txt").write_text("")
+    (tmp_path / "labels" / "0005.ignore.txt").write_text("0.5 0.5 1 1\n")  # not known to be background
+    for name in ("empty", "grey"):
+        cv2.imwrite(str(tmp_path / "images" / f"{name}.png"), np.full((64, 64, 3), 40, np.uint8))
+    caplog.set_level(logging.INFO, "yolopose")
+    metrics = run(FakeBackend(K), yaml, verbose=True)
+    facts = {"background_images": 4, "detections": 2, "images_with_detections": 2, "per_100_images": 50.0}
+    assert metrics.false_alarms == facts | {"confidence": 0.25}
+    line = "False alarms: 2 detections above confidence 0.25 on 4 background images (per 100: 50.0)"
+    assert line in caplog.messages
+    assert metrics.report["false_alarms"]["results"] == metrics.false_alarms
+    assert run(FakeBackend(K), yaml, conf=0.95).false_alarms["detections"] == 0  # it scores 0.9
+    assert run(FakeBackend(K), yaml, prefix="empty").false_alarms["background_images"] == 1
+
+
 def test_nothing_depends_on_batch_size_workers_or_neighbours(tmp_path: Path) -> None:
     """The same network, image for image: whole results and losses agree to the rounding of float32 sums."""
     pytest.importorskip("torch")

@@ -17,6 +17,35 @@ CONFIDENCE = 0.25  # lowest of the detections that count, unless the user set an
 DEFAULT_CONF = 0.001  # val's default confidence, too low for counting detections
 
 
+class FalseAlarms:
+    """Detections on background images, which have neither an instance of the measured classes nor a box to ignore.
+
+    Every one of them is wrong, whatever its box; average precision hardly shows them where objects are frequent.
+    """
+
+    def __init__(self, confusion: ConfusionMatrix) -> None:
+        self._confidence = confusion.conf
+        self._counts: list[int] = []  # of each background image
+
+    def add(self, boxes: Array) -> None:
+        """Count one background image: (N, 6) xyxy conf cls."""
+        self._counts.append(int((boxes[:, 4] > self._confidence).sum()))
+
+    def figures(self) -> dict[str, Any]:
+        """The counts, and detections per 100 background images; nothing without background images."""
+        images, found = len(self._counts), sum(self._counts)
+        if not images:
+            return {}
+        wrong = sum(count > 0 for count in self._counts)
+        return {
+            "background_images": images,
+            "detections": found,
+            "images_with_detections": wrong,
+            "per_100_images": round(100 * found / images, 2),
+            "confidence": self._confidence,
+        }
+
+
 class ConfusionMatrix(Rows):
     """`matrix` (C + 1, C + 1): rows the predicted class, columns the true one; the last of each is background.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.evaluate.confusion import ConfusionMatrix
+from yolopose.evaluate.confusion import ConfusionMatrix, FalseAlarms
 from yolopose.evaluate.keypoint_errors import KeypointErrors
 from yolopose.evaluate.precision import CONFIDENCES, RECALLS, Matches, Scores, compute_scores, match_image
 from yolopose.evaluate.sample import Output, ValidatedImage
@@ -87,8 +87,8 @@ class Metrics(Rows):
     """The result of a validation; `summary`, `to_df`, `to_csv` and `to_json` have a row per class.
 
     `speed` is in milliseconds per image; `losses` are filled in when a criterion was given; `coco`, `widerface` and
-    `landmarks` with the `metric` of that name; `keypoints` is the table of errors per keypoint, `report` all figures
-    with the protocol of their measurement.
+    `landmarks` with the `metric` of that name; `keypoints` is the table of errors per keypoint, `false_alarms` counts
+    detections on images without instances, `report` has all figures with the protocol of their measurement.
     """
 
     box: KindMetrics
@@ -104,6 +104,7 @@ class Metrics(Rows):
     widerface: dict[str, Any] = field(default_factory=dict)
     landmarks: dict[str, Any] = field(default_factory=dict)
     keypoints: list[dict[str, Any]] = field(default_factory=list)
+    false_alarms: dict[str, Any] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict, repr=False)
     save_dir: Path | None = None
     task: str = "pose"
@@ -200,6 +201,7 @@ class Evaluator(Output):
         self.unlabelled = 0  # instances without labelled keypoints
         self._matches: dict[int, Matches] = {}
         self._confusion = ConfusionMatrix(info.names, conf)
+        self._alarms = FalseAlarms(self._confusion)
         self._errors = KeypointErrors(info.layout.names)
         self._speed = dict.fromkeys(STEPS, 0.0)
 
@@ -210,6 +212,8 @@ class Evaluator(Output):
         matches = match_image(found.boxes, found.keypoints, truth, self.sigmas, ignore_unlabelled=ignore)
         self._matches[sample.position] = matches
         self._confusion.add(found.boxes, truth.boxes, truth.classes)
+        if not len(truth.boxes) and not len(sample.item.labels.ignore):
+            self._alarms.add(found.boxes)
         self._errors.add(found.keypoints, truth, matches)
         for step, ms in found.speed.items():
             self._speed[step] += ms
@@ -227,4 +231,5 @@ class Evaluator(Output):
             speed={step: ms / max(len(matches), 1) for step, ms in speed.items()},
             losses=losses,
             keypoints=self._errors.table(),
+            false_alarms=self._alarms.figures(),
         )  # fmt: skip

@@ -26,6 +26,8 @@ RULES = {
     "landmarks": keypoint_errors.LANDMARK_RULE,
     "losses": "the training loss of the network's raw maps against the truths",
     "keypoints": keypoint_errors.KEYPOINT_RULE,
+    "false_alarms": "detections above `confidence` on images that have neither an instance of a measured class nor "
+    "a box to ignore",
 }
 
 
@@ -72,11 +74,23 @@ def report_lines(metrics: Metrics, *, brief: bool, keypoints: bool = False) -> I
         return
     for kind, figures in metrics.coco.items():
         yield f"COCO {kind}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
+    if metrics.false_alarms:
+        yield _alarm_line(metrics.false_alarms)
     if keypoints:
         yield from keypoint_lines(metrics.keypoints)
     if metrics.report:
         yield _protocol_line(metrics.report["pose"]["protocol"])
     yield "Speed: " + ", ".join(f"{ms:.1f}ms {step}" for step, ms in metrics.speed.items()) + " per image"
+
+
+def _alarm_line(facts: dict[str, Any]) -> str:
+    """How often something is found where nothing is."""
+    found, images = facts["detections"], facts["background_images"]
+    plural = f"detection{'s' * (found != 1)}", f"background image{'s' * (images != 1)}"
+    return (
+        f"False alarms: {found} {plural[0]} above confidence {facts['confidence']:g} on {images} {plural[1]} "
+        f"(per 100: {facts['per_100_images']:.1f})"
+    )
 
 
 def _protocol_line(facts: dict[str, Any]) -> str:
