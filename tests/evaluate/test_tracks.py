@@ -138,6 +138,7 @@ def test_the_command_prints_and_writes_all_figures(tmp_path: Path, capsys: pytes
         assert main(["eval-tracks", f"pred={pred}", f"gt={gt}", f"out={tmp_path / name}"]) == 0
     text = capsys.readouterr().out
     assert [line.split()[0] for line in text.splitlines() if "(" in line] == ["boxes", "boxes", "poses", "poses"] * 2
+    assert "OKS of 17 keypoints, sigmas 0.026, 0.025" in text
     rows = json.loads((tmp_path / "figures.json").read_text())
     assert [(row["by"], row["sequence"]) for row in rows] == [("boxes", "gt"), ("poses", "gt")]
     assert rows[0]["MOTP"] == round(19 / 21, 5)
@@ -167,10 +168,16 @@ def test_a_row_that_cannot_be_compared_is_named(tmp_path: Path, rows: list[tuple
 
 def test_other_keypoints_and_keypoints_that_are_no_numbers(tmp_path: Path) -> None:
     gt = table(tmp_path / "gt.csv", [(0, 1, 0, points())])
-    with pytest.raises(PoseError, match=r"pred.csv: 5 keypoints, the truth .*gt.csv has 17"):
+    with pytest.raises(PoseError, match=r"pred.csv: 5 keypoints, .*gt.csv has 17"):
         evaluate_tracks(table(tmp_path / "pred.csv", [(0, 1, 0, points(k=5))]), gt)
     with pytest.raises(PoseError, match=r"pred.csv: frame 0: a keypoint of id 1 is not a number"):
         evaluate_tracks(table(tmp_path / "pred.csv", [(0, 1, 0, points() * np.nan)]), gt)
+    with pytest.raises(PoseError, match="5 sigmas, the tracks have 17 keypoints"):
+        evaluate_tracks(gt, gt, sigmas=[0.1] * 5)
+    for name, k in (("a", 17), ("b", 5)):
+        table(tmp_path / "two" / f"{name}.csv", [(0, 1, 0, points(k=k))], source=f"{name}.mp4")
+    with pytest.raises(PoseError, match=r"b.csv: 5 keypoints, .*a.csv has 17"):
+        evaluate_tracks(tmp_path / "two", tmp_path / "two")
 
 
 def test_places_without_tracks_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

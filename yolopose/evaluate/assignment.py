@@ -45,6 +45,11 @@ def _shortest_paths(cost: Array) -> tuple[Array, Array]:
     row_of = np.full(columns, -1)
     column_of = np.full(rows, -1)
     for start in range(rows):
+        direct = cost[start] - v
+        column = int(direct.argmin())
+        if row_of[column] < 0 and np.count_nonzero(direct == direct[column]) == 1:  # the path has one step
+            u[start], row_of[column], column_of[start] = direct[column], start, column
+            continue
         came_from, reached, visited, column, total = _path(cost, start, u, v, row_of)
         u[start] += total
         others = np.array([row_of[c] for c in visited[:-1]], int)  # the last one visited is free

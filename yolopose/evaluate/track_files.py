@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,9 @@ def read_pairs(pred: str | Path, gt: str | Path) -> list[tuple[Tracks, Tracks]]:
         if extra:
             log.warning(f"pred={pred}: {_few(extra)}: no truth, left out")
         pairs = [(truths[name], found[name]) for name in sorted(truths)]
-    for truth, rows in pairs:
-        _check_points(truth, rows)
+    _check_keypoints(pairs)
+    for _, rows in pairs:
+        _check_classes(rows)
     return pairs
 
 
@@ -134,14 +135,21 @@ def _check(tracks: Tracks) -> None:
         refuse(row, f"class {rows.cls[row]} is none of MOTChallenge's 1 to {CLASSES} (or -1: none)")
 
 
-def _check_points(truth: Tracks, found: Tracks) -> None:
-    """Raise PoseError when both have keypoints, but other ones, or the predictions are of several classes."""
-    k, n = truth.rows.keypoints.shape[1], found.rows.keypoints.shape[1]
-    if k and n and k != n:
-        raise PoseError(f"{found.file}: {n} keypoints, the truth {truth.file} has {k}")
-    if found.is_mot and len(found.rows) and found.rows.cls.max() > 1:
-        row = int(found.rows.cls.argmax())
+def _check_keypoints(pairs: Sequence[tuple[Tracks, Tracks]]) -> None:
+    """Raise PoseError when two files have different numbers of keypoints."""
+    having = [tracks for pair in pairs for tracks in pair if tracks.rows.keypoints.shape[1]]
+    for tracks in having:
+        k, first = tracks.rows.keypoints.shape[1], having[0].rows.keypoints.shape[1]
+        if k != first:
+            raise PoseError(f"{tracks.file}: {k} keypoints, {having[0].file} has {first}")
+
+
+def _check_classes(found: Tracks) -> None:
+    """Raise PoseError when MOTChallenge text has predictions of other classes than pedestrians."""
+    rows = found.rows
+    if found.is_mot and len(rows) and rows.cls.max() > 1:
+        row = int(rows.cls.argmax())
         raise PoseError(
-            f"{found.file}: frame {found.frame_in_file(int(found.rows.frame[row]))}: class {found.rows.cls[row]}; "
+            f"{found.file}: frame {found.frame_in_file(int(rows.frame[row]))}: class {rows.cls[row]}; "
             "only pedestrians (class 1, or -1) are compared, leave out the others"
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.console import log, progress
-from yolopose.errors import UsageError
+from yolopose.errors import PoseError, UsageError
 from yolopose.evaluate.track_files import Tracks, read_pairs
 from yolopose.evaluate.track_frames import box_frames, pose_frames
 from yolopose.evaluate.tracking import Counts, count
@@ -25,10 +25,14 @@ REST = ("DetRe", "DetPr", "AssRe", "AssPr", "IDR", "IDP", "MT", "PT", "ML")
 
 @dataclass(frozen=True, eq=False)
 class TrackScores(Rows):
-    """The measures by sequence: `boxes` by the IoU of boxes, `poses` by OKS, empty when a side has no keypoints."""
+    """The measures by sequence: `boxes` by the IoU of boxes, `poses` by OKS, empty when a side has no keypoints.
+
+    `sigmas` (K,) are the tolerances of the keypoints that OKS was computed with.
+    """
 
     boxes: Mapping[str, Counts]
     poses: Mapping[str, Counts]
+    sigmas: Sequence[float] = ()
 
     def figures(self, by: str = "boxes") -> dict[str, float | int]:
         """The measures by name, of all sequences together, by "boxes" or "poses"."""
@@ -51,6 +55,8 @@ class TrackScores(Rows):
                 table = ([name, *(figures[c] for c in columns)] for name, figures in rows.items())
                 first = max(14, *map(len, rows))
                 lines += ["", *text_table([f"{by} ({similarity})", *columns], table, first=first, width=8)]
+        if self.poses:
+            lines += ["", f"OKS of {len(self.sigmas)} keypoints, sigmas {', '.join(f'{s:g}' for s in self.sigmas)}"]
         return "\n".join(lines[1:])
 
 
@@ -71,14 +77,17 @@ def evaluate_tracks(
     boxes, poses = {}, {}
     pairs = read_pairs(pred, gt)
     k = max(rows.rows.keypoints.shape[1] for pair in pairs for rows in pair)
+    sigmas = sigmas or (default_layout((k, 3)).sigmas if k else ())
+    if k and len(sigmas) != k:
+        raise PoseError(f"{len(sigmas)} sigmas, the tracks have {k} keypoints")
     with_poses = k and all(_has_points(rows) for pair in pairs for rows in pair)
     with progress(what="sequences") as show:
         for done, (truth, found) in enumerate(pairs, 1):
             boxes[truth.name] = count(box_frames(truth, found, every))
             if with_poses:
-                poses[truth.name] = count(pose_frames(truth, found, sigmas or default_layout((k, 3)).sigmas, every))
+                poses[truth.name] = count(pose_frames(truth, found, sigmas, every))
             show(done, len(pairs))
-    return TrackScores(boxes, poses)
+    return TrackScores(boxes, poses, sigmas if poses else ())
 
 
 def evaluate_files(pred: str, gt: str, *, every: int = 1, out: str | None = None) -> TrackScores:
