@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 
 import yolopose
@@ -30,7 +31,7 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_no_program_is_longer_than_forty_lines() -> None:
     lengths = {file.name: len(file.read_text().splitlines()) for file in EXAMPLES.glob("*.py")}
-    assert len(lengths) == 7
+    assert len(lengths) == 8
     assert {name: count for name, count in lengths.items() if count > 40} == {}
 
 
@@ -53,6 +54,17 @@ def test_video(tmp_path: Path) -> None:
     assert [row["frame"] for row in rows] == ["0", "1", "2"]
     (box,) = YOLO()(picture)[0].boxes.xyxy.tolist()
     assert float(rows[0]["x1"]) == pytest.approx(box[0], abs=2)
+
+
+def test_track(capsys: pytest.CaptureFixture[str]) -> None:
+    clip = cv2.VideoWriter("clip.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (512, 512))
+    picture = cv2.resize(cv2.imread(ASTRONAUT), (512, 512))
+    for shift in range(4):
+        clip.write(np.roll(picture, 5 * shift, 1))
+    clip.release()
+    assert example("track")("clip.avi") == {1: pytest.approx(0.3)}  # type: ignore[func-returns-value]
+    assert capsys.readouterr().out == "id 1: from 0.0 to 0.3 s, in 4 frames\n"
+    assert len(Path("tracks.csv").read_text().splitlines()) == 5
 
 
 def test_train(capsys: pytest.CaptureFixture[str]) -> None:

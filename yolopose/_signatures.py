@@ -98,6 +98,8 @@ class TrackArguments(TypedDict, total=False):
     """steady keypoints: True filters without look-ahead, offline reads a recorded video twice and adds no delay (False, True, offline); default False"""
     save_tracks: str | PathLike[str] | None
     """file of all tracks to write: .csv, .json, .parquet, or .txt (MOTChallenge); default None"""
+    trails: bool
+    """draw where each instance was in the last 40 frames; default True"""
     iou: float
     """IoU above which non-maximum suppression (NMS) drops a box; default 0.7"""
     max_det: int

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolopose.config import PredictConfig
+from yolopose.config import PredictConfig, TrackConfig
+from yolopose.draw.trails import TrailHistory, draw_trails
 from yolopose.errors import PoseError
 from yolopose.files import atomic_path
 from yolopose.images.files import write_image
@@ -61,6 +62,7 @@ class Saver(AbstractContextManager["Saver"]):
         self._stems: set[str] = set()
         self._current: dict[int, tuple[int, str]] = {}  # per stream: the current video or stream and its stem
         self._videos: dict[int, VideoFile] = {}
+        self._trails: dict[int, tuple[int, TrailHistory]] = {}  # per stream: the current video and its trails
 
     def __exit__(self, *_: object) -> None:
         for video in self._videos.values():
@@ -84,10 +86,7 @@ class Saver(AbstractContextManager["Saver"]):
         config = self.config
         drawn: Any = None
         if config.save or config.save_frames or config.show:
-            drawn = result.plot(
-                conf=config.show_conf, labels=config.show_labels, boxes=config.show_boxes, line_width=config.line_width,
-                color_mode="track" if result.boxes.is_track else "class",
-            )  # fmt: skip
+            drawn = self._drawn(result, frame)
         if self.folder is not None:
             try:
                 self._write(result, frame, drawn, self.folder)
@@ -95,6 +94,26 @@ class Saver(AbstractContextManager["Saver"]):
                 raise PoseError(f"{self.folder}: cannot write: {e.strerror or e}") from None
         if config.show:
             show_picture(drawn, result.path)
+
+    def _drawn(self, result: Results, frame: Frame) -> Image:
+        """The picture of a result; tracked ones with colours and trails by track."""
+        config, tracked = self.config, result.boxes.is_track
+        image = None
+        if tracked and isinstance(config, TrackConfig) and config.trails:
+            image = draw_trails(result.image(), self._history(frame).add(result.boxes.table))
+        drawn: Image = result.plot(
+            conf=config.show_conf, labels=config.show_labels, boxes=config.show_boxes, line_width=config.line_width,
+            color_mode="track" if tracked else "class", img=image,
+        )  # fmt: skip
+        return drawn
+
+    def _history(self, frame: Frame) -> TrailHistory:
+        """The trails of the video, stream or photographs that a frame belongs to."""
+        item = frame.item if frame.kind == "video" else -1
+        known = self._trails.get(frame.stream)
+        if known is None or known[0] != item:
+            known = self._trails[frame.stream] = (item, TrailHistory())
+        return known[1]
 
     def _write(self, result: Results, frame: Frame, drawn: Image | None, folder: Path) -> None:
         """The files of one result."""

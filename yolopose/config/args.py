@@ -129,6 +129,7 @@ class TrackConfig(PredictConfig):
     persist: bool = arg(False, "continue the tracks of the call before: for programs that hand over frame by frame")
     smooth: bool | str = arg(False, SMOOTH, choices=(False, True, "offline"))
     save_tracks: str | None = arg(None, SAVE_TRACKS)
+    trails: bool = arg(True, "draw where each instance was in the last 40 frames")
 
 
 @dataclass(frozen=True, kw_only=True)
