@@ -76,9 +76,10 @@ class Bodies:
 
 
 class Noise:
-    """The measured numbers, and interpolation in them."""
+    """The measured numbers, and interpolation in them; `worse` multiplies size and share of the points' errors."""
 
-    def __init__(self, data: dict[str, Any]) -> None:
+    def __init__(self, data: dict[str, Any], worse: float = 1.0) -> None:
+        self.worse = worse
         rows = data["by_size"]
         self._from = np.array([row["from"] for row in rows])
         self._rows = {key: np.array([row[key] for row in rows]) for key in
@@ -92,9 +93,9 @@ class Noise:
         self.false_per_frame = false["per_photograph"] * (1 - self._small_share)
 
     @classmethod
-    def read(cls, path: Path | None = None) -> Noise:
+    def read(cls, path: Path | None = None, worse: float = 1.0) -> Noise:
         """The numbers of a file of `noise.py`."""
-        return cls(json.loads((path or Path(__file__).with_name("detector_noise.json")).read_text()))
+        return cls(json.loads((path or Path(__file__).with_name("detector_noise.json")).read_text()), worse)
 
     def at(self, key: str, size: Array) -> Array:
         """A measured number at (P,) sizes in pixels of the network's input."""
@@ -212,15 +213,15 @@ class Detector:
         unseen = hider != -1
         turned = people.facing > 0.3
         unseen = unseen | (turned[:, None] & np.isin(np.arange(17), FACE))
-        sigma = np.array(COCO_17.sigmas) * POINT_ERROR
+        sigma = np.array(COCO_17.sigmas) * POINT_ERROR * self.noise.worse
         unit = self._unit_error()
         size = sigma * np.where(unseen, HIDDEN_ERROR, 1.0) * root[:, None] * np.sqrt(0.53)
         base = people.points.copy()
-        confused = (self._confused.step() < CONFUSED)[:, None] & (hider >= 0)
+        confused = (self._confused.step() < CONFUSED * self.noise.worse)[:, None] & (hider >= 0)
         base = np.where(confused[..., None], people.points[np.maximum(hider, 0), np.arange(17)], base)
         points = base + unit * size[..., None]
         logits = np.where(unseen, HIDDEN_LOGIT, POINT_LOGIT) + self.rng.normal(0, LOGIT_DEVIATION, (count, 17))
-        swapped = self._swapped.step() < SWAPPED
+        swapped = self._swapped.step() < SWAPPED * self.noise.worse
         assert COCO_17.flip is not None
         points[swapped] = points[swapped][:, list(COCO_17.flip)]
         return np.concatenate([points, 1 / (1 + np.exp(-logits[..., None]))], -1)

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from contenders import HERE, machine
 from numpy.typing import NDArray
+from observe import Noise
 from scenes import KINDS, RATE, REPORTING, REPORTING_SEEDS, SITUATIONS, TUNING, TUNING_SEEDS, Scene, make_scene
 from tracking_peer import digest
 
@@ -173,11 +174,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     peers = [Peer(arguments.peer, "tracking_peer.py", "trackers", arguments.cache)] if arguments.peer else []
     if arguments.ultralytics:
         peers.append(Peer(arguments.ultralytics, "tracking_ultralytics.py", "Ultralytics", arguments.cache))
+    noise = Noise.read(worse=arguments.worse_points)
     counts: dict[str, dict[str, list[Counts]]] = {}
     spent: dict[str, dict[str, list[float]]] = {}
     for kind in kinds:
         for seed in list(seeds)[: min(arguments.seeds, FEWER.get(kind, arguments.seeds))]:
-            scene = make_scene(kind, seed)
+            scene = make_scene(kind, seed, noise)
             answers = {name: track(options_of(name, arguments.set), scene) for name in arguments.trackers}
             for peer in peers:
                 answers |= peer.track(scene)
@@ -288,6 +290,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="Python of an environment that has `trackers` 2.6.1")
     parser.add_argument("--ultralytics", help="Python of an environment that has Ultralytics")
+    parser.add_argument("--worse-points", type=float, default=1.0, help="multiply size and share of points' errors")
     parser.add_argument("--cache", type=Path, help="folder that keeps the answers of other packages")
     parser.add_argument("--tuning", action="store_true", help="the half that parameters may be tuned on")
     parser.add_argument("--cost", action="store_true")
