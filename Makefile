@@ -1,4 +1,4 @@
-# make demo   light environment in .venv (no torch), then the main job on the bundled photographs
+# make demo   light environment in .venv (no torch), then every bundled model on the bundled photographs
 # make test   development environment in .venv-dev, then the tests (tests/test_network.py needs strace: apt-get install strace)
 # make coverage   the tests of make test with coverage.py; lists the modules of which less than COVERED percent of the lines ran
 # make test-clients   third-party programs in .venv-clients (with torch, 2.3 GB) and .venv-clients-light (without, 1.5 GB), then their tests
@@ -67,9 +67,9 @@ $(EXPORTS): pyproject.toml constraints-exports.txt tests/exports/package.json
 	cd tests/exports && npm ci --ignore-scripts --no-audit --no-fund || echo "no Node modules: TF.js and the browser go untested"
 	touch $@
 
-# MODEL=file runs another model than the bundled one
+# MODEL=file runs another model than the bundled ones
 demo: $(LIGHT)
-	.venv/bin/yolo pose predict $(if $(MODEL),model=$(MODEL)) source="yolopose/assets/samples/images/*/*.jpg" project=runs name=demo exist_ok=True
+	.venv/bin/python examples/demo.py $(MODEL)
 
 test: $(DEV)
 	$(PYTEST) -n auto

@@ -12,6 +12,7 @@ import pytest
 
 import yolopose
 from yolopose import YOLO
+from yolopose.weights import FINDS, bundled
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PICTURES = Path(yolopose.__file__).parent / "assets" / "samples" / "images" / "val"
@@ -33,6 +34,16 @@ def test_no_program_is_longer_than_forty_lines() -> None:
     lengths = {file.name: len(file.read_text().splitlines()) for file in EXAMPLES.glob("*.py")}
     assert len(lengths) == 8
     assert {name: count for name, count in lengths.items() if count > 40} == {}
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    example("demo")([])
+    lines = capsys.readouterr().out.splitlines()[-len(bundled()) :]
+    for name, line in zip(bundled(), lines, strict=True):
+        assert line.startswith(f"{name} ({FINDS[name]}): ")
+        assert line.endswith(f" of 8 photographs; pictures in runs/demo/{name}")
+        assert len(list((tmp_path / "runs" / "demo" / name).glob("*.jpg"))) == 8
+    assert "faces with 5 points): 1" in lines[list(bundled()).index("yolov8n-face")]
 
 
 def test_image(capsys: pytest.CaptureFixture[str]) -> None:

@@ -277,7 +277,7 @@ class TrainArguments(TypedDict, total=False):
     workers: int
     """processes that load images; default 8"""
     pretrained: bool | str | PathLike[str]
-    """start from the model's weights (True) or those of another file (a path); default True"""
+    """start from the model's weights (True) or those of another file (a path or name); default True"""
     optimizer: str
     """optimizer (auto, SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSProp); default auto"""
     seed: int

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from yolopose.config import MODES, Argument, arguments
 from yolopose.config.groups import grouped
 from yolopose.version import __version__
+from yolopose.weights import DEFAULT, FINDS
 
 OVERVIEW = """\
 yolopose {version}: find people, faces and keypoints of your own with YOLOv8-pose (Apache-2.0)
@@ -30,7 +31,7 @@ examples
 exit codes: 0 done, also when nothing was found; 1 something failed; 2 wrong command or argument"""
 EXAMPLES = {
     "predict": (
-        "yolo predict source=photo.jpg  # faces, by the bundled model",
+        f"yolo predict source=photo.jpg  # {FINDS[DEFAULT]}, by the bundled model",
         "yolo predict model=yolov8n-pose.pt source='shots/*.jpg' conf=0.4 save_txt",
         "yolo predict model=best.onnx source=clip.mp4 save=False show",
     ),

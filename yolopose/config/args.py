@@ -70,7 +70,9 @@ class Given:
 class RunArgs(Given):
     """Arguments that predict, val, train and export share."""
 
-    model: str | None = arg(None, "model file (.pt, .onnx, …, .yaml) or a published name; None is the bundled model")
+    model: str | None = arg(
+        None, "model file (.pt, .onnx, …, .yaml), or a bundled or published name; None is the bundled default"
+    )
     device: str | None = arg(None, DEVICE, form="device")
     half: bool = arg(False, "compute in 16-bit floats where the device can; decoding stays 32-bit")
     project: str | None = arg(None, "folder for run folders; None is runs/pose")
@@ -162,7 +164,9 @@ class ValConfig(RunArgs, DetectArgs):
 class TrainConfig(RunArgs):
     """Train a model on a labelled data set, or resume a run."""
 
-    model: str | None = arg(None, "weights to start from (.pt, a published name), or an architecture (.yaml)")
+    model: str | None = arg(
+        None, "weights to start from (.pt, a bundled or published name), or an architecture (.yaml)"
+    )
     data: str | None = arg(None, DATA)
     data_dir: str | None = arg(None, DATA_DIR)
     epochs: int = arg(100, "passes over the training images", low=1)
@@ -176,7 +180,9 @@ class TrainConfig(RunArgs):
     cache: bool | str = arg(False, "cache decoded images in ram or on disk", choices=(False, True, "ram", "disk"))
     cache_dir: str | None = arg(None, "folder for cache=disk; None is the user's cache folder")
     workers: int = arg(8, "processes that load images", low=0)
-    pretrained: bool | str = arg(True, "start from the model's weights (True) or those of another file (a path)")
+    pretrained: bool | str = arg(
+        True, "start from the model's weights (True) or those of another file (a path or name)"
+    )
     optimizer: str = arg(
         "auto", "optimizer", choices=("auto", "SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
     )
@@ -334,7 +340,9 @@ class ConvertConfig(Given):
 class LabelConfig(Given, DetectArgs):
     """Label photographs by a model: a new data set, or additions to a labelled one."""
 
-    model: str | None = arg(None, "model file (.pt, .onnx, …) or a published name; None is the bundled model")
+    model: str | None = arg(
+        None, "model file (.pt, .onnx, …), or a bundled or published name; None is the bundled default"
+    )
     source: Any = arg(None, "photographs to label: a file, folder, glob or list of files")
     data: str | None = arg(None, "instead of source: data set YAML whose labels are completed, in a copy")
     data_dir: str | None = arg(None, DATA_DIR)
