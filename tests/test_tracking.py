@@ -3,7 +3,11 @@
 import copy
 import csv
 import json
+import os
 import pickle
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +25,7 @@ from yolopose.errors import PoseError, UsageError
 from yolopose.sources import Frame, Source
 from yolopose.track.reading import read_tracks
 
-Boxes = Sequence[tuple[int, int, int, int]]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def scene(*boxes: tuple[int, int, int, int], hw: tuple[int, int] = (240, 320)) -> np.ndarray:
@@ -352,3 +356,27 @@ def test_callbacks_get_the_predictor_and_its_trackers(model: YOLO, video: Path) 
     run.trackers[0].reset()
     assert sorted(ids([next(run)])[0]) == [1, 2]
     assert model.predictor is run
+
+
+@pytest.mark.parametrize(("number", "code", "says"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated; ")])
+def test_a_signal_ends_the_command_with_complete_files(tmp_path: Path, number: str, code: int, says: str) -> None:
+    film(tmp_path / "long.avi", walk(10) * 100)
+    program = "from helpers.builders import ManyBackend; from yolopose import YOLO, cli; import sys\n"
+    program += "YOLO._backend = lambda *_: ManyBackend()\nsys.exit(cli.main(sys.argv[1:]))"
+    words = ["track", "source=long.avi", "save_tracks=t.csv", "imgsz=320"]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *words], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        next(line for line in process.stdout if line.startswith("video 1/1 (frame 5/"))
+        process.send_signal(getattr(signal, number))
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.startswith(f"ERROR: {says}")
+    assert out.splitlines()[-1].endswith(" rows saved to t.csv")
+    frames = len(set(read_tracks(tmp_path / "t.csv").frame.tolist()))
+    assert 5 <= frames < 1000
+    written = cv2.VideoCapture(str(tmp_path / "runs/pose/track/long.mp4")).get(cv2.CAP_PROP_FRAME_COUNT)
+    assert frames - 1 <= written <= frames
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -34,6 +34,7 @@ from yolopose.config import (
 from yolopose.config.foreign import ABSENT
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, one_line, shown
+from yolopose.termination import terminable
 from yolopose.version import __version__
 
 if TYPE_CHECKING:
@@ -114,18 +115,19 @@ def track(values: dict[str, Any]) -> int:
 
 def _run_all(begin: Callable[[], Predictor]) -> int:
     """Begin a prediction and run it to its end. Returns 1 when an input failed, otherwise 0."""
-    collecting = gc.isenabled()
-    gc.disable()  # importing torch makes so many lasting objects that walking them costs 0.2 s
-    try:
-        run = begin()
-        next(run, None)
-    finally:
-        if collecting:
-            gc.enable()
-    with closing(run):  # an interruption completes the files
-        for _ in run:
-            pass
-    return int(run.failed > 0)
+    with terminable("the files written so far are complete"):
+        collecting = gc.isenabled()
+        gc.disable()  # importing torch makes so many lasting objects that walking them costs 0.2 s
+        try:
+            run = begin()
+            next(run, None)
+        finally:
+            if collecting:
+                gc.enable()
+        with closing(run):  # an interruption completes the files
+            for _ in run:
+                pass
+        return int(run.failed > 0)
 
 
 def val(values: dict[str, Any]) -> int:

@@ -57,7 +57,8 @@ class TrackPredictor(Predictor):
         self._memory = memory or TrackMemory()
         self._sequences: dict[Hashable, tuple[int, str, Sequence]] = {}  # by key: item, its name, sequence
         self._names: Counter[str] = Counter()  # of sequences so far
-        self._tracks: set[tuple[str, int]] = set()  # in the file of tracks
+        self._tracks: Counter[str] = Counter()  # in the file of tracks, by sequence
+        self._highest: Counter[str] = Counter()  # of their ids
         self._start = time.monotonic()
         rules = RULES[config.compat]
         self._tracking = SequenceOptions(
@@ -82,7 +83,8 @@ class TrackPredictor(Predictor):
         finally:
             if self._writer is not None and self._writer.paths and self.args.verbose:
                 rows, paths = self._writer.rows, ", ".join(map(str, self._writer.paths))
-                log.info(f"{len(self._tracks)} tracks, {rows} rows saved to {paths}")
+                tracks = self._tracks.total()
+                log.info(f"{tracks} track{'s' * (tracks != 1)}, {rows} row{'s' * (rows != 1)} saved to {paths}")
 
     def _passes(self) -> Generator[Results, None, None]:
         """Read the source, once or more often."""
@@ -113,7 +115,10 @@ class TrackPredictor(Predictor):
     def _write(self, table: TrackTable, name: str) -> None:
         """Append rows of a sequence to the file of tracks, if there is one."""
         if self._writer is not None:
-            self._tracks.update((name, number) for number in table.id.tolist())
+            new = np.unique(table.id[table.id > self._highest[name]])  # ids rise: no set of all that ever were
+            if len(new):
+                self._tracks[name] += len(new)
+                self._highest[name] = new.max()
             self._writer.write(table, name)
 
     def _sequence(self, frame: Frame) -> tuple[str, Sequence]:

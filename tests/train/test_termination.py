@@ -16,8 +16,8 @@ from yolopose import checkpoint
 from yolopose.checkpoint import Checkpoint
 from yolopose.config import TrainConfig, parse
 from yolopose.errors import PoseError
+from yolopose.termination import EXIT_CODE, terminable
 from yolopose.train.loop import train
-from yolopose.train.termination import EXIT_CODE, terminable
 
 ARGS = {"imgsz": 64, "batch": 2, "nbs": 4, "device": "cpu", "plots": False, "optimizer": "SGD", "warmup_epochs": 0}
 
@@ -62,12 +62,12 @@ def test_a_handler_of_the_program_stays(monkeypatch):
     mine = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         own = signal.getsignal(signal.SIGTERM)
-        with terminable():
+        with terminable(""):
             assert signal.getsignal(signal.SIGTERM) is own
         assert signal.getsignal(signal.SIGTERM) is own
     finally:
         signal.signal(signal.SIGTERM, mine)
-    with terminable():
+    with terminable(""):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
 

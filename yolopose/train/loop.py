@@ -28,13 +28,13 @@ from yolopose.formats.pytorch import TorchBackend
 from yolopose.loss.pose import LOSS_PARTS
 from yolopose.nn.head import Maps
 from yolopose.nn.network import PoseNet
+from yolopose.termination import terminable
 from yolopose.train import checkpointing, reporting
 from yolopose.train.build import build_run
 from yolopose.train.device import deterministic_kernels
 from yolopose.train.distributed import init_distributed
 from yolopose.train.loggers import GuardedLogger, check_loggers, open_loggers
 from yolopose.train.run import TrainingRun
-from yolopose.train.termination import terminable
 
 MAX_NORM = 10.0  # of the gradient; larger ones are scaled down to it
 SIZES = (0.5, 1.5)  # of imgsz, for multi_scale
@@ -85,7 +85,7 @@ def train(
     with (
         init_distributed(config.device, given) as ranks,
         deterministic_kernels(config.deterministic),
-        terminable(),
+        terminable("the run goes on from its last complete epoch with resume=True"),
         ExitStack() as stack,
     ):
         run = build_run(config, checkpoint or base, ranks, stack, pretrained=pretrained)

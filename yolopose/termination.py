@@ -15,11 +15,12 @@ EXIT_CODE = 128 + signal.SIGTERM
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
+def terminable(advice: str) -> Iterator[None]:
     """Let SIGTERM end this block as an exception does: files stay complete, workers stop, locks are released.
 
-    Logs one line and exits with EXIT_CODE (SystemExit). A second SIGTERM ends the process at once. Does nothing when
-    the program has its own handler for SIGTERM, or outside the main thread, where Python cannot set one.
+    Logs one line, "terminated; " and `advice`, and exits with EXIT_CODE (SystemExit). A second SIGTERM ends the process
+    at once. Does nothing when the program has its own handler for SIGTERM, or outside the main thread, where Python
+    cannot set one.
     """
     threaded = threading.current_thread() is not threading.main_thread()
     if threaded or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
@@ -44,7 +45,7 @@ def terminable() -> Iterator[None]:
             raise
         if sys.platform != "win32":
             signal.signal(signal.SIGCHLD, children)
-        log.error("terminated; the run goes on from its last complete epoch with resume=True")
+        log.error(f"terminated; {advice}")
         raise SystemExit(EXIT_CODE) from None
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
