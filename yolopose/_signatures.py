@@ -277,7 +277,9 @@ class TrainArguments(TypedDict, total=False):
     workers: int
     """processes that load images; default 8"""
     pretrained: bool | str | PathLike[str]
-    """start from the model's weights (True) or those of another file (a path or name); default True"""
+    """start from the model's weights (True) or another file's (a path or name); default True"""
+    teacher: str | PathLike[str] | None
+    """checkpoint whose detections complete partly labelled images and missing keypoints; default None"""
     optimizer: str
     """optimizer (auto, SGD, Adam, AdamW, Adamax, NAdam, RAdam, RMSProp); default auto"""
     seed: int

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from yolopose import weights
 from yolopose.console import log
-from yolopose.errors import PoseError
+from yolopose.errors import PoseError, one_line
 from yolopose.formats.base import Backend, OpenOptions
 from yolopose.formats.pytorch import require_torch
 from yolopose.formats.table import needs_torch, open_backend
@@ -112,10 +112,13 @@ class Model:
     def load(self, source: str | Path) -> Self:
         """Copy the weights that match by name and shape from another checkpoint."""
         from yolopose.checkpoint import load_state
-        from yolopose.nn.network import transfer
+        from yolopose.nn.network import transfer, unfitting
 
-        loaded, total = transfer(self.model, load_state(weights.find(str(source))))
+        state = load_state(weights.find(str(source)))
+        loaded, total = transfer(self.model, state)
         log.info(f"Transferred {loaded}/{total} items from pretrained weights")
+        if loaded and (left := unfitting(self.model, state)):
+            log.info(f"{one_line(source)}: {left}")
         return self._changed()
 
     def reset_weights(self) -> Self:

@@ -13,6 +13,7 @@ from yolopose.config import TrainConfig, parse
 from yolopose.data.spec import load_data
 from yolopose.errors import PoseError, UsageError
 from yolopose.formats.pytorch import cpu_has_bf16
+from yolopose.geometry.keypoints import default_layout
 from yolopose.nn.network import PoseNet
 from yolopose.nn.spec import load_spec
 from yolopose.rules import REFERENCE
@@ -37,6 +38,36 @@ def test_a_network_for_other_keypoints_takes_the_weights_that_fit(data, capsys):
     assert network.info.imgsz == (320, 320)
     assert "Transferred 361/397 items from pretrained weights" in capsys.readouterr().out
     assert torch.equal(network.get_parameter("model.0.conv.weight"), base.get_parameter("model.0.conv.weight"))
+
+
+@pytest.mark.parametrize(("known", "wanted"), [(5, 17), (17, 5)])
+def test_weights_of_faces_and_persons_start_each_other(known, wanted, tmp_path, capsys):
+    base = PoseNet(load_spec("yolov8n-pose.yaml"), names={0: "a"}, layout=default_layout((known, 3)))
+    file = tmp_path / "other.pt"
+    save_checkpoint(file, Checkpoint(base.state_dict(), base.spec, base.info, {}, {}))
+    data = load_data(make_dataset(tmp_path / "data", 2, k=wanted))
+    fresh = PoseNet(load_spec("yolov8n-pose.yaml"))
+    network = prepare_network(fresh, data, TrainConfig(pretrained=str(file)), pretrained=False)
+    said = capsys.readouterr().out
+    assert "Transferred 361/397 items from pretrained weights" in said
+    line = f"{file}: 1 layer does not fit and is left out: model.22.cv4, keypoints (36 of 42 entries)"
+    assert line in said.splitlines()
+    own, theirs = network.state_dict(), base.state_dict()
+    kept = [key for key in own if own[key].shape == theirs[key].shape and torch.equal(own[key], theirs[key])]
+    assert {".".join(key.split(".")[:3]) for key in own.keys() - kept} <= {"model.22.cv4"}
+    assert network.info.kpt_shape == (wanted, 3)
+
+
+def test_many_layers_that_do_not_fit_are_counted(data, tmp_path, capsys):
+    small, large = PoseNet(load_spec("yolov8n-pose.yaml")), PoseNet(load_spec("yolov8s-pose.yaml"))
+    file = tmp_path / "large.pt"
+    save_checkpoint(file, Checkpoint(large.state_dict(), large.spec, large.info, {}, {}))
+    prepare_network(small, data, TrainConfig(pretrained=str(file)), pretrained=False)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert "layers do not fit and are left out: model.0 (" in line
+    assert line.endswith("more")
+    prepare_network(small, data, TrainConfig(pretrained=True))
+    assert "model.22.cv4, keypoints (36 of 42 entries)" in capsys.readouterr().out
 
 
 def test_without_pretraining_the_weights_follow_from_the_seed(data, capsys):

@@ -180,9 +180,8 @@ class TrainConfig(RunArgs):
     cache: bool | str = arg(False, "cache decoded images in ram or on disk", choices=(False, True, "ram", "disk"))
     cache_dir: str | None = arg(None, "folder for cache=disk; None is the user's cache folder")
     workers: int = arg(8, "processes that load images", low=0)
-    pretrained: bool | str = arg(
-        True, "start from the model's weights (True) or those of another file (a path or name)"
-    )
+    pretrained: bool | str = arg(True, "start from the model's weights (True) or another file's (a path or name)")
+    teacher: str | None = arg(None, "checkpoint whose detections complete partly labelled images and missing keypoints")
     optimizer: str = arg(
         "auto", "optimizer", choices=("auto", "SGD", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSProp")
     )

@@ -46,7 +46,7 @@ FOREIGN = {row.name: row for row in (
     Foreign("augmentations", "augmentations of the package Albumentations", ("train",)),
     Foreign("cls_pw", "weights of rare classes", ("train",)),
     Foreign("cls_remap", "class weights copied by class name", ("train",)),
-    Foreign("distill_model", "a teacher model for distillation", ("train",)),
+    Foreign("distill_model", "a teacher model for distillation", ("train",), instead="teacher=FILE"),
     Foreign("profile", "speeds of exported formats in training", ("train",), instead="yolo benchmark", flag=True),
     Foreign("fraction", "share of the images that calibrate int8", ("export",), (1.0,)),
     Foreign("verbose", "lowest mAP that does not count as failure", ("benchmark",), (True,)),

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from yolopose.config.args import Argument
 
 GROUPS: dict[str, str] = {
-    "model and data": "a b model pretrained source missing data data_dir coco widerface pred gt every split images "
-    "landmarks what prefix stratify copy classes single_cls fraction kpt_shape format",
+    "model and data": "a b model pretrained teacher source missing data data_dir coco widerface pred gt every split "
+    "images landmarks what prefix stratify copy classes single_cls fraction kpt_shape format",
     "size and speed": "imgsz resize batch rect multi_scale device half bf16 int8 amp compile threads workers cache "
     "cache_dir max_pixels",
     "detections": "conf unsure kpt_conf iou max_det agnostic_nms nms metric normalize",

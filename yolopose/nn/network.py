@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ BUILD_ERRORS = (PoseError, TypeError, ValueError, IndexError, AttributeError, Ru
 MAX_CHECKED = 1 << 24  # numbers in a network's maps above which they are not checked
 REPEATED_INSIDE = ("C2f", "C2", "C3")
 OTHER_MODULES = ("Concat", "nn.Upsample", "Pose")
+BRANCHES = {"cv2": "boxes", "cv3": "classes", "cv4": "keypoints"}  # of the head
+MOST_NAMED = 6  # layers in a line
 
 
 class Part(NamedTuple):
@@ -274,3 +277,26 @@ def transfer(model: nn.Module, state: Mapping[str, Tensor]) -> tuple[int, int]:
     fitting = {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
     model.load_state_dict(fitting, strict=False)
     return len(fitting), len(own)
+
+
+def unfitting(model: PoseNet, state: Mapping[str, Tensor]) -> str | None:
+    """One line on the layers that `transfer` leaves as they are, for lack of an entry of that name and shape.
+
+    Branches of the head are named one by one; None when everything fits.
+    """
+    own, head = model.state_dict(), len(model.model) - 1
+    left = [key for key, value in own.items() if key not in state or state[key].shape != value.shape]
+    total, missing = (Counter(_layer_of(key, head) for key in keys) for keys in (own, left))
+    if not missing:
+        return None
+    named = [f"{layer} ({count} of {total[layer]} entries)" for layer, count in missing.items()]
+    more = f", and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    count = "1 layer does not fit and is" if len(named) == 1 else f"{len(named)} layers do not fit and are"
+    return f"{count} left out: {', '.join(named[:MOST_NAMED])}{more}"
+
+
+def _layer_of(key: str, head: int) -> str:
+    """The layer of an entry of a state dict, or the branch of the head with what it predicts."""
+    words = key.split(".")
+    branch = BRANCHES.get(words[2]) if words[:2] == ["model", str(head)] else None
+    return f"{'.'.join(words[:3])}, {branch}" if branch else ".".join(words[:2])

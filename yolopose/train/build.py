@@ -19,22 +19,24 @@ from yolopose.data.dataset import PoseDataset, SampleOptions
 from yolopose.data.labels import scan
 from yolopose.data.loader import Loader
 from yolopose.data.spec import DataSpec, load_data
-from yolopose.errors import PoseError, UsageError
+from yolopose.errors import PoseError, UsageError, one_line
+from yolopose.formats.base import OpenOptions
 from yolopose.geometry.keypoints import fixed_sigmas
 from yolopose.locks import file_lock
 from yolopose.loss.pose import Gains, PoseLoss
-from yolopose.nn.network import PoseNet, transfer
+from yolopose.nn.network import PoseNet, transfer, unfitting
 from yolopose.nn.summary import summary
 from yolopose.plots.figure import can_plot
 from yolopose.resources import processors
 from yolopose.rules import DEFAULT, RULES, Rules
 from yolopose.saving import run_folder
-from yolopose.train.checkpointing import folder_of, restore, restore_optimizer
+from yolopose.train.checkpointing import check_teacher, folder_of, restore, restore_optimizer
 from yolopose.train.device import autocast_type, batch_size
 from yolopose.train.distributed import Ranks
 from yolopose.train.optim import Ema, OptimOptions, Recipe, Schedule, build_optimizer, resolve
 from yolopose.train.reporting import write_args
 from yolopose.train.run import TrainingRun
+from yolopose.train.teacher import Teacher, log_task, open_teacher
 
 
 def build_run(
@@ -91,6 +93,7 @@ def build_run(
         args=config,
         rules=rules,
         data=data,
+        teacher=_teacher(config, network, dataset, ranks, dtype, checkpoint),  # before the folder is made
         save_dir=_make_folder(config, ranks, checkpoint, stack),
         ranks=ranks,
         loader=loader,
@@ -116,6 +119,26 @@ def build_run(
     if ranks.main:
         write_args(run, to_dict(config))
     return run
+
+
+def _teacher(
+    config: TrainConfig,
+    network: PoseNet,
+    dataset: PoseDataset,
+    ranks: Ranks,
+    dtype: torch.dtype | None,
+    checkpoint: Checkpoint | None,
+) -> Teacher | None:
+    """The teacher that `config` names, the same file as before when a run is resumed."""
+    if config.teacher is None:
+        return None
+    options = OpenOptions(str(ranks.device), half=dtype == torch.float16, bf16=dtype == torch.bfloat16)
+    teacher = open_teacher(config.teacher, network.info, options, classes=config.classes, single_cls=config.single_cls)
+    if checkpoint is not None:
+        check_teacher(teacher.checksum, checkpoint, config.teacher)
+    if ranks.main:
+        log_task(teacher, config.teacher, dataset.items)
+    return teacher
 
 
 def _load_data(config: TrainConfig, ranks: Ranks) -> DataSpec:
@@ -157,6 +180,8 @@ def prepare_network(
             raise PoseError(f"{name}: these weights are fused and cannot be trained")
         moved, total = transfer(network, state)
         log.info(f"Transferred {moved}/{total} items from pretrained weights")
+        if moved and (left := unfitting(network, state)):
+            log.info(f"{one_line(name)}: {left}")
     network.info = replace(network.info, imgsz=(config.side, config.side))
     return network
 

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from yolopose.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from yolopose.config import TrainConfig, parse, to_dict
 from yolopose.console import log
-from yolopose.errors import PoseError, UsageError, shown
+from yolopose.errors import PoseError, UsageError, one_line, shown
 from yolopose.limits import MAX_BATCH, MAX_COUNT
 from yolopose.saving import RUNS
 from yolopose.train.loggers import LOCAL
@@ -66,6 +66,7 @@ def save_state(run: TrainingRun, epoch: int, path: Path) -> None:
         "optimizer": run.optimizer.state_dict(),
         "scaler": run.scaler.state_dict(),
         "gradients": gradients,
+        **({"teacher": run.teacher.checksum} if run.teacher is not None else {}),
     }
     save_checkpoint(path, checkpoint)
 
@@ -166,6 +167,16 @@ def restore_optimizer(optimizer: Optimizer, network: nn.Module, checkpoint: Chec
         if name not in parameters or gradient.dtype != parameters[name].dtype:
             raise _damaged(checkpoint.path, f"train_state.gradients.{shown(name)}", gradient)
         parameters[name].grad = _like(parameters[name], gradient)
+
+
+def check_teacher(checksum: str, checkpoint: Checkpoint, name: str) -> None:
+    """Raise PoseError when the file of the teacher is another one than before."""
+    before = checkpoint.extra["train_state"].get("teacher")
+    if checksum != before:
+        raise PoseError(
+            f"teacher={name}: not the file that this run began with (SHA-256 {checksum[:12]}…, "
+            f"it was {one_line(before)[:12]}…); put that file there to resume"
+        )
 
 
 def restore(run: TrainingRun, checkpoint: Checkpoint) -> None:

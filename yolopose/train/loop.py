@@ -123,6 +123,8 @@ def train_epoch(run: TrainingRun, hooks: Hooks) -> None:
         for index, batch in enumerate(run.loader):
             hooks("on_train_batch_start", run)
             accumulate = run.schedule.apply(run.optimizer, run.iteration, run.epoch)
+            if run.teacher is not None:
+                batch = run.teacher.complete(batch)
             run.batch = batch = batch.to(run.device, non_blocking=True)
             images = batch.images.contiguous(memory_format=run.memory_format).float().div_(255)  # (B, 3, H, W), 0 to 1
             if run.args.multi_scale:

@@ -26,6 +26,7 @@ from yolopose.nn.network import PoseNet
 from yolopose.rules import Rules
 from yolopose.train.distributed import Ranks
 from yolopose.train.optim import Ema, Recipe, Schedule
+from yolopose.train.teacher import Teacher
 
 LOSS_NAMES = tuple(f"{part}_loss" for part in LOSS_PARTS)
 
@@ -66,6 +67,7 @@ class TrainingRun:
     batch_size: int  # images per iteration, all ranks together
     validation_set: Scan | None  # on the first rank
     epochs: int
+    teacher: Teacher | None = None
     epoch: int = 0
     iteration: int = 0
     accumulated: int = 0
