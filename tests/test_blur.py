@@ -1,4 +1,4 @@
-"""What is hidden in a picture, how much of it is left, and the trails of tracks."""
+"""What is hidden in a picture, how much of it is left."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 from yolopose.draw.blur import CELLS, STYLES, Blur, Blurrer, Hidden, regions_of
-from yolopose.draw.instances import PALETTE
-from yolopose.draw.trails import Trails
 from yolopose.errors import UsageError
 from yolopose.geometry.keypoints import COCO_17, FACE_5, default_layout
 
@@ -185,34 +183,3 @@ def test_detections_without_a_track_are_hidden_too():
 def test_unknown_names_are_refused(wrong, message):
     with pytest.raises(UsageError, match=message):
         Blur(*wrong)
-
-
-def row(track, x, y):
-    return [x - 10, y - 10, x + 10, y + 10, track, 0.9, 0]
-
-
-def test_a_trail_is_drawn_in_the_track_s_colour_and_fades():
-    trails, image = Trails(length=20), np.zeros((100, 300, 3), np.uint8)
-    for t in range(15):
-        picture = trails.draw(image, np.array([row(3, 20 + 15 * t, 50)]))
-    assert not image.any()
-    new, middle, old = (picture[48:53, x].max(0).astype(float) for x in (225, 130, 40))
-    assert new.sum() > middle.sum() > old.sum() > 0
-    np.testing.assert_allclose(new / new.max(), np.array(PALETTE[3]) / max(PALETTE[3]), atol=0.05)
-
-
-def test_trails_end_and_memory_is_bounded():
-    trails, image = Trails(length=5), np.zeros((50, 400, 3), np.uint8)
-    for t in range(200):
-        trails.draw(image, np.array([row(t, 20, 20), row(1000, t, 30)]))
-    assert len(trails._paths) <= 7
-    assert max(len(path) for path in trails._paths.values()) <= 6
-    for _ in range(6):
-        picture = trails.draw(image, np.empty((0, 7)))
-    assert not picture.any()
-    assert not trails._paths
-
-
-def test_trails_survive_boxes_that_are_no_numbers():
-    picture = Trails(length=5).draw(np.zeros((50, 50, 3), np.uint8), np.array([[np.nan, 0, 1, 1, 2, 0.9, 0]]))
-    assert not picture.any()

@@ -53,6 +53,10 @@ class PredictArguments(TypedDict, total=False):
     """draw boxes; default True"""
     line_width: int | None
     """line width in pixels; None scales it with the image; default None"""
+    blur: str | None
+    """make heads, or whole boxes, unrecognisable in all pictures; what is not found stays visible; default None"""
+    blur_style: str
+    """how: large pixels, a Gaussian, or one colour (pixelate, gaussian, fill); default pixelate"""
     iou: float
     """IoU above which non-maximum suppression (NMS) drops a box; default 0.7"""
     max_det: int
@@ -164,6 +168,10 @@ class TrackArguments(TypedDict, total=False):
     """draw boxes; default True"""
     line_width: int | None
     """line width in pixels; None scales it with the image; default None"""
+    blur: str | None
+    """make heads, or whole boxes, unrecognisable in all pictures; what is not found stays visible; default None"""
+    blur_style: str
+    """how: large pixels, a Gaussian, or one colour (pixelate, gaussian, fill); default pixelate"""
 
 
 class ValArguments(TypedDict, total=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from yolopose.callbacks import Hooks
 from yolopose.config import PredictConfig, ValConfig, pick
 from yolopose.console import log, progress
 from yolopose.detect import Detections, DetectOptions, detect, letterboxes_for, unscaled_letterbox
+from yolopose.draw.blur import Blur, Blurring, Hidden
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
 from yolopose.results import Results
@@ -63,6 +64,8 @@ class Predictor(Iterator[Results]):
             len(source) if self._options.rules.whole_list and isinstance(source, (list, tuple)) else config.batch
         )
         self._saver = Saver(config, self.mode)
+        self._blur = Blur(config.blur, config.blur_style) if config.blur else None
+        self._blurring = Blurring(self._blur, backend.info.layout) if self._blur else None
         self._results = self._run()
 
     def __next__(self) -> Results:
@@ -177,7 +180,33 @@ class Predictor(Iterator[Results]):
         return detect(self._backend, images, self._options, letterboxes=boxes)
 
     def _result(self, frame: Frame, image: Image, found: Detections) -> Results:
-        """The result of one frame."""
+        """The result of one frame, blurred if that was asked for."""
+        result = self._plain(frame, image, found)
+        hidden = self._hidden(frame, found)
+        if hidden is not None:
+            result.hide(hidden)
+        return result
+
+    def _hidden(
+        self,
+        frame: Frame,
+        found: Detections,
+        tracked: tuple[NDArray[Any], NDArray[Any]] | None = None,
+        lost: Mapping[int, NDArray[Any]] | None = None,
+    ) -> Hidden | None:
+        """The regions to blur, or None: of all that was found, of tracks (M, 7) and (M, K, D), and of lost ones."""
+        if self._blurring is None:
+            return None
+        blurrer = self._blurring.blurrer(frame.stream, frame.item if frame.kind == "video" else 0)
+        if tracked is None:
+            return blurrer(found.boxes, found.keypoints)
+        boxes, keypoints = tracked
+        ids = np.concatenate([np.full(len(found.boxes), -1), boxes[:, 4]])
+        boxes = np.concatenate([found.boxes[:, :4], boxes[:, :4]])
+        return blurrer(boxes, np.concatenate([found.keypoints, keypoints]), ids, lost)
+
+    def _plain(self, frame: Frame, image: Image, found: Detections) -> Results:
+        """The result of one frame with the image as it was read."""
         info, path = self._backend.info, os.path.abspath(frame.path) if frame.file else frame.path
         return Results(
             image, path, info.names, found.boxes, found.keypoints, found.speed, layout=info.layout,
@@ -228,9 +257,11 @@ def check_arguments(backend: Backend, config: PredictConfig | ValConfig) -> None
     """Warn of `classes` that the model does not have, and of an `imgsz` that is rounded.
 
     Raises:
-        UsageError: the file takes another size only.
+        UsageError: the file takes another size only, or blur_style without blur.
     """
     names = backend.info.names
+    if isinstance(config, PredictConfig) and config.blur is None and "blur_style" in config.given:
+        raise UsageError("blur_style does nothing without blur: add blur=head or blur=box")
     unknown = [index for index in config.classes or () if index not in names]
     if unknown:
         there = "only class 0" if len(names) == 1 else f"classes 0 to {len(names) - 1}"

@@ -16,6 +16,7 @@ from yolopose.callbacks import Hooks
 from yolopose.config import TrackConfig
 from yolopose.console import log, progress
 from yolopose.detect import Detections
+from yolopose.draw.blur import Hidden, regions_of
 from yolopose.errors import UsageError
 from yolopose.formats.base import Backend
 from yolopose.predict import Image, Predictor
@@ -97,8 +98,10 @@ class TrackPredictor(Predictor):
         seconds = self._seconds(frame)
         tracked = sequence.update(found.boxes, found.keypoints, image, seconds)
         found.speed["postprocess"] += (time.perf_counter() - start) * 1e3
-        found = replace(found, boxes=tracked.boxes, keypoints=tracked.keypoints)
-        result = super()._result(frame, image, found)
+        result = self._plain(frame, image, replace(found, boxes=tracked.boxes, keypoints=tracked.keypoints))
+        hidden = self._hidden(frame, found, (tracked.boxes, tracked.keypoints), tracked.lost)
+        if hidden is not None:
+            result.hide(hidden)
         if tracked.raw is not None:
             result.raw_keypoints = Keypoints(tracked.raw, result.orig_shape)
         if self._writer is not None:
@@ -174,6 +177,7 @@ class OfflineTrackPredictor(TrackPredictor):
         self._found: dict[str, list[TrackTable]] = {}  # by sequence
         self._steady: dict[str, TrackTable] = {}
         self._seen: dict[tuple[int, int], tuple[str, Detections]] = {}  # by item and index: the sequence, the speed
+        self._blurred: dict[tuple[int, int], Hidden | None] = {}  # by item and index: what the first pass hides
         if self.dataset.streams or source == "-":
             self.dataset.close()
             raise UsageError(
@@ -199,7 +203,11 @@ class OfflineTrackPredictor(TrackPredictor):
         for frame, image, found in zip(frames, images, super()._detect(frames, images), strict=True):
             name, sequence = self._sequence(frame)
             seconds = self._seconds(frame)
-            table = self._table(name, frame, seconds, sequence.update(found.boxes, found.keypoints, image, seconds))
+            tracked = sequence.update(found.boxes, found.keypoints, image, seconds)
+            self._blurred[frame.item, frame.index] = self._hidden(
+                frame, found, (tracked.boxes, tracked.keypoints), tracked.lost
+            )
+            table = self._table(name, frame, seconds, tracked)
             tables = self._found.setdefault(name, [table])
             if len(table) and tables[0] is not table:
                 tables.append(table)
@@ -229,11 +237,20 @@ class OfflineTrackPredictor(TrackPredictor):
         rows = table[first:end]
         columns = (rows.box, rows.id[:, None], rows.score[:, None], rows.cls[:, None])
         found = replace(found, boxes=np.concatenate(columns, 1, dtype=np.float32), keypoints=rows.keypoints)
-        result = Predictor._result(self, frame, image, found)
+        result = self._plain(frame, image, found)
+        self._blur_again(result, frame)
         if rows.raw is not None:
             result.raw_keypoints = Keypoints(rows.raw, result.orig_shape)
         result.filled = rows.filled
         return result
+
+    def _blur_again(self, result: Results, frame: Frame) -> None:
+        """Hide what the first pass found, and the instances of the table, which may be filled in."""
+        first = self._blurred.get((frame.item, frame.index))
+        if self._blur is not None and first is not None:
+            boxes, keypoints = result.boxes.table[:, :4], result.keypoints.table
+            more = regions_of(boxes, keypoints, result.layout, self._blur.region)
+            result.hide(Hidden(np.concatenate([first.regions, more]), first.style))
 
 
 def check_source(source: Any, config: TrackConfig) -> None:

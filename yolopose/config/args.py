@@ -21,6 +21,8 @@ DEVICE = "cpu, a GPU's number, -1 for an idle GPU, or mps; None takes a GPU when
 IMGSZ = "input size in pixels: the long side, or height,width; None is the size stored in the model"
 FIXED_IMGSZ = "input size in pixels: square side, or height,width; None is the size stored in the model"
 LARGEST_IMAGE = "images with more pixels are not decoded and count as unreadable"
+BLUR = "make heads, or whole boxes, unrecognisable in all pictures; what is not found stays visible"
+BLUR_STYLE = "how: large pixels, a Gaussian, or one colour"
 METRIC = "yolo: mAP like Ultralytics 8.3; coco: like pycocotools; widerface: easy, medium, hard; landmarks: NME, PCK"
 NO_FILE_NAME = "no effect: out names the file"
 RESIZE = "imgsz: long side to imgsz; original: no resizing; multi: 1, 1.5 and 2 times imgsz, merged"
@@ -120,6 +122,8 @@ class PredictConfig(RunArgs, DetectArgs):
     show_conf: bool = arg(True, "draw confidences")
     show_boxes: bool = arg(True, "draw boxes")
     line_width: int | None = arg(None, "line width in pixels; None scales it with the image", low=1)
+    blur: str | None = arg(None, BLUR, choices=("head", "box"))
+    blur_style: str = arg("pixelate", BLUR_STYLE, choices=("pixelate", "gaussian", "fill"))
 
 
 @dataclass(frozen=True, kw_only=True)

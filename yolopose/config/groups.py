@@ -18,7 +18,7 @@ GROUPS: dict[str, str] = {
     "loss": "box cls dfl pose kobj",
     "augmentation": "mosaic mixup copy_paste crop crop_range scale translate degrees shear perspective fliplr flipud "
     "bgr hsv_h hsv_s hsv_v",
-    "drawing": "show show_labels show_conf show_boxes trails line_width",
+    "drawing": "show show_labels show_conf show_boxes line_width trails blur blur_style",
     "output": "save save_frames save_txt save_conf save_crop save_tracks save_json save_widerface plots previews "
     "loggers out project name exist_ok verbose per_keypoint keep_image stream",
     "file written": "dynamic simplify opset optimize keras workspace verify",

@@ -26,6 +26,9 @@ SMALL = 56  # pixels of the longer side at which the Gaussian is computed: nothi
 COLOR = (60, 60, 60)
 MARGIN = 0.1  # by which a region grows on every side, as a share of its size
 LOST_MARGIN = 0.35  # the same for tracks that are not found at the moment
+NEWEST = 0.3  # share of the newest step in the speed of a track
+MOST_FRAMES = 30  # after which a lost track is not expected still farther on
+WHOLE = np.array([0.0, 0.0, 1.0, 1.0])
 SURE = 0.25  # keypoints with lower scores are not relied on
 # Distances on a head and its radius (from between the eyes to crown and chin, 13 cm) over them, rounded up: 15 cm from
 # ear to ear, 6 between the eyes, 12 from nose to ear, 5 from nose to eye, 30 between the shoulder joints.
@@ -72,12 +75,33 @@ class Hidden:
         return picture
 
 
+@dataclass
+class Place:
+    """Where the head of a track was: as (4,) shares of its `box` (4,); `speed` (2,) of the box, pixels per frame."""
+
+    shares: Array
+    box: Array
+    speed: Array
+    missing: int = 0  # frames since the track was found
+
+    def moved(self, shares: Array, box: Array) -> Place:
+        """The place after the track was found again."""
+        step = (box - self.box).reshape(2, 2).mean(0) / (self.missing + 1)
+        return Place(shares, box, self.speed + NEWEST * (step - self.speed))
+
+    def region(self) -> Array:
+        """Where the head of a lost track may be (4,): where it was last, and on to where it has gone at its speed."""
+        region = np.tile(self.box[:2], 2) + self.shares * np.tile(self.box[2:] - self.box[:2], 2)
+        moved = region + np.tile(self.speed * min(self.missing, MOST_FRAMES), 2)
+        return np.concatenate([np.minimum(region, moved)[:2], np.maximum(region, moved)[2:]])
+
+
 class Blurrer:
-    """Finds the regions to hide in successive frames; remembers where the head of a track was within its box."""
+    """Finds the regions to hide in the frames of one video; remembers where the head of a track was within its box."""
 
     def __init__(self, blur: Blur, layout: KeypointLayout) -> None:
         self.blur, self._layout = blur, layout
-        self._places: dict[int, Array] = {}  # by track: the head as (4,) shares of the box
+        self._places: dict[int, Place] = {}  # by track
 
     def __call__(
         self, boxes: Array, keypoints: Array, ids: Array | None = None, lost: Mapping[int, Array] | None = None
@@ -87,27 +111,41 @@ class Blurrer:
         Args:
             boxes: (N, ≥4) xyxy pixels of all detections.
             keypoints: (N or 0, K, D) pixels.
-            ids: (N,) the tracks of the detections, -1 for none.
-            lost: box (4,) of each track that the tracker remembers and does not see; its region is larger.
+            ids: (N,) the tracks of the detections, -1 for none; None when nothing is tracked.
+            lost: the last box (4,) of each track that the tracker remembers and does not see. Its region is larger and
+                reaches to where the track would be at its last speed.
         """
         corners = np.asarray(boxes, np.float64)[:, :4]
         found = regions_of(corners, np.asarray(keypoints, np.float64), self._layout, self.blur.region)
-        lost = lost or {}
+        places: dict[int, Place] = {}
         for track, box, region in zip(ids if ids is not None else (), corners, found, strict=ids is not None):
-            self._places[int(track)] = (region - np.tile(box[:2], 2)) / np.tile(np.maximum(box[2:] - box[:2], 1.0), 2)
-        self._places = {track: place for track, place in self._places.items() if track in lost or _in(track, ids)}
-        kept = [self._lost_region(track, np.asarray(box, np.float64)) for track, box in lost.items()]
-        return Hidden(np.concatenate([found, np.reshape(kept, (-1, 4))]), self.blur.style)
+            shares = (region - np.tile(box[:2], 2)) / np.tile(np.maximum(box[2:] - box[:2], 1.0), 2)
+            before = self._places.get(int(track), Place(shares, box, np.zeros(2)))
+            if track >= 0:
+                places[int(track)] = before.moved(shares, box)
+        kept = []
+        for track, box in (lost or {}).items():
+            last = np.asarray(box, np.float64)
+            place = places[track] = self._places.get(track, Place(WHOLE, last, np.zeros(2)))
+            place.missing += 1
+            kept.append(place.region())
+        self._places = places
+        return Hidden(np.concatenate([found, grown(np.reshape(kept, (-1, 4)), LOST_MARGIN)]), self.blur.style)
 
-    def _lost_region(self, track: int, box: Array) -> Array:
-        """Where the head of a lost track should be, from its box."""
-        place = self._places.get(track, np.array([0.0, 0.0, 1.0, 1.0]))
-        region = np.tile(box[:2], 2) + place * np.tile(box[2:4] - box[:2], 2)
-        return np.asarray(grown(region[None], LOST_MARGIN)[0])
 
+class Blurring:
+    """The `Blurrer` of each stream; every video has one of its own."""
 
-def _in(track: int, ids: Array | None) -> bool:
-    return ids is not None and track >= 0 and track in ids
+    def __init__(self, blur: Blur, layout: KeypointLayout) -> None:
+        self._blur, self._layout = blur, layout
+        self._blurrers: dict[int, tuple[int, Blurrer]] = {}  # by stream: the video, and its blurrer
+
+    def blurrer(self, stream: int, video: int) -> Blurrer:
+        """The blurrer of a video of a stream; the one of the video before is forgotten."""
+        known = self._blurrers.get(stream)
+        if known is None or known[0] != video:
+            known = self._blurrers[stream] = video, Blurrer(self._blur, self._layout)
+        return known[1]
 
 
 def regions_of(boxes: Array, keypoints: Array, layout: KeypointLayout, region: str) -> Array:

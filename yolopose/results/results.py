@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -14,12 +13,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from yolopose.draw.blur import Hidden
 from yolopose.errors import PoseError, printable
 from yolopose.files import write_text
 from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
 from yolopose.images.files import read_image, write_image
 from yolopose.results.arrays import Boxes, Keypoints
-from yolopose.results.serialise import Exports, crops, label_lines, summary_rows, write_numbered
+from yolopose.results.crops import aligned_faces, write_crops
+from yolopose.results.serialise import Exports, label_lines, summary_rows
 from yolopose.sources.files import is_image
 
 Image = NDArray[np.uint8]
@@ -34,6 +35,7 @@ class Results(Exports):
     then read the file at `path` again, which predict gives from the root. `speed` holds milliseconds per image.
     After tracking, `boxes` carry ids; with `smooth` `keypoints` are smoothed, `raw_keypoints` those that were detected,
     and with smooth="offline" `filled` (N, K) bool tells which keypoints were filled in; otherwise both are None.
+    After predict or track with blur `orig_img` is blurred, and `hidden` tells where.
     `masks`, `probs` and `obb` are always None. Arrays are torch tensors on the CPU when torch is imported, see
     `yolopose.results.arrays`; writing into them changes the result.
 
@@ -55,6 +57,7 @@ class Results(Exports):
     obb = None
     raw_keypoints: Keypoints | None = None
     filled: NDArray[np.bool_] | None = None
+    hidden: Hidden | None = None
 
     def __init__(
         self,
@@ -180,12 +183,11 @@ class Results(Exports):
         return str(path)
 
     def save_crop(self, save_dir: str | Path, file_name: str | Path = "im.jpg") -> None:
-        """Write each box's part of the image as `save_dir/<class name>/im.jpg`, `im2.jpg`, …; older files stay."""
-        from yolopose.images import encode_jpeg
+        """Write each box's part of the image as `save_dir/<class name>/im.jpg`, `im2.jpg`, …; older files stay.
 
-        for cls, crop in crops(self.image(), self.boxes):
-            folder = Path(save_dir) / re.sub(r"[^\w .-]|^\.+", "_", self.name(cls)[:60])  # not a path to another folder
-            write_numbered(folder, Path(file_name).stem, ".jpg", encode_jpeg(np.ascontiguousarray(crop)))
+        After tracking each track has a folder of its own: `save_dir/<class name>/id_<track>/im.jpg`.
+        """
+        write_crops(self.image(), self.boxes, self.name, Path(save_dir), Path(file_name).stem)
 
     def align(self, size: int = 112) -> Image:
         """The upright faces for face recognition: (N, size, size, 3) BGR.
@@ -199,16 +201,7 @@ class Results(Exports):
             raise PoseError(f"align needs the five landmarks of faces, these results have {self.keypoints.shape[1]}")
         if size < 1:
             raise PoseError(f"align: size must be at least 1 pixel, got {size}")
-        from yolopose.geometry.align import align_face
-
-        image, points = self.image(), self.keypoints.table[..., :2]
-        crops = np.empty((len(points), size, size, 3), np.uint8)
-        for i, (crop, face) in enumerate(zip(crops, points, strict=True)):
-            try:
-                crop[:] = align_face(image, face, size)
-            except ValueError:
-                raise PoseError(f"align: the landmarks of face {i} coincide (compat=True zeroes unsure ones)") from None
-        return crops
+        return aligned_faces(self.image(), self.keypoints.table, size)
 
     def image(self) -> Image:
         """The original image (H, W, 3) BGR, read again from `path` when it was not kept.
@@ -216,7 +209,13 @@ class Results(Exports):
         Raises:
             PoseError: `path` is not an image file, is gone, or has an image of another size.
         """
-        return _read_again(self.path, self.orig_shape) if self.orig_img is None else self.orig_img
+        return _read_again(self.path, self.orig_shape, self.hidden) if self.orig_img is None else self.orig_img
+
+    def hide(self, hidden: Hidden) -> None:
+        """Blur regions of the image in everything that is drawn, shown or written from now on, and in `orig_img`."""
+        self.hidden = hidden
+        if self.orig_img is not None:
+            self.orig_img = hidden.apply(self.orig_img)
 
     def plot(
         self,
@@ -318,8 +317,8 @@ def show_picture(image: Image, title: str) -> None:
         raise PoseError(f"cannot show: opencv-python-headless has no windows; {remedy}") from None
 
 
-def _read_again(path: str, shape: tuple[int, int]) -> Image:
-    """The image file at `path`, which must still have `shape` (H, W)."""
+def _read_again(path: str, shape: tuple[int, int], hidden: Hidden | None) -> Image:
+    """The image file at `path`, which must still have `shape` (H, W), blurred as before."""
     remedy = "; predict with keep_image=True to keep the images"
     if not is_image(path):
         raise PoseError(f"{path}: the image was not kept, and this is no image file to read again{remedy}")
@@ -330,4 +329,4 @@ def _read_again(path: str, shape: tuple[int, int]) -> Image:
     if image.shape[:2] != shape:
         now, then = (f"{w}x{h}" for h, w in (image.shape[:2], shape))
         raise PoseError(f"{path}: has changed since it was predicted, from {then} to {now} pixels{remedy}")
-    return image
+    return image if hidden is None else hidden.apply(image)

@@ -1,18 +1,15 @@
-"""Results as rows, text and crops: what `summary`, `to_csv`, `save_txt` and `save_crop` write."""
+"""Results as rows and text: what `summary`, `to_csv` and `save_txt` write."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from yolopose.errors import PoseError, one_line, printable, shown
 from yolopose.results.arrays import Boxes, Keypoints
@@ -104,33 +101,3 @@ def label_lines(boxes: Boxes, keypoints: Keypoints, *, save_conf: bool) -> list[
     if boxes.id is not None:
         columns.append(boxes.id[:, None])
     return [" ".join(f"{value:g}" for value in row) for row in np.concatenate(columns, 1).tolist()]
-
-
-def crops(image: NDArray[np.uint8], boxes: Boxes) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """(class, part of the image (H, W, 3) inside the box) per instance: whole pixels, at least one, none outside."""
-    (h, w), boxes = image.shape[:2], boxes.numpy()
-    low = np.floor(boxes.xyxy[:, :2]).clip(0, (w - 1, h - 1)).astype(int)
-    high = np.maximum(np.ceil(boxes.xyxy[:, 2:]).clip(0, (w, h)).astype(int), low + 1)
-    for cls, (x1, y1), (x2, y2) in zip(boxes.cls.tolist(), low, high, strict=True):
-        yield int(cls), image[y1:y2, x1:x2]
-
-
-def write_numbered(folder: Path, stem: str, suffix: str, data: bytes) -> Path:
-    """Write `stem.suffix`, or `stem2.suffix`, `stem3.suffix` … whichever is free first, also among several threads.
-
-    Numbers are expected without gaps: the free one is found by bisection, so that long videos stay fast.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def path(number: int) -> Path:
-        return folder / f"{stem}{number if number > 1 else ''}{suffix}"
-
-    while True:
-        high = next(2**power for power in count() if not path(2**power).exists())
-        free = high // 2 + 1 + bisect_left(range(high // 2 + 1, high), True, key=lambda n: not path(n).exists())
-        try:
-            with path(free).open("xb") as file:
-                file.write(data)
-        except FileExistsError:  # another thread or process took it
-            continue
-        return path(free)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -40,11 +40,13 @@ class TrackedFrame:
         boxes: (M, 7) x1 y1 x2 y2 id score class, as detected.
         keypoints: (M, K, D), smoothed where that was asked for.
         raw: (M, K, D) as detected, None when `keypoints` are that.
+        lost: the last boxes (4,) of confirmed tracks that are remembered but not in this frame, by id.
     """
 
     boxes: Array
     keypoints: Array
     raw: Array | None = None
+    lost: Mapping[int, Array] = field(default_factory=dict)
 
 
 class Sequence:
@@ -81,10 +83,12 @@ class Sequence:
             ids, boxes, raw = tracked.ids + self._offset, boxes[tracked.index], keypoints[tracked.index]
             self._highest = max([self._highest, *ids.tolist()])
             rows = np.concatenate([boxes[:, :4], ids[:, None], boxes[:, 4:]], 1, dtype=np.float32)
+            gone = self._tracker.lost
+            lost = dict(zip((gone.ids + self._offset).tolist(), gone.boxes, strict=True))
             if self._smoother is None:
-                return TrackedFrame(rows, raw)
+                return TrackedFrame(rows, raw, lost=lost)
             smooth = self._smoother.update(ids, boxes, raw, step)
-            return TrackedFrame(rows, smooth.astype(np.float32), raw)
+            return TrackedFrame(rows, smooth.astype(np.float32), raw, lost)
 
     def reset(self) -> None:
         """Forget all tracks; ids start at 1 again."""
