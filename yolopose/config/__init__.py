@@ -2,7 +2,6 @@
 
 from yolopose.config.args import (
     MODES,
-    Argument,
     BenchmarkConfig,
     ConvertConfig,
     DoctorConfig,
@@ -16,4 +15,5 @@ from yolopose.config.args import (
     ValConfig,
     VerifyConfig,
 )
+from yolopose.config.argument import Argument
 from yolopose.config.parse import arguments, parse, pick, required, to_dict

@@ -36,28 +36,8 @@ THREADS = "CPU threads of the runtime; None lets the runtime decide"
 TRACKER = "pose, bytetrack, botsort, or a YAML file of your own; None is pose, with compat=True botsort"
 
 
-@dataclass(frozen=True)
-class Argument:
-    """One argument: its documentation, its type, and the values that it allows.
-
-    The range includes both ends; with `open` the end `low` is not included. `form="device"` is a device in any
-    spelling. `note` is added to the error about a value of another type.
-    """
-
-    name: str
-    default: Any
-    hint: Any
-    doc: str
-    choices: tuple[Any, ...] = ()
-    low: float | None = None
-    high: float | None = None
-    open: bool = False
-    form: str | None = None
-    note: str = ""
-
-
 def arg(default: Any, doc: str, **rules: Any) -> Any:
-    """Declare a field of a configuration: its default, documentation, and other fields of `Argument`."""
+    """Declare a field of a configuration: its default, documentation, and other fields of `argument.Argument`."""
     return field(default=default, metadata={"doc": doc, **rules})
 
 

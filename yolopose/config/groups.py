@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from yolopose.config.args import Argument
+from yolopose.config.argument import Argument
 
 GROUPS: dict[str, str] = {
     "model and data": "a b model pretrained teacher source missing data data_dir coco widerface pred gt every split "

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-from yolopose.config.args import MODES, Argument
+from yolopose.config.args import MODES
+from yolopose.config.argument import Argument
 from yolopose.config.foreign import DEFAULTS, FOREIGN
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, shown
