@@ -224,11 +224,9 @@ def convert(values: dict[str, Any]) -> int:
 
 def label(values: dict[str, Any]) -> int:
     """`yolo label`."""
-    from yolopose.api import YOLO
-
     config = parse(LabelConfig, values)
     required(config, "out")
-    YOLO(config.model).label_with(config)
+    _opened(config.model, verbose=config.verbose).label_with(config)
     return 0
 
 

@@ -7,6 +7,7 @@ import io
 import itertools
 import pickletools
 import random
+import runpy
 import zipfile
 from pathlib import Path
 
@@ -38,8 +39,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 class Reader:
     """Writes a case to a file and does with it what a user would."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "case.pt"
+    def __init__(self, folder: Path, name: str = "case.pt") -> None:
+        self.path = folder / name
 
     def __call__(self, data: bytes) -> None:
         self.path.write_bytes(data)
@@ -110,6 +111,22 @@ def test_faults_in_the_opcodes(files: list[bytes], tmp_path: Path, count: int) -
         return with_pickle(rng.choice(files), lambda data: opcodes(data, rng))
 
     campaign(Reader(tmp_path), make, count, tmp_path)
+
+
+@many
+def test_faults_in_a_bundled_file(files: list[bytes], tmp_path: Path, count: int) -> None:
+    """The ONNX file of a bundled model: half of the faults in the entry of its metadata that is the checkpoint."""
+    pytest.importorskip("onnx")
+    recipe = runpy.run_path(str(Path(__file__).resolve().parents[2] / "recipes" / "bundle.py"))
+    (tmp_path / "own.pt").write_bytes(files[0])
+    data = recipe["bundle"](tmp_path / "own.pt", "tiny", folder=tmp_path).read_bytes()
+    entry = data.rindex(b"yolopose_checkpoint")
+
+    def make(rng: random.Random) -> bytes:
+        start = rng.choice((0, entry))
+        return data[:start] + mutate(data[start:], rng)
+
+    campaign(Reader(tmp_path, "case.onnx"), make, count, tmp_path)
 
 
 def odd(rng: random.Random) -> object:

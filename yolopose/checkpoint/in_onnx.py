@@ -53,7 +53,7 @@ def read_onnx(path: Path) -> dict[str, Any] | None:
         raise PoseError(f"{path}: damaged: its entry {CHECKPOINT} is {shown(content)}")
     state = {str(key): _small(key, value, path) for key, value in content["state"].items()}
     for weight in model.graph.initializer:
-        if weight.name.startswith(PREFIX):
+        if isinstance(weight.name, str) and weight.name.startswith(PREFIX):  # bytes where it is no text
             state[weight.name.removeprefix(PREFIX).removesuffix(HALF)] = _tensor(weight, path)
     return content | {"state": state}
 
