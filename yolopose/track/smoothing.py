@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from yolopose.errors import PoseError, shown
 
 Array = NDArray[np.float64]
+Complex = NDArray[np.complex128]
 
 SHORTEST = 1e-3  # seconds; live streams give frames with equal times
 
@@ -54,15 +55,13 @@ class OneEuroOptions:
     forget: float = 5.0
 
 
-# What is known of a point: columns of an array (R, K, 12), R tracks. Vectors are x and y.
-LAST = 0  # when it was last measured, -inf for never
-NOISE = 1  # variance of a coordinate, in sizes squared
-ESTIMATE = slice(2, 4)  # pixels
-MEASURED = slice(4, 6)  # the last measurement, pixels
-VELOCITY = slice(6, 8)  # filtered, sizes per second
-STEP = slice(8, 10)  # the way from the measurement before to the last one, in sizes
-BEND = slice(10, 12)  # that step less the one before
-COLUMNS = 12
+# What is known of a point: rows of a complex array (5, R·K), R tracks of K points, x + i y.
+ESTIMATE = 0  # pixels
+MEASURED = 1  # the last measurement, pixels
+VELOCITY = 2  # filtered, sizes per second
+STEP = 3  # the way from the measurement before to the last one, in sizes
+BEND = 4  # that step less the one before
+KNOWN = 5  # the number of rows
 
 
 class OneEuro:
@@ -80,7 +79,10 @@ class OneEuro:
         self._time = 0.0
         self._rows: dict[int, int] = {}  # track id: its row in the arrays
         self._seen: Array = np.empty(0)  # (R,) when the track was last there
-        self._state: Array = np.empty((0, 0, COLUMNS))  # (R, K, 12)
+        self._points = 0  # K
+        self._last: Array = np.empty(0)  # (R·K,) when a point was last measured, -inf for never
+        self._noise: Array = np.empty(0)  # (R·K,) variance of a coordinate, in sizes squared
+        self._state: Complex = np.empty((KNOWN, 0), complex)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -106,81 +108,78 @@ class OneEuro:
 
     def _step(self, rows: NDArray[np.intp], boxes: Array, keypoints: Array) -> Array:
         """Filter the points of some tracks, (M, K, 2 or 3) → (M, K, 2)."""
-        o, now = self.options, self._time
-        state, points, weight = self._state[rows], keypoints[..., :2], self._weights(keypoints)
-        age = now - state[..., LAST]
-        known = age <= o.hold
+        points = np.ascontiguousarray(keypoints[..., :2]).view(complex)[..., 0]  # (M, K)
+        weight = self._weights(points, keypoints)
+        at = rows[:, None] * self._points + np.arange(self._points)
+        known = self._time - self._last[at] <= self.options.hold
         measured = weight > 0
-        if measured.any():
-            size = np.sqrt(np.maximum(boxes[:, 2:4] - boxes[:, :2], 1.0).prod(1))[:, None]
-            elapsed = np.where(known, np.maximum(age, SHORTEST), 1.0)
-            self._state[rows] = np.where(
-                (measured & known)[..., None], self._filtered(state, points, weight, elapsed, size), state
-            )
-        fresh = measured & ~known
+        going, fresh = measured & known, measured & ~known
+        if going.any():
+            size = np.sqrt(np.maximum(boxes[:, 2:4] - boxes[:, :2], 1.0).prod(1))[going.nonzero()[0]]
+            self._filter(at[going], points[going], weight[going], size)
         if fresh.any():
-            row, point = np.nonzero(fresh)
-            self._state[rows[row], point] = 0.0
-            self._state[rows[row], point, ESTIMATE] = self._state[rows[row], point, MEASURED] = points[row, point]
-            self._state[rows[row], point, LAST] = now
-        return np.where((measured | known)[..., None], self._state[rows][..., ESTIMATE], points)
+            new = at[fresh]
+            self._state[:, new] = self._noise[new] = 0.0
+            self._state[ESTIMATE, new] = self._state[MEASURED, new] = points[fresh]
+            self._last[new] = self._time
+        steady = np.where(measured | known, self._state[ESTIMATE][at], points)
+        return steady[..., None].view(np.float64)
 
-    def _filtered(self, state: Array, points: Array, weight: Array, elapsed: Array, size: Array) -> Array:
-        """The states of points after a measurement: (M, K, 12), (M, K, 2), (M, K), (M, K), (M, 1) → (M, K, 12)."""
-        o, new = self.options, np.empty_like(state)
-        old, velocity = state[..., ESTIMATE], state[..., VELOCITY]
+    def _filter(self, at: NDArray[np.intp], points: Complex, weight: Array, size: Array) -> None:
+        """Measure points that are known: their places in the state, measurements, weights, sizes, all (P,)."""
+        o, noise = self.options, self._noise[at]
+        old, measured, velocity, before, turned = self._state[:, at]
+        elapsed = np.maximum(self._time - self._last[at], SHORTEST)
+        gain = o.gain / np.maximum(noise / o.noise**2, 1.0)
         # An unsure measurement is drawn to where the point would be if it went on as before. In fast motion, in which
         # the estimate follows at once (share near 1), that is worth less than the measurement.
-        share = self._share(velocity, state, elapsed)
-        weight = np.where(weight > 0, weight + (1 - weight) * share**8, 0.0)[..., None]
-        expected = old + (share * size)[..., None] * state[..., STEP]
-        trusted = expected + weight * (np.where(weight > 0, points, expected) - expected)
-        step = (trusted - state[..., MEASURED]) / size[..., None]
-        velocity = velocity + low_pass(o.speed_cutoff, elapsed)[..., None] * (step / elapsed[..., None] - velocity)
-        bend = step - state[..., STEP]
-        new[..., LAST] = self._time
-        new[..., NOISE] = self._noise(state, bend, elapsed)
-        new[..., ESTIMATE] = old + self._share(velocity, state, elapsed)[..., None] * (trusted - old)
-        new[..., MEASURED], new[..., VELOCITY], new[..., STEP], new[..., BEND] = trusted, velocity, step, bend
-        return new
+        share = low_pass(o.cutoff + gain * square(velocity), elapsed)
+        expected = old + share * size * before
+        certain = ((share**2) ** 2) ** 2
+        trusted = expected + (weight + (1 - weight) * certain) * (points - expected)
+        step = (trusted - measured) / size
+        velocity = velocity + low_pass(o.speed_cutoff, elapsed) * (step / elapsed - velocity)
+        estimate = old + low_pass(o.cutoff + gain * square(velocity), elapsed) * (trusted - old)
+        self._noise[at] = self._noisier(noise, step - before, turned, elapsed)
+        self._state[:, at] = estimate, trusted, velocity, step, step - before
+        self._last[at] = self._time
 
-    def _share(self, velocity: Array, state: Array, elapsed: Array) -> Array:
-        """(M, K) how much of a new measurement enters the estimate at (M, K, 2) velocities."""
-        o = self.options
-        excess = np.maximum(state[..., NOISE] / o.noise**2, 1.0)
-        return low_pass(o.cutoff + o.gain * (velocity**2).sum(-1) / excess, elapsed)
-
-    def _noise(self, state: Array, bend: Array, elapsed: Array) -> Array:
-        """(M, K) the variance of each point's noise, from how much its path turns back and forth.
+    def _noisier(self, noise: Array, bend: Complex, before: Complex, elapsed: Array) -> Array:
+        """(P,) the variance of each point's noise, from how much its path turns back and forth.
 
         White noise of variance s in x and y makes two successive second differences of the path vary against each
         other: the mean of their product is -8 s. Real motion is smooth: its product is positive.
         """
-        o, noise = self.options, state[..., NOISE]
-        sample = (bend * state[..., BEND]).sum(-1) / -8.0
+        o = self.options
+        sample = (bend * before.conj()).real / -8.0
         most = 9.0 * np.maximum(noise, o.noise**2)  # a jump is no noise
-        return np.asarray(noise + elapsed / (elapsed + o.noise_time) * (np.clip(sample, -most, most) - noise))
+        sample = np.minimum(np.maximum(sample, -most), most)
+        return np.asarray(noise + elapsed / (elapsed + o.noise_time) * (sample - noise))
 
-    def _weights(self, keypoints: Array) -> Array:
-        """(M, K, 2 or 3) → (M, K) how much each measurement counts, 0 to 1."""
-        there = np.isfinite(keypoints).all(-1) & (keypoints[..., :2] != 0).any(-1)
-        score = keypoints[..., 2] if keypoints.shape[-1] == 3 else np.ones(there.shape)
+    def _weights(self, points: Complex, keypoints: Array) -> Array:
+        """(M, K), (M, K, 2 or 3) → (M, K) how much each measurement counts, 0 to 1."""
+        there = np.isfinite(points) & (points != 0)
+        if keypoints.shape[-1] == 2:
+            return np.asarray(there, np.float64)
+        score = keypoints[..., 2]
         weight = np.minimum(score / self.options.sure, 1.0)
-        return np.asarray(np.where(there & (score >= self.options.least), weight, 0.0))
+        return np.asarray(np.where(there & (score >= self.options.least) & np.isfinite(score), weight, 0.0))
 
     def _rows_of(self, ids: NDArray[Any], points: int) -> NDArray[np.intp]:
         """The rows of some tracks in the arrays; new tracks get new ones."""
-        if self._rows and points != self._state.shape[1]:
-            raise PoseError(f"the tracks so far have {self._state.shape[1]} keypoints, this frame has {points}")
-        new = [i for i in map(int, ids) if i not in self._rows]
+        if self._rows and points != self._points:
+            raise PoseError(f"the tracks so far have {self._points} keypoints, this frame has {points}")
+        self._points = points
+        numbers = [int(i) for i in ids]
+        new = [i for i in numbers if i not in self._rows]
         if new:
             first, count = len(self._seen), len(new)
             self._rows.update(zip(new, range(first, first + count), strict=True))
             self._seen = np.concatenate([self._seen, np.zeros(count)])
-            blank = np.zeros((count, points, COLUMNS))
-            blank[..., LAST] = -np.inf
-            self._state = np.concatenate([self._state.reshape(-1, points, COLUMNS), blank])
-        rows = np.array([self._rows[int(i)] for i in ids])
+            self._last = np.concatenate([self._last, np.full(count * points, -np.inf)])
+            self._noise = np.concatenate([self._noise, np.zeros(count * points)])
+            self._state = np.concatenate([self._state, np.zeros((KNOWN, count * points), complex)], axis=1)
+        rows = np.array([self._rows[i] for i in numbers])
         self._seen[rows] = self._time
         return rows
 
@@ -191,7 +190,14 @@ class OneEuro:
             return
         place = np.cumsum(keep) - 1
         self._rows = {track: int(place[row]) for track, row in self._rows.items() if keep[row]}
-        self._seen, self._state = self._seen[keep], self._state[keep]
+        every = np.repeat(keep, self._points)
+        self._seen, self._last, self._noise = self._seen[keep], self._last[every], self._noise[every]
+        self._state = self._state[:, every]
+
+
+def square(vector: Complex) -> Array:
+    """The squared lengths of vectors."""
+    return np.asarray(vector.real**2 + vector.imag**2)
 
 
 def low_pass(cutoff: float | Array, dt: Array) -> Array:
