@@ -8,7 +8,8 @@
 The scenes are those of `scenes.py`, the detections those of `observe.py`; all trackers get the same. --peer
 names an environment with Roboflow's `trackers` (2.6.1); `tracking_peer.py` says how its options correspond to ours.
 --ultralytics names one with Ultralytics (8.4.190), run as a black box (`tracking_ultralytics.py`). `bytetrack`
-is run with our file as it is, and "as trackers", with `fuse_score` False, which corresponds to theirs. Figures of a
+is run with our file as it is, and "as trackers", with `fuse_score` False, which corresponds to theirs; `pose` and
+`bytetrack` with each other's buffer, too. Figures of a
 group are counted over all its scenes; intervals (95 %) are bootstraps over scenes, 2000 times, paired where two
 trackers are compared.
 """
@@ -40,11 +41,18 @@ from yolopose.track.tracker import Tracker, open_tracker
 
 Array = NDArray[Any]
 SHOWN = ("HOTA", "DetA", "AssA", "MOTA", "IDF1", "IDSW")
-OURS = ("pose", "bytetrack", "bytetrack as trackers", "botsort")
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # of our trackers: file, and what is changed in it
+    "pose": ("pose", {}),
+    "pose, buffer 30": ("pose", {"track_buffer": 30}),
+    "bytetrack": ("bytetrack", {}),
+    "bytetrack, buffer 60": ("bytetrack", {"track_buffer": 60}),
+    "bytetrack as trackers": ("bytetrack", {"fuse_score": False}),
+    "botsort": ("botsort", {}),
+}
 FEWER = {"crowd100": 3, "crowd30": 6, "crowd30b": 6}  # seeds of the larger kinds
 RESAMPLED = 2000
 PAIRS = (
-    ("pose", "bytetrack"), ("pose", "botsort"),
+    ("pose", "bytetrack"), ("pose, buffer 30", "bytetrack"), ("pose", "bytetrack, buffer 60"), ("pose", "botsort"),
     ("bytetrack as trackers", "trackers bytetrack"), ("bytetrack", "trackers bytetrack"),
     ("botsort", "trackers botsort"), ("pose", "trackers bytetrack"), ("pose", "trackers botsort"),
     ("bytetrack", "Ultralytics bytetrack"), ("botsort", "Ultralytics botsort"), ("pose", "Ultralytics botsort"),
@@ -52,12 +60,9 @@ PAIRS = (
 
 
 def options_of(name: str, changes: dict[str, Any] | None = None) -> TrackerOptions:
-    """The options of one of OURS, or of a user's file."""
-    plain = name.removesuffix(" as trackers")
-    changes = dict(changes or {}) if plain == "pose" else {}
-    if name == "bytetrack as trackers":
-        changes["fuse_score"] = False
-    return dataclasses.replace(read_tracker(plain), **changes)
+    """The options of one of VARIANTS, or of a user's file; `changes` are those of pose."""
+    file, own = VARIANTS.get(name, (name, {}))
+    return dataclasses.replace(read_tracker(file), **{**own, **(changes or {} if name == "pose" else {})})
 
 
 def opened(options: TrackerOptions) -> Tracker:
@@ -310,7 +315,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS))
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--trackers", nargs="+", default=list(OURS))
+    parser.add_argument("--trackers", nargs="+", default=list(VARIANTS))
     parser.add_argument("--set", type=json.loads, default={}, help="JSON of options of pose, to try them")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
