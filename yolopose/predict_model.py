@@ -15,11 +15,11 @@ from yolopose.formats.base import OpenOptions
 from yolopose.model import Model
 from yolopose.predict import Predictor
 from yolopose.results import Results
-from yolopose.track.sequence import TrackMemory
-from yolopose.tracking import OfflineTrackPredictor, TrackPredictor
 
 if TYPE_CHECKING:
     from yolopose._signatures import PredictArguments, TrackArguments
+    from yolopose.track.sequence import TrackMemory
+    from yolopose.tracking import TrackPredictor
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -51,7 +51,7 @@ class PredictModel(Model):
         """Find the model and read it. Raises PoseError when that fails."""
         self.callbacks: dict[str, list[Callback]] = {}
         self.predictor: Predictor | None = None
-        self._memory = TrackMemory()
+        self._memory: TrackMemory | None = None
         super().__init__(model)
         self.overrides: dict[str, Any] = {"task": "pose", "model": self.model_name}
 
@@ -155,7 +155,12 @@ class PredictModel(Model):
 
     def track_with(self, config: TrackConfig) -> TrackPredictor:
         """`track` with arguments that are parsed already; always an iterator."""
+        from yolopose.track.sequence import TrackMemory
+        from yolopose.tracking import OfflineTrackPredictor, TrackPredictor
+
         source, hooks = required(config, "source"), Hooks(self.callbacks) if self.callbacks else None
+        with self._lock:
+            self._memory = self._memory or TrackMemory()
         kind = OfflineTrackPredictor if config.smooth == "offline" else TrackPredictor
         run = kind(self._backend(pick(OpenOptions, config)), source, config, hooks, self._memory)
         self.predictor = run

@@ -5,18 +5,20 @@ from __future__ import annotations
 import itertools
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.config import PredictConfig, TrackConfig
-from yolopose.draw.trails import TrailHistory, draw_trails
 from yolopose.errors import PoseError
 from yolopose.files import atomic_path
 from yolopose.images.files import write_image
 from yolopose.results.results import Results, picture_suffix, show_picture
 from yolopose.sources.frame import Frame
+
+if TYPE_CHECKING:
+    from yolopose.draw.trails import TrailHistory
 
 Image = NDArray[np.uint8]
 
@@ -100,6 +102,8 @@ class Saver(AbstractContextManager["Saver"]):
         config, tracked = self.config, result.boxes.is_track
         image = None
         if tracked and isinstance(config, TrackConfig) and config.trails:
+            from yolopose.draw.trails import draw_trails
+
             image = draw_trails(result.image(), self._history(frame).add(result.boxes.table))
         drawn: Image = result.plot(
             conf=config.show_conf, labels=config.show_labels, boxes=config.show_boxes, line_width=config.line_width,
@@ -109,6 +113,8 @@ class Saver(AbstractContextManager["Saver"]):
 
     def _history(self, frame: Frame) -> TrailHistory:
         """The trails of the video, stream or photographs that a frame belongs to."""
+        from yolopose.draw.trails import TrailHistory
+
         item = frame.item if frame.kind == "video" else -1
         known = self._trails.get(frame.stream)
         if known is None or known[0] != item:

@@ -22,6 +22,7 @@ from yolopose.files import atomic_path, cell
 from yolopose.track.table import TrackTable
 
 GROUP = 20_000  # rows of a Parquet row group; as many wait in memory
+TABLES = 500  # of single frames, before they are joined
 COLUMNS = ("source", "frame", "time", "id", "class", "score", "x1", "y1", "x2", "y2")
 PIXELS, SCORES, SECONDS = 3, 5, 6  # decimals in text
 
@@ -229,6 +230,8 @@ class ParquetFile(TrackFile):
         self._count += len(table)
         if len(table) or not self._waiting:
             self._waiting.append(table)
+        if len(self._waiting) >= TABLES:  # many small arrays need far more memory than a few long ones
+            self._waiting = [TrackTable.join(self._waiting)]
         if self._count >= GROUP:
             self._write_group()
 
