@@ -74,7 +74,7 @@ def test_low_scores_keep_a_track_and_start_none(kind: str) -> None:
 )
 def test_a_lost_track_is_remembered_for_the_buffer(kind: str, rules: Rules, frame_rate: float, remembered: int) -> None:
     for gap, found in ((remembered, {0: 1}), (remembered + 2, {})):
-        t = tracker(kind, rules=rules, frame_rate=frame_rate)
+        t = tracker(kind, rules=rules, frame_rate=frame_rate, track_buffer=30)
         for _ in range(3):
             ids(t, [(100, 200, 0.9)])
         for _ in range(gap):

@@ -66,6 +66,8 @@ class ByteTrack:
     def duplicates(self, tracks: Array) -> Ints:
         """Rows of tracks to remove: of a lost and an active track at one place the one that was seen for less long."""
         active, lost = np.flatnonzero(tracks["misses"] == 0), np.flatnonzero(tracks["misses"] > 0)
+        if not len(active) or not len(lost):
+            return lost[:0]
         boxes = self.motion.boxes(tracks["state"])
         a, b = np.nonzero(iou_matrix(boxes[active], boxes[lost]) > DUPLICATE)
         a, b = active[a], lost[b]

@@ -60,11 +60,12 @@ class BoxFilter:
         noise, _ = self._deviations(self.boxes(state))
         if self.aspect:
             noise[:, 2] = 1e-1
-        p, v, pp, pv, vv = np.moveaxis(state, -1, 0)
+        p, v, pp, pv, vv = state.transpose(2, 0, 1)
         total = pp + noise**2
         gain, gain_v = pp / total, pv / total
         miss = self.measure(boxes) - p
-        return np.stack((p + gain * miss, v + gain_v * miss, pp - gain * pp, pv - gain * pv, vv - gain_v * pv), axis=-1)
+        parts = (p + gain * miss, v + gain_v * miss, pp - gain * pp, pv - gain * pv, vv - gain_v * pv)
+        return np.array(parts).transpose(1, 2, 0)
 
     def transform(self, state: Floats, matrix: Floats) -> None:
         """Move the (T, 4, 5) state by a (2, 3) matrix that turns, scales and shifts the image, in place.

@@ -35,7 +35,7 @@ REACH = 0.6  # how far away a lost person is searched, in heights of its box,
 SPEED = 0.03  # and how much farther with every frame since
 RATIO = 0.6  # of the heights of a lost person's box and the new one's: not below
 SHAPE_TOLERANCE = 3.0  # factor of the sigmas where the shapes of poses are compared
-ALIKE = 0.5  # least similarity of these shapes
+ALIKE = 0.3  # least similarity of these shapes
 NEVER = 9.0  # a cost that is no pair
 
 
@@ -94,8 +94,10 @@ class PoseTracking:
 
     def doubles(self, found: Detections) -> Ints:
         """Detections with nearly the sure points of another one that has a higher score and the same class."""
-        a, b = np.nonzero(np.triu(_touching(found.boxes, found.boxes), 1))
-        area = np.minimum(_area(found.boxes)[a], _area(found.boxes)[b])
+        a, b = np.nonzero(_touching(found.boxes, found.boxes))
+        a, b = a[a < b], b[a < b]
+        area = _area(found.boxes)
+        area = np.minimum(area[a], area[b])
         oks, total = self._oks(found.points[a], found.points[b], area, 1.0)
         double = (oks > DOUBLE) & (total >= self._sure) & (found.classes[a] == found.classes[b])
         return np.unique(np.where(found.scores[a] >= found.scores[b], b, a)[double])

@@ -129,6 +129,8 @@ class Tracker:
 
     def _confirm(self, new: Ints) -> None:
         """Give the tracks in rows `new` their ids: new ones, or those of the lost tracks that they go on with."""
+        if not len(new):
+            return
         tracks = self._tracks
         old, again = self._method.returning(tracks, new)
         for name in ("id", "born"):
@@ -141,6 +143,8 @@ class Tracker:
         """Start tracks at detections of high score that are in no pair."""
         least = max(self._options.new_track_thresh, self._options.track_high_thresh)
         new = np.flatnonzero(pairs.free_columns & (found.scores >= least))
+        if not len(new):
+            return
         tracks = np.zeros(len(new), self._tracks.dtype)
         tracks["born"] = tracks["seen"] = self._clock
         tracks["state"] = self._method.motion.start(found.boxes[new])
@@ -164,9 +168,9 @@ class Tracker:
         if len(lost) > MAX_LOST:
             keep[lost[np.argsort(late[lost], kind="stable")[MAX_LOST:]]] = False
         self._keep(keep)
-        keep = np.ones(len(self._tracks), bool)
-        keep[self._method.duplicates(self._tracks)] = False
-        self._keep(keep)
+        double = self._method.duplicates(self._tracks)
+        if len(double):
+            self._tracks = np.delete(self._tracks, double)
         shown = self._tracks[(self._tracks["misses"] == 0) & (self._tracks["id"] > 0)]
         order = np.argsort(shown["detection"])
         return Tracked(shown["detection"][order], shown["id"][order])
