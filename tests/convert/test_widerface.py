@@ -127,7 +127,9 @@ def test_without_landmarks_the_official_boxes_count(tmp_path: Path, capsys: pyte
     assert "boxes without landmarks" in capsys.readouterr().out
     assert label_of(labels, "0_Event_0") == label_of(labels, "0_Event_1") == []
     assert label_of(labels, "0_Event_2") == ["0 0.200000 0.400000 0.200000 0.400000" + " 0" * 15]
-    assert [row["what"] for row in changes(tmp_path / "out")] == ["faces marked invalid left out"]
+    assert [row["what"] for row in changes(tmp_path / "out")] == ["faces marked invalid: now boxes to ignore"]
+    ignored = {file.name: file.read_text() for file in (tmp_path / "out" / "labels").rglob("*.ignore.txt")}
+    assert ignored == {"0_Event_0.ignore.txt": "0.200000 0.400000 0.200000 0.400000\n"}
 
 
 def test_an_image_that_the_landmarks_leave_out_keeps_its_boxes(tmp_path: Path) -> None:
@@ -141,7 +143,11 @@ def test_an_image_that_the_landmarks_leave_out_keeps_its_boxes(tmp_path: Path) -
     )
     labels = convert(root, tmp_path / "out", landmarks=str(moved))
     assert label_of(labels, "0_Event_0")[0].split()[5:] == ["0"] * 15
-    assert [row["what"] for row in changes(tmp_path / "out")] == ["not in mine.txt: without landmarks"]
+    told = [row["what"] for row in changes(tmp_path / "out")]
+    assert told == ["faces marked invalid: now boxes to ignore", "not in mine.txt: without landmarks"]
+    assert len(label_of(labels, "0_Event_1")) == 1  # of RetinaFace's list, which knows no invalid faces
+    (file,) = (tmp_path / "out" / "labels").rglob("*.ignore.txt")
+    assert (file.name, len(file.read_text().splitlines())) == ("0_Event_1.ignore.txt", 1)
 
 
 def test_a_missing_image_is_left_out_and_reported(tmp_path: Path) -> None:

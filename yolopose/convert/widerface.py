@@ -23,12 +23,13 @@ from yolopose.convert.rows import (
     LabelRow,
     check_outputs,
     clip_box,
+    ignore_row,
     label_row,
     place_image,
     unlabel_outside,
     write_labels,
 )
-from yolopose.convert.widerlists import POINTS, Change, Face, ListedImage, read_list
+from yolopose.convert.widerlists import IGNORED, POINTS, Change, Face, ListedImage, read_list
 from yolopose.data.spec import CONFIGS
 from yolopose.errors import PoseError
 from yolopose.files import cell, write_text
@@ -116,7 +117,9 @@ def _read_lists(root: Path, landmarks: str | Path | None) -> tuple[list[ListedIm
     else:
         left_out: list[Change] = []
         with_landmarks = read_list(labels, folder, left_out, retinaface=True)
-        changes = left_out + [change for change in changes if change.image not in with_landmarks]
+        changes = left_out + [c for c in changes if c.image not in with_landmarks or c.what == IGNORED]
+        for name in with_landmarks.keys() & training.keys():  # RetinaFace's list knows no invalid faces
+            with_landmarks[name].faces.extend(face for face in training[name].faces if face.invalid)
         changes += [
             Change(official, image.line, image.name, f"not in {labels.name}: without landmarks")
             for name, image in training.items()
@@ -136,13 +139,13 @@ def _write_split(
     counts: Counter[str] = Counter()
     with ThreadPoolExecutor(8) as pool:
         made = pool.map(_label_rows, images)
-    for image, (rows, changed) in zip(images, made, strict=True):
+    for image, (rows, ignore, changed) in zip(images, made, strict=True):
         changes += changed
         if rows is None:
             continue
         target = out / "images" / split / image.name
         place_image(image.path, target, copy=copy)
-        write_labels(out / "labels" / split / image.name, rows)
+        write_labels(out / "labels" / split / image.name, rows, ignore)
         counts.update(images=1, faces=len(rows), landmarks=sum(row.labelled for row in rows))
     if not counts["images"]:
         c = changes[-len(images)]  # one for each image
@@ -151,21 +154,25 @@ def _write_split(
     return counts
 
 
-def _label_rows(image: ListedImage) -> tuple[list[LabelRow] | None, list[Change]]:
-    """The label rows of an image, None when the image cannot be read, and the changes."""
+def _label_rows(image: ListedImage) -> tuple[list[LabelRow] | None, list[str], list[Change]]:
+    """The label rows of an image, None when the image cannot be read, its boxes to ignore, and the changes."""
     try:
         hw = image_size(image.path)
     except PoseError as e:
         reason = str(e).removeprefix(f"{image.path}: ")
-        return None, [Change(image.file, image.line, image.name, "images that cannot be read left out", reason)]
+        return None, [], [Change(image.file, image.line, image.name, "images that cannot be read left out", reason)]
     changes: list[Change] = []
     rows: dict[str, LabelRow] = {}
+    ignore = [clip_box(face.box, hw)[0] for face in image.faces if face.invalid]
     for face in image.faces:
+        if face.invalid:
+            continue
         row, notes = _convert_face(face, hw)
         if row is not None and rows.setdefault(row.text, row) is not row:
             notes.append(("duplicate rows left out", ""))
         changes += [Change(image.file, face.line, image.name, what, face.text, after) for what, after in notes]
-    return list(rows.values()), changes
+    texts = [ignore_row(box, hw, "{:.6f}".format) for box in ignore if box is not None]
+    return list(rows.values()), list(dict.fromkeys(texts)), changes
 
 
 def _convert_face(face: Face, hw: tuple[int, int]) -> tuple[LabelRow | None, list[tuple[str, str]]]:

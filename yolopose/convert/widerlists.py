@@ -9,6 +9,7 @@ from yolopose.convert.rows import Array, finite_numbers
 from yolopose.errors import PoseError, one_line, shown
 
 INVALID = 7  # column of the official lists: x y w h blur expression illumination invalid occlusion pose
+IGNORED = "faces marked invalid: now boxes to ignore"
 POINTS = 5
 
 
@@ -26,12 +27,16 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face in a list: its line, the text, box x y w h in pixels, landmarks (5, 3) x y flag or None."""
+    """A face in a list: its line, the text, box x y w h in pixels, landmarks (5, 3) x y flag or None.
+
+    `invalid` faces (too small or blurred to count) are neither faces nor background.
+    """
 
     line: int
     text: str
     box: Array
     points: Array | None = None
+    invalid: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +58,9 @@ class ListedImage:
 def read_list(file: Path, folder: Path, changes: list[Change], *, retinaface: bool = False) -> dict[str, ListedImage]:
     """The images of a list, by name; rows that are left out are appended to `changes`. `folder` has the images.
 
-    The official `wider_face_*_bbx_gt.txt` has a name, a count, then `x y w h` and six attributes a line. RetinaFace's
-    label.txt has `# NAME`, then `x y w h`, five times `x y flag` (-1 where unknown), and blur a line.
+    The official `wider_face_*_bbx_gt.txt` has a name, a count, then `x y w h` and six attributes a line; faces marked
+    invalid stay, with a note in `changes`. RetinaFace's label.txt has `# NAME`, then `x y w h`, five times `x y flag`
+    (-1 where unknown), and blur a line.
 
     Raises:
         PoseError: the file is missing, starts with a face, has an unsafe name or names no image.
@@ -80,7 +86,7 @@ def read_list(file: Path, folder: Path, changes: list[Change], *, retinaface: bo
             face, problem = _read_face(number, line, retinaface)
             if face is not None:
                 image.faces.append(face)
-            elif problem:
+            if problem:
                 changes.append(Change(file, number, image.name, problem, line))
     if not images:
         raise PoseError(f"{file}: names no image")
@@ -88,7 +94,7 @@ def read_list(file: Path, folder: Path, changes: list[Change], *, retinaface: bo
 
 
 def _read_face(number: int, line: str, retinaface: bool) -> tuple[Face | None, str]:
-    """The face of a line, or None and why it is left out; "" for the zeros of an image without a face."""
+    """The face of a line, or None, and what is noted about it; "" for the zeros of an image without a face."""
     numbers = finite_numbers(line.split())
     if numbers is None or len(numbers) < 4 or (retinaface and 4 < len(numbers) < 4 + 3 * POINTS):
         return None, "rows that cannot be read left out"
@@ -96,5 +102,5 @@ def _read_face(number: int, line: str, retinaface: bool) -> tuple[Face | None, s
         points = numbers[4 : 4 + 3 * POINTS].reshape(POINTS, 3) if len(numbers) > 4 else None
         return Face(number, line, numbers[:4], points), ""
     if len(numbers) > INVALID and numbers[INVALID] == 1:
-        return None, "faces marked invalid left out"
+        return Face(number, line, numbers[:4], invalid=True), IGNORED
     return (Face(number, line, numbers[:4]) if numbers.any() else None), ""
