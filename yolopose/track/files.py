@@ -170,10 +170,9 @@ class CsvFile(TextFile):
         csv.writer(self._file, lineterminator="\n").writerow(map(cell, (*COLUMNS, *point_columns(table))))
 
     def _rows(self, table: TrackTable) -> None:
-        points = zip(*point_columns(table, decimals=True).values(), strict=True)
-        rows = zip(plain_rows(table), list(points) or [()] * len(table), strict=True)
         csv.writer(self._file, lineterminator="\n").writerows(
-            (cell(row["source"]), *list(row.values())[1:-1], *row["box"], *point) for row, point in rows
+            (cell(row["source"]), *list(row.values())[1:-1], *row["box"], *points)
+            for row, points in zip(plain_rows(table), point_rows(table), strict=True)
         )
 
 
@@ -277,21 +276,30 @@ def plain_rows(table: TrackTable) -> Iterator[dict[str, Any]]:
         yield dict(zip((*COLUMNS[:6], "box"), (table.sources[number], *values), strict=True))
 
 
-def point_columns(table: TrackTable, *, decimals: bool = False) -> dict[str, Any]:
-    """The numbers of the keypoints by column: `<name>_x`, `_y`, `_score`, where there are any `_raw_x`, …, `_filled`.
-
-    With `decimals` as lists of Python values with few decimals, otherwise as arrays.
-    """
-    columns: dict[str, Any] = {}
+def point_columns(table: TrackTable) -> dict[str, NDArray[Any]]:
+    """The numbers of the keypoints by column: `<name>_x`, `_y`, `_score`, if there are any `_raw_x`, `_filled`."""
+    columns: dict[str, NDArray[Any]] = {}
     for k, name in enumerate(table.names):
         found = zip(("x", "y", "score"), table.keypoints[:, k].T, strict=False)
         raw = () if table.raw is None else zip(("raw_x", "raw_y"), table.raw[:, k].T, strict=False)
-        for ending, values in (*found, *raw):
-            places = SCORES if ending == "score" else PIXELS
-            columns[f"{name}_{ending}"] = known(rounded(values, places).tolist()) if decimals else values
+        columns |= {f"{name}_{ending}": values for ending, values in (*found, *raw)}
         if table.filled is not None:
-            columns[f"{name}_filled"] = table.filled[:, k].astype(int).tolist() if decimals else table.filled[:, k]
+            columns[f"{name}_filled"] = table.filled[:, k]
     return columns
+
+
+def point_rows(table: TrackTable) -> list[list[Any]]:
+    """The numbers of the keypoints by row, in the order of `point_columns`, as Python values with few decimals."""
+    found = table.keypoints
+    parts = [rounded(found[..., :2], PIXELS), rounded(found[..., 2:], SCORES)]
+    parts += [] if table.raw is None else [rounded(table.raw[..., :2], PIXELS)]
+    numbers = np.concatenate(parts, -1)
+    unknown = np.isnan(numbers)
+    if unknown.any() or table.filled is not None:
+        numbers = np.where(unknown, None, numbers.astype(object))  # type: ignore[call-overload]
+    if table.filled is not None:
+        numbers = np.concatenate([numbers, table.filled[..., None].astype(int).astype(object)], -1)
+    return [[value for point in row for value in point] for row in numbers.tolist()]
 
 
 def _axes(keypoints: NDArray[Any], names: Sequence[str]) -> dict[str, list[list[float | None]]]:
