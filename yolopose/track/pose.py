@@ -84,7 +84,7 @@ class PoseTracking:
         """(T, N) of the predicted tracks and the detections: (1 - s) IoU + s OKS, s rising with the sure points."""
         boxes = self.motion.boxes(tracks["state"])
         overlap = iou_matrix(boxes, found.boxes)
-        t, d = np.nonzero(_touching(boxes, found.boxes))  # OKS of those only: few pairs of a crowd
+        t, d = np.nonzero(overlap > 0)  # OKS of those only: few pairs of a crowd
         area = np.maximum(_area(boxes)[t], _area(found.boxes)[d])  # of two, since a hidden body's box is cut
         oks, total = self._oks(tracks["points"][t], found.points[d], area, TOLERANCE)
         share = POINTS * np.minimum(total / self._sure, 1)
@@ -143,10 +143,11 @@ class PoseTracking:
     def _oks(self, a: Array, b: Array, area: Floats, tolerance: float) -> tuple[Floats, Floats]:
         """(..., K, 3) pairs of poses, (...) box areas → (...) OKS weighted by both scores, and the sum of weights."""
         weight = a[..., 2] * b[..., 2]
-        d2 = ((a[..., :2] - b[..., :2]) ** 2).sum(-1)
-        e = d2 / ((2 * tolerance**2 * BODY_AREA) * area[..., None] * self._variance)
+        x, y = a[..., 0] - b[..., 0], a[..., 1] - b[..., 1]
+        e = (x * x + y * y) / (-2 * tolerance**2 * BODY_AREA * self._variance)
+        e /= area[..., None]
         total = weight.sum(-1)
-        return (weight * np.exp(-e)).sum(-1) / np.maximum(total, 1e-9), total
+        return np.einsum("...k,...k->...", weight, np.exp(e, out=e)) / np.maximum(total, 1e-9), total
 
 
 def _touching(a: Floats, b: Floats) -> NDArray[np.bool_]:
