@@ -118,6 +118,13 @@ def test_without_a_sure_head_the_region_is_beyond_the_shoulders():
     assert covers(regions_of(BOX, points[None], COCO_17, "head")[0], standing()[:5, :2], margin=8)
 
 
+def test_wild_keypoints_do_not_hide_the_whole_picture():
+    points = standing()
+    points[3, :2], points[4, :2] = (60, 370), (180, 45)
+    region = regions_of(BOX, points[None], COCO_17, "head")[0]
+    assert (region[2:] - region[:2]).max() < 700
+
+
 def test_someone_lying_is_found_by_the_trunk():
     points = standing()
     points[:5, 2] = 0.1

@@ -112,12 +112,12 @@ def test_crops_of_tracks_have_a_folder_for_each_id(model: YOLO) -> None:
     assert found == [f"person/id_{i}/two_{t}.jpg" for i in (1, 2) for t in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("smooth", [False, "offline"])
-def test_a_lost_track_and_one_not_confirmed_yet_are_hidden(model: YOLO, smooth: Any) -> None:
+@pytest.mark.parametrize(("tracker", "smooth"), [("pose", False), ("botsort", False), ("bytetrack", "offline")])
+def test_a_lost_track_and_one_not_confirmed_yet_are_hidden(model: YOLO, tracker: str, smooth: Any) -> None:
     """The person is not found in frames 5 to 7, for being too dark; another one is there in frame 9 alone."""
     images = [photo((60 + 4 * t, 60, 120 + 4 * t, 200), 150 if t in (5, 6, 7) else 255) for t in range(12)]
     images[9][100:190, 220:280] = 255
-    results = model.track(film(Path("gap.avi"), images), smooth=smooth, tracker="bytetrack")
+    results = model.track(film(Path("gap.avi"), images), smooth=smooth, tracker=tracker)
     assert [len(result) for result in results] == [1] * 12 if smooth else [1] * 5 + [0] * 3 + [1] * 4
     for t, result in enumerate(results):
         assert inside(result.orig_img, (60 + 4 * t, 60, 120 + 4 * t, 200)) < HIDDEN + 25

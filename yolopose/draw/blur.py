@@ -22,7 +22,7 @@ REGIONS = ("head", "box")
 STYLES = ("pixelate", "gaussian", "fill")
 CELLS = 6  # squares along the longer side of a pixelated region
 DEVIATION = 1 / 7  # of the Gaussian blur, as a share of the longer side
-SMALL = 56  # pixels of the longer side at which the Gaussian is computed: nothing finer remains anyway
+SMALL = 24  # pixels of the longer side at which the Gaussian is computed: nothing finer remains anyway
 COLOR = (60, 60, 60)
 MARGIN = 0.1  # by which a region grows on every side, as a share of its size
 LOST_MARGIN = 0.35  # the same for tracks that are not found at the moment
@@ -183,6 +183,7 @@ def head_of(box: Array, points: Array, parts: list[str]) -> Array:
         if a in places and b in places and len(places[a]) and len(places[b]):
             apart = np.linalg.norm(places[a][:, None] - places[b], axis=-1)
             radius = max(radius, factor * float(apart.max()))
+    radius = min(radius, float((box[2:4] - box[:2]).max()) / 2)  # wild keypoints must not hide the whole picture
     centre = (head.min(0) + head.max(0)) / 2
     low = np.minimum(centre - radius, head.min(0) - radius / 3)
     return np.concatenate([low, np.maximum(centre + radius, head.max(0) + radius / 3)])
