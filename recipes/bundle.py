@@ -47,7 +47,7 @@ def prepared(source: Path, name: str, data: str | None) -> Checkpoint:
     if wrong := [key for key, value in state.items() if not torch.isfinite(value).all()]:
         raise PoseError(f"{source}: {wrong[0]} has values that float16 does not hold")
     arguments = {
-        key: Path(value).name if key in ("data", "model") and value else value
+        key: Path(value).name if isinstance(value, str) and ("/" in value or "\\" in value) else value
         for key, value in checkpoint.train_args.items()
         if key not in ("project", "name")
     }

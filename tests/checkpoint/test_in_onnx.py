@@ -2,6 +2,7 @@
 
 import hashlib
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,14 @@ def make_checkpoint(path: Path) -> Path:
             value.copy_(torch.rand(value.shape, generator=generator) + 0.5)
         elif key.endswith("num_batches_tracked"):
             value.fill_(123)
-    arguments = {"data": "/home/me/set.yaml", "epochs": 3, "classes": (0,), "project": "/home/me/runs", "time": 0.5}
+    arguments = {
+        "data": "/home/me/set.yaml",
+        "pretrained": "runs/a.pt",
+        "epochs": 3,
+        "classes": (0,),
+        "project": "/home/me/runs",
+        "time": 0.5,
+    }
     extra = {"epoch": 2, "metrics": {"mAP": 0.25, "list": [1, (2.5, None)]}, "train_state": {"epoch": 2}}
     state = network.state_dict()
     checkpoint.save_checkpoint(path, checkpoint.Checkpoint(state, network.spec, network.info, arguments, extra))
@@ -103,7 +111,7 @@ def test_the_recipe_keeps_every_number(source: Path, tiny: Path) -> None:
         assert found.state[key].numpy().tobytes() == expected.tobytes(), key
         assert found.state[key].dtype == value.dtype
     assert rounded > 2
-    assert found.train_args == {"data": "set.yaml", "epochs": 3, "classes": (0,), "time": 0.5}
+    assert found.train_args == {"data": "set.yaml", "pretrained": "a.pt", "epochs": 3, "classes": (0,), "time": 0.5}
     assert found.extra == {"epoch": 2, "metrics": {"mAP": 0.25, "list": [1, (2.5, None)]}}
     assert found.spec == given.spec
     assert found.info.extra["data"] == "nobody"
@@ -180,6 +188,22 @@ def test_commands_name_the_model_first(packaged: Path, capsys: pytest.CaptureFix
             assert capsys.readouterr().out.splitlines()[0] == line
     assert main(["predict", f"source={photo}", "imgsz=64", "verbose=False"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_two_models_side_by_side(packaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = ASSETS / "samples" / "images" / "val" / "astronaut_nasa.jpg"
+    face = packaged.with_name("yolov8n-face.onnx")
+    shutil.copy(ASSETS / face.name, face)
+    try:
+        assert list(bundled()) == ["yolov8n-face", TINY]
+        for model, name in ((None, "yolov8n-face"), (TINY, TINY), ("yolov8n-face", "yolov8n-face")):
+            words = ["predict", f"source={photo}", "imgsz=320", "save=False", *([f"model={model}"] if model else [])]
+            assert main(words) == 0
+            lines = capsys.readouterr().out.splitlines()
+            assert lines[0] == f"model: {name} (bundled): {weights.FINDS[name]}"
+            assert ("1 face," in lines[1]) == (name == "yolov8n-face")
+    finally:
+        face.unlink()
 
 
 def test_a_file_of_that_name_wins(packaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
