@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from yolopose.draw import DrawStyle, SheetTile, draw_instances, mosaic
+from yolopose.draw.ignored import draw_ignored
 from yolopose.draw.instances import (
     HEAD,
     LANDMARKS,
@@ -279,3 +280,13 @@ def test_drawing_from_many_threads_gives_the_same_picture():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_boxes_to_ignore_are_striped_and_leave_the_rest():
+    image = np.full((60, 80, 3), 10, np.uint8)
+    draw_ignored(image, np.array([[20.2, 10.4, 50, 40], [70, 50, 200, 99], [-30, -30, -5, -5]]))
+    changed = (image == 128).all(-1)
+    assert 0.1 < changed[10:40, 20:50].mean() < 0.15  # every eighth diagonal
+    assert changed[50:, 70:].any()
+    changed[10:40, 20:50] = changed[50:, 70:] = False
+    assert not changed.any()

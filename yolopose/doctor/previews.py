@@ -15,6 +15,7 @@ from yolopose.data.batch import Sample
 from yolopose.data.labels import ImageItem
 from yolopose.data.spec import DataSpec
 from yolopose.draw import DrawStyle, draw_instances
+from yolopose.draw.ignored import draw_ignored
 from yolopose.geometry.boxes import cxcywh_to_xyxy
 from yolopose.images import encode_jpeg, read_image
 
@@ -46,6 +47,8 @@ def preview(item: ImageItem, spec: DataSpec) -> Preview:
     size = np.array([image.shape[1], image.shape[0], 1], np.float32)
     labels = item.labels
     boxes = cxcywh_to_xyxy(labels.boxes) * size[[0, 1, 0, 1]]
+    ignore = labels.ignore[labels.ignore[:, 4] == 0, :4]
+    draw_ignored(image, cxcywh_to_xyxy(ignore) * size[[0, 1, 0, 1]])
     sample = Sample(image, labels.classes, boxes, labels.keypoints * size)
     mirrored = None if spec.layout.flip is None else _drawn(flip(sample, spec.layout, 0), spec)
     return Preview(item.path, _drawn(sample, spec), mirrored)

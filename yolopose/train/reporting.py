@@ -12,6 +12,7 @@ import yaml
 
 from yolopose.console import log
 from yolopose.draw import DrawStyle, SheetTile, mosaic
+from yolopose.draw.ignored import draw_ignored
 from yolopose.errors import PoseError
 from yolopose.evaluate.metrics import KEYS
 from yolopose.files import read_bounded, write_text
@@ -146,6 +147,9 @@ def draw_batch(run: TrainingRun, index: int) -> None:
     boxes = cxcywh_to_xyxy(batch.boxes.numpy()) * (w, h, w, h)
     rows = np.concatenate([boxes, np.ones((len(boxes), 1)), batch.classes.numpy()[:, None]], 1).astype(np.float32)
     keypoints, owner = batch.keypoints.numpy() * (w, h, 1), batch.image_index.numpy()
+    if batch.ignore is not None:
+        for row in batch.ignore[(batch.ignore[:, 5] == 0) & (batch.ignore[:, 0] < len(images))].numpy():
+            draw_ignored(images[int(row[0])], row[None, 1:5] * (w, h, w, h))
     tiles = [
         SheetTile(image, rows[owner == i], keypoints[owner == i], Path(batch.paths[i]).name)
         for i, image in enumerate(images)
