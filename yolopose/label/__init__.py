@@ -82,7 +82,7 @@ def make_labels(backend: Backend, config: LabelConfig, model: Path | None) -> Pa
     used = {name: getattr(config, name) for name in ("what", "conf", "unsure", "kpt_conf", "iou")}
     completed = {"data": spec.yaml.name, "split": config.split} if spec else {}
     facts = {**source, **used, "imgsz": info.size_for(config.imgsz), **completed, **counts}
-    file = write_data_set(out, labelled, spec, info, config.split, copy=config.copy)
+    file = write_data_set(out, labelled, spec, info, config.split, copy=config.copy, partial=config.what == "points")
     (out / BY_MODEL).write_text(json.dumps(facts, indent=1) + "\n")
     log.info(printable(f"{file}: {_summary(counts)}"))
     return file

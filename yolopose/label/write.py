@@ -36,9 +36,19 @@ def check_free(out: Path, exist_ok: bool) -> None:
 
 
 def write_data_set(
-    out: Path, labelled: Sequence[Labelled], spec: DataSpec | None, info: ModelInfo, split: str, *, copy: bool
+    out: Path,
+    labelled: Sequence[Labelled],
+    spec: DataSpec | None,
+    info: ModelInfo,
+    split: str,
+    *,
+    copy: bool,
+    partial: bool,
 ) -> Path:
-    """Write images, labels and data.yaml; → the latter. The data set `spec`, if any, is the one that was completed."""
+    """Write images, labels and data.yaml; → the latter. The data set `spec`, if any, is the one that was completed.
+
+    With `partial` its partly labelled images still are: no boxes were added.
+    """
     names = _names([one.path for one in labelled])
     for one, name in zip(labelled, names, strict=True):
         place_image(one.path, out / "images" / name, copy=copy)
@@ -49,7 +59,7 @@ def write_data_set(
             write_text(ignore_path(label), "".join(f"{_numbers(box)}\n" for box in boxes))
         else:
             ignore_path(label).unlink(missing_ok=True)
-    write_text(out / "data.yaml", _yaml(spec, info, split))
+    write_text(out / "data.yaml", _yaml(spec, info, split, partial=partial))
     return out / "data.yaml"
 
 
@@ -84,10 +94,10 @@ def _names(images: Sequence[Path]) -> list[PurePath]:
     return names
 
 
-def _yaml(spec: DataSpec | None, info: ModelInfo, split: str) -> str:
+def _yaml(spec: DataSpec | None, info: ModelInfo, split: str, *, partial: bool) -> str:
     """The text of data.yaml: classes and keypoints of the model or the data set; its other splits stay where they are.
 
-    Entries of `partial` that are beginnings of names are kept.
+    With `partial` its entries that are beginnings of names are kept.
     """
     import yaml
 
@@ -96,9 +106,9 @@ def _yaml(spec: DataSpec | None, info: ModelInfo, split: str) -> str:
     if spec is not None:
         others = {name: [str(spec.path / e) for e in entries] for name, entries in spec.sources.items()}
         values |= {name: entries for name, entries in others.items() if name != split}
+    if spec is not None and spec.partial and partial:
         prefixes = [entry for entry in spec.partial if "/" not in entry]
-        if spec.partial:
-            values["partial"] = True if "" in prefixes else prefixes
+        values["partial"] = True if "" in prefixes else prefixes
         if len(prefixes) < len(spec.partial):
             log.warning(f"{spec.yaml}: partial: folders are not carried over; name their images in the new data.yaml")
     values |= {key: value for key, value in layout.to_dict().items() if value is not None}
