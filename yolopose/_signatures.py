@@ -65,6 +65,10 @@ class PredictArguments(TypedDict, total=False):
     """NMS also between boxes of different classes; default False"""
     classes: int | Sequence[int] | None
     """class indices to keep; None keeps all; default None"""
+    tile: int | None
+    """cut pictures into square tiles with this side in pixels, and add the whole picture; None does not; default None"""
+    overlap: float
+    """with tile: part of a tile that its neighbours show too; default 0.2"""
     bf16: bool
     """compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit; default False"""
     max_pixels: int
@@ -112,6 +116,10 @@ class TrackArguments(TypedDict, total=False):
     """NMS also between boxes of different classes; default False"""
     classes: int | Sequence[int] | None
     """class indices to keep; None keeps all; default None"""
+    tile: int | None
+    """cut pictures into square tiles with this side in pixels, and add the whole picture; None does not; default None"""
+    overlap: float
+    """with tile: part of a tile that its neighbours show too; default 0.2"""
     bf16: bool
     """compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit; default False"""
     max_pixels: int
@@ -227,6 +235,10 @@ class ValArguments(TypedDict, total=False):
     """NMS also between boxes of different classes; default False"""
     classes: int | Sequence[int] | None
     """class indices to keep; None keeps all; default None"""
+    tile: int | None
+    """cut pictures into square tiles with this side in pixels, and add the whole picture; None does not; default None"""
+    overlap: float
+    """with tile: part of a tile that its neighbours show too; default 0.2"""
     bf16: bool
     """compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit; default False"""
     max_pixels: int
@@ -537,6 +549,10 @@ class LabelArguments(TypedDict, total=False):
     """NMS also between boxes of different classes; default False"""
     classes: int | Sequence[int] | None
     """class indices to keep; None keeps all; default None"""
+    tile: int | None
+    """cut pictures into square tiles with this side in pixels, and add the whole picture; None does not; default None"""
+    overlap: float
+    """with tile: part of a tile that its neighbours show too; default 0.2"""
     bf16: bool
     """compute in bfloat16 on CPUs that can (AVX512-BF16, AMX); decoding stays 32-bit; default False"""
     max_pixels: int

@@ -168,9 +168,9 @@ def _detections(
     for candidates, box in zip(rows, letterboxes, strict=True):
         candidates = candidates[(np.abs(candidates) < FAR).all(1)]
         boxes, flat = non_max_suppression(candidates, classes, options)
-        boxes[:, :4] = clip_boxes(box.boxes_to_source(boxes[:, :4]), box.source)
+        boxes[:, :4] = clip_boxes(box.boxes_to_source(boxes[:, :4]), box.bounds)
         points = box.points_to_source(flat.reshape(-1, k, d))
-        points[..., :2] = points[..., :2].clip(0, box.source[::-1])
+        points[..., :2] = points[..., :2].clip(0, box.bounds[::-1])
         if options.rules.zero_unsure and d == 3:
             points[..., :2] *= points[..., 2:] >= 0.5
         out.append(Detections(boxes, points, {}, (1, 3, *box.canvas)))

@@ -15,17 +15,20 @@ from numpy.typing import NDArray
 
 from yolopose.callbacks import Hooks
 from yolopose.config import PredictConfig, ValConfig, pick
-from yolopose.console import log, progress
-from yolopose.detect import Detections, DetectOptions, detect, letterboxes_for, unscaled_letterbox
+from yolopose.console import LONG, log, progress
+from yolopose.detect import Detections, letterboxes_for, unscaled_letterbox
 from yolopose.draw.blur import Blur, Blurring, Hidden
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
+from yolopose.geometry.boxes import Letterbox
 from yolopose.results import Results
 from yolopose.rules import RULES
 from yolopose.saving import Saver
 from yolopose.sources import Frame, Source, SourceOptions, open_source
+from yolopose.tiling import TileOptions, find
 
 Image = NDArray[np.uint8]
+FAR_DOWN = 4.0  # a picture is scaled down so many times before a warning names tiles
 
 
 class Predictor(Iterator[Results]):
@@ -55,10 +58,12 @@ class Predictor(Iterator[Results]):
         self.batch: tuple[list[str], list[Image], None, list[str]] = ([], [], None, [])
         self._hooks = hooks
         self._backend = backend
-        self._options = pick(DetectOptions, config, rect=True, rules=RULES[config.compat])
+        self._options = pick(TileOptions, config, rect=True, rules=RULES[config.compat])
         self._speed: Counter[str] = Counter()
         self._shape: tuple[int, ...] = ()
+        self._warned = False
         check_arguments(backend, config)
+        self._options.check(backend, config.given)
         self.dataset = self._open(source)
         self._batch = (
             len(source) if self._options.rules.whole_list and isinstance(source, (list, tuple)) else config.batch
@@ -174,10 +179,27 @@ class Predictor(Iterator[Results]):
         """The instances in each image of a batch."""
         sizes = [(image.shape[0], image.shape[1]) for image in images]
         boxes = letterboxes_for(self._backend, sizes, self._options)
+        self._warn_of_small(frames, boxes)
         for i, frame in enumerate(frames):
             if frame.exact:
                 boxes[i] = unscaled_letterbox(self._backend, sizes[i])
-        return detect(self._backend, images, self._options, letterboxes=boxes)
+        alone = self.args.verbose and frames[0].kind == "image" and (self.dataset.len_hint or 1) < LONG  # no other bar
+        with progress(alone, "tiles") as show:
+            return find(self._backend, images, self._options, letterboxes=boxes, show=show)
+
+    def _warn_of_small(self, frames: list[Frame], boxes: list[Letterbox]) -> None:
+        """Say once if pictures are scaled down so far that small instances are lost."""
+        if self._warned or self._options.tile is not None:
+            return
+        for frame, box in zip(frames, boxes, strict=True):
+            times = 1 / min(box.scale)
+            if times > FAR_DOWN and not frame.exact:
+                self._warned = True
+                log.warning(
+                    f"{printable(frame.path)}: scaled down {times:.1f} times, to {max(box.size)} pixels: what is small "
+                    f"in it is not found; tile={max(box.canvas)} finds it, more slowly (docs/predict.md)"
+                )
+                return
 
     def _result(self, frame: Frame, image: Image, found: Detections) -> Results:
         """The result of one frame, blurred if that was asked for."""

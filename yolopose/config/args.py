@@ -8,6 +8,8 @@ from yolopose.limits import MAX_PIXELS
 ImageSize = int | tuple[int, int]
 Indices = tuple[int, ...] | None
 UNIT = {"low": 0.0, "high": 1.0}
+TILE_SIDES = {"low": 32, "high": 1 << 16}
+OVERLAPS = {"low": 0.0, "high": 0.9}  # above, tiles are far too many
 SPLITS = ("train", "val", "test")
 
 # Texts of arguments that several modes have, and long ones
@@ -24,15 +26,19 @@ LARGEST_IMAGE = "images with more pixels are not decoded and count as unreadable
 BLUR = "make heads, or whole boxes, unrecognisable in all pictures; what is not found stays visible"
 BLUR_STYLE = "how: large pixels, a Gaussian, or one colour"
 METRIC = "yolo: mAP like Ultralytics 8.3; coco: like pycocotools; widerface: easy, medium, hard; landmarks: NME, PCK"
+MODEL = "model file (.pt, .onnx, …, .yaml), or a bundled or published name; None is the bundled default"
 NO_FILE_NAME = "no effect: out names the file"
+OVERLAP = "with tile: part of a tile that its neighbours show too"
 RESIZE = "imgsz: long side to imgsz; original: no resizing; multi: 1, 1.5 and 2 times imgsz, merged"
 SAVE_CONF = "add confidences to the label files"
 SAVE_TRACKS = "file of all tracks to write: .csv, .json, .parquet, or .txt (MOTChallenge)"
 SINGLE_CLS = "treat all classes as one"
 SMOOTH = "steady keypoints: True filters without look-ahead, offline reads a recorded video twice and adds no delay"
 SPLIT = "part of the data set"
+START = "weights to start from (.pt, a bundled or published name), or an architecture (.yaml)"
 STRICT = "stop at the first invalid label row instead of skipping it"
 THREADS = "CPU threads of the runtime; None lets the runtime decide"
+TILE = "cut pictures into square tiles with this side in pixels, and add the whole picture; None does not"
 TRACKER = "pose, bytetrack, botsort, or a YAML file of your own; None is pose, with compat=True botsort"
 
 
@@ -52,9 +58,7 @@ class Given:
 class RunArgs(Given):
     """Arguments that predict, val, train and export share."""
 
-    model: str | None = arg(
-        None, "model file (.pt, .onnx, …, .yaml), or a bundled or published name; None is the bundled default"
-    )
+    model: str | None = arg(None, MODEL)
     device: str | None = arg(None, DEVICE, form="device")
     half: bool = arg(False, "compute in 16-bit floats where the device can; decoding stays 32-bit")
     project: str | None = arg(None, "folder for run folders; None is runs/pose")
@@ -72,6 +76,8 @@ class DetectArgs:
     max_det: int = arg(300, "most detections per image", low=1)
     agnostic_nms: bool = arg(False, "NMS also between boxes of different classes")
     classes: Indices = arg(None, "class indices to keep; None keeps all", low=0)
+    tile: int | None = arg(None, TILE, **TILE_SIDES)
+    overlap: float = arg(0.2, OVERLAP, **OVERLAPS)
     bf16: bool = arg(False, BF16)
     max_pixels: int = arg(MAX_PIXELS, LARGEST_IMAGE, low=1)
     threads: int | None = arg(None, THREADS, low=1)
@@ -148,9 +154,7 @@ class ValConfig(RunArgs, DetectArgs):
 class TrainConfig(RunArgs):
     """Train a model on a labelled data set, or resume a run."""
 
-    model: str | None = arg(
-        None, "weights to start from (.pt, a bundled or published name), or an architecture (.yaml)"
-    )
+    model: str | None = arg(None, START)
     data: str | None = arg(None, DATA)
     data_dir: str | None = arg(None, DATA_DIR)
     epochs: int = arg(100, "passes over the training images", low=1)
@@ -323,9 +327,7 @@ class ConvertConfig(Given):
 class LabelConfig(Given, DetectArgs):
     """Label photographs by a model: a new data set, or additions to a labelled one."""
 
-    model: str | None = arg(
-        None, "model file (.pt, .onnx, …), or a bundled or published name; None is the bundled default"
-    )
+    model: str | None = arg(None, MODEL)
     source: Any = arg(None, "photographs to label: a file, folder, glob or list of files")
     data: str | None = arg(None, "instead of source: data set YAML whose labels are completed, in a copy")
     data_dir: str | None = arg(None, DATA_DIR)

@@ -9,8 +9,8 @@ from yolopose.config.argument import Argument
 GROUPS: dict[str, str] = {
     "model and data": "a b model pretrained teacher source missing data data_dir coco widerface pred gt every split "
     "images landmarks what prefix stratify copy classes single_cls fraction kpt_shape format",
-    "size and speed": "imgsz resize batch rect multi_scale device half bf16 int8 amp compile threads workers cache "
-    "cache_dir max_pixels",
+    "size and speed": "imgsz tile overlap resize batch rect multi_scale device half bf16 int8 amp compile threads "
+    "workers cache cache_dir max_pixels",
     "detections": "conf unsure kpt_conf iou max_det agnostic_nms nms metric normalize",
     "length of the run": "epochs time patience resume save_period close_mosaic val freeze seed deterministic",
     "optimizer": "optimizer lr0 lrf cos_lr momentum weight_decay warmup_epochs warmup_momentum warmup_bias_lr nbs "

@@ -31,6 +31,7 @@ class BatchOptions:
         imgsz: long side of the network's input, or (H, W); None is the model's own size.
         rect: pad each image to multiples of the stride only, not to `imgsz`.
         resize: "imgsz"; "original", each image at its own size; or "multi", at `FACTORS` times `imgsz`.
+        tile: side of the tiles that images are cut into, with `overlap`; None does not cut them.
         batch: the most images of a group.
         rules: the switches `val_batches` and `one_size` are used.
     """
@@ -38,6 +39,8 @@ class BatchOptions:
     imgsz: int | tuple[int, int] | None = None
     rect: bool = True
     resize: str = "imgsz"
+    tile: int | None = None
+    overlap: float = 0.2
     batch: int = 16
     rules: Rules = DEFAULT
 
@@ -45,6 +48,8 @@ class BatchOptions:
         """Raise PoseError or UsageError when the model or the rules do not go with `resize`."""
         if self.resize == "imgsz":
             return
+        if self.tile is not None:
+            raise UsageError(f"resize={self.resize} does not go with tile={self.tile}: leave one of them out")
         if backend.fixed_shape is not None:
             h, w = backend.fixed_shape[1:]
             raise PoseError(
@@ -56,6 +61,8 @@ class BatchOptions:
     def describe(self, backend: Backend) -> str:
         """How an image becomes the network's input, in words."""
         fixed, stride = backend.fixed_shape, backend.info.stride
+        if self.tile is not None:
+            return f"tiles of {self.tile} pixels, overlap {self.overlap:g}, and the whole image; instances merged"
         if fixed is not None:
             return f"letterbox to {fixed[1]}x{fixed[2]} (height x width), the size of the exported file"
         if self.rules.val_batches and self.rect:

@@ -16,7 +16,7 @@ from yolopose.console import log, progress
 from yolopose.data.image_loading import prefetch
 from yolopose.data.labels import ImageItem, Scan, filter_labels, scan
 from yolopose.data.spec import DataSpec
-from yolopose.detect import DetectOptions, detect
+from yolopose.detect import detect
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.evaluate.batching import BatchOptions, Group, groups, merge_scales, truth_of
 from yolopose.evaluate.cocofiles import CocoMeasure, annotated_truths
@@ -35,6 +35,7 @@ from yolopose.plots.figure import can_plot
 from yolopose.predict import check_arguments
 from yolopose.rules import RULES, Rules
 from yolopose.saving import run_folder
+from yolopose.tiling import TileOptions, find
 
 if TYPE_CHECKING:
     from yolopose.evaluate.losses import Losses
@@ -77,6 +78,7 @@ def validate(
     info, spec = backend.info, scanned.spec
     check_fit(info, spec, config.single_cls)
     check_arguments(backend, config)
+    _tiling(config).check(backend, config.given)
     config = replace(config, imgsz=info.size_for(config.imgsz))
     batching = pick(BatchOptions, config, rules=rules)
     batching.check(backend)
@@ -221,13 +223,7 @@ def _samples(
 ) -> Iterator[ValidatedImage]:
     """Every image with its truths and detections, group by group, while the next images are being read."""
     backend, config = validator.backend, validator.args
-    options = pick(
-        DetectOptions,
-        config,
-        agnostic_nms=config.agnostic_nms or config.single_cls,
-        multi_label=True,
-        rules=replace(RULES[config.compat], zero_unsure=False),  # Ultralytics 8.3 zeroes them in predict only
-    )
+    options = _tiling(config)
     reader = prefetch((items[i] for group in plan for i in group.positions), config.workers)
     for group in plan:
         chosen, images = zip(*islice(reader, len(group.positions)), strict=True)
@@ -235,7 +231,7 @@ def _samples(
         hooks("on_val_batch_start", validator)
         boxes = group.letterboxes
         observe = losses.observer([item.labels for item in chosen], boxes) if losses else None
-        found = detect(backend, images, options, letterboxes=boxes, observe=observe)
+        found = find(backend, images, options, letterboxes=boxes, observe=observe)
         if group.larger:
             more = (detect(backend, images, options, letterboxes=larger) for larger in group.larger)
             found = [merge_scales(parts, options) for parts in zip(found, *more, strict=True)]
@@ -245,6 +241,18 @@ def _samples(
             yield ValidatedImage(position, item, image, truth_of(item.labels, box), one)
         validator.seen += len(chosen)
         hooks("on_val_batch_end", validator)
+
+
+def _tiling(config: ValConfig) -> TileOptions:
+    """How images are detected in, with tiles or without."""
+    return pick(
+        TileOptions,
+        config,
+        imgsz=config.imgsz if config.tile is None or "imgsz" in config.given else None,
+        agnostic_nms=config.agnostic_nms or config.single_cls,
+        multi_label=True,
+        rules=replace(RULES[config.compat], zero_unsure=False),  # Ultralytics 8.3 zeroes them in predict only
+    )
 
 
 def _protocol(validator: Validator, evaluator: Evaluator, metrics: Metrics, batching: BatchOptions) -> dict[str, Any]:

@@ -155,6 +155,16 @@ class Letterbox:
         gain, _ = self.scale
         return (self.canvas[1] - self.source[1] * gain) / 2, (self.canvas[0] - self.source[0] * gain) / 2
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """(H, W) of the image within which coordinates mapped back lie."""
+        return self.source
+
+    def of_part(self, corner: tuple[int, int], whole: tuple[int, int]) -> PartLetterbox:
+        """The same for a source that is a part, from (x, y) `corner`, of an image of `whole` (H, W) pixels."""
+        fields = (self.source, self.size, self.canvas, self.top, self.left, self.nominal_gain)
+        return PartLetterbox(*fields, corner, whole)
+
     def image(self, image: NDArray[np.uint8], out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """(H, W, 3) → the canvas (H', W', 3), written into `out` when given; the channel order stays."""
         import cv2
@@ -188,6 +198,27 @@ class Letterbox:
         out = points.copy()
         out[..., :2] -= np.asarray(offset, out.dtype)
         out[..., :2] /= np.asarray(self.scale, out.dtype)
+        return out
+
+
+@dataclass(frozen=True)
+class PartLetterbox(Letterbox):
+    """The letterbox of a part of an image; it maps back to pixels of that image of `whole` (H, W).
+
+    `corner` (x, y) is the part's first pixel.
+    """
+
+    corner: tuple[int, int] = (0, 0)
+    whole: tuple[int, int] = (0, 0)
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """(H, W) of the image."""
+        return self.whole
+
+    def _to_source(self, points: Array, offset: tuple[float, float]) -> Array:
+        out = super()._to_source(points, offset)
+        out[..., :2] += np.asarray(self.corner, out.dtype)
         return out
 
 

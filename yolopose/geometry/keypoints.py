@@ -179,11 +179,20 @@ def oks(
     visibility and points with 0 do not count. A truth without a labelled point gets 0. Source: COCO keypoint
     evaluation.
     """
+    gt = np.asarray(truth, np.float64)[:, None]
+    dt = np.asarray(predicted, np.float64)[None]
+    return oks_of_pairs(gt, dt, np.asarray(area)[:, None], sigmas)
+
+
+def oks_of_pairs(
+    truth: NDArray[Any], predicted: NDArray[Any], area: NDArray[Any], sigmas: Sequence[float]
+) -> NDArray[np.float64]:
+    """(..., K, 3), (..., K, ≥2), (...) → (...) similarity of each truth with the prediction at its place, see `oks`."""
     gt = np.asarray(truth, np.float64)
     dt = np.asarray(predicted, np.float64)
     variance = (2.0 * np.asarray(sigmas, np.float64)) ** 2
-    d2 = ((gt[:, None, :, :2] - dt[None, :, :, :2]) ** 2).sum(-1)  # (G, N, K)
-    e = d2 / variance / (np.asarray(area, np.float64)[:, None, None] + np.spacing(1.0)) / 2.0
-    labelled = gt[:, None, :, 2] != 0  # (G, 1, K)
+    d2 = ((gt[..., :2] - dt[..., :2]) ** 2).sum(-1)
+    e = d2 / variance / (np.asarray(area, np.float64)[..., None] + np.spacing(1.0)) / 2.0
+    labelled = gt[..., 2] != 0
     count = labelled.sum(-1)
     return np.asarray((np.exp(-e) * labelled).sum(-1) / np.maximum(count, 1), np.float64)

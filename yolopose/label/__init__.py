@@ -18,7 +18,7 @@ from yolopose.console import log, progress
 from yolopose.data.labels import ImageItem, scan
 from yolopose.data.rows import Labels, no_labels
 from yolopose.data.spec import DataSpec, load_data
-from yolopose.detect import Detections, DetectOptions, detect
+from yolopose.detect import Detections
 from yolopose.errors import PoseError, UsageError, one_line, printable
 from yolopose.files import digest
 from yolopose.formats.base import Backend
@@ -28,6 +28,7 @@ from yolopose.label.merge import LabelOptions, merge
 from yolopose.label.write import BY_MODEL, Labelled, check_free, write_data_set
 from yolopose.metadata import ModelInfo
 from yolopose.sources import SourceOptions, open_source
+from yolopose.tiling import TileOptions, find
 from yolopose.version import __version__
 
 Image = NDArray[np.uint8]
@@ -63,10 +64,11 @@ def make_labels(backend: Backend, config: LabelConfig, model: Path | None) -> Pa
     photographs, total = _of_data(spec, config) if spec is not None else _of_source(config, info)
     counts: Counter[str] = Counter()
     labelled: list[Labelled] = []
-    found_by = pick(DetectOptions, config, conf=min(config.unsure, config.conf))
+    found_by = pick(TileOptions, config, conf=min(config.unsure, config.conf))
+    found_by.check(backend, config.given)
     with progress(config.verbose, "labelling") as bar:
         while group := list(islice(photographs, config.batch)):
-            found = detect(backend, [photo.image for photo in group], found_by)
+            found = find(backend, [photo.image for photo in group], found_by)
             for photo, one in zip(group, found, strict=True):
                 labels, added = merge(photo.labels, *as_labels(one, photo.image.shape), options)
                 counts.update(added, images=1)
@@ -79,7 +81,7 @@ def make_labels(backend: Backend, config: LabelConfig, model: Path | None) -> Pa
         "model": model.name if model else None,
         "sha256": digest(model) if model else None,
     }
-    used = {name: getattr(config, name) for name in ("what", "conf", "unsure", "kpt_conf", "iou")}
+    used = {name: getattr(config, name) for name in ("what", "conf", "unsure", "kpt_conf", "iou", "tile", "overlap")}
     completed = {"data": spec.yaml.name, "split": config.split} if spec else {}
     facts = {**source, **used, "imgsz": info.size_for(config.imgsz), **completed, **counts}
     file = write_data_set(out, labelled, spec, info, config.split, copy=config.copy, partial=config.what == "points")
