@@ -30,7 +30,7 @@ from yolopose.rules import DEFAULT, Rules
 
 LARGE = 1 << 25  # pixels: only one thread at a time decodes images with more, since several could fill the memory
 _large = Lock()
-UNSURE = 0.1  # the score above which a prediction in a partly labelled image may be an instance without a label
+UNSURE = 0.3  # the score above which a prediction in a partly labelled image may be an instance without a label
 SHOWN = 5  # bad rows that are logged; the doctor lists all
 
 
