@@ -9,7 +9,7 @@ from yolopose import YOLO
 
 
 def main(picture: str, folder: str) -> None:
-    (result,) = YOLO()(picture, conf=0.5)
+    (result,) = YOLO("yolov8n-face")(picture, conf=0.5)
     Path(folder).mkdir(parents=True, exist_ok=True)
     for number, crop in enumerate(result.align(size=112)):  # (N, 112, 112, 3) BGR
         file = Path(folder) / f"face{number}.png"

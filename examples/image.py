@@ -6,7 +6,7 @@ from yolopose import YOLO
 
 
 def main(pictures: list[str]) -> None:
-    model = YOLO()  # the bundled face model; YOLO("yolov8n-pose.pt") finds people
+    model = YOLO("yolov8n-face")  # in the package; YOLO("yolov8n-pose.pt") finds people
     for result in model(pictures, conf=0.4):
         for face in result:
             x1, y1, x2, y2 = face.boxes.xyxy[0].tolist()

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from yolopose import YOLO
 
-MODEL = YOLO()  # opened once; predicting changes nothing in it
+MODEL = YOLO("yolov8n-face")  # opened once; predicting changes nothing in it
 
 
 def count(picture: str) -> tuple[str, int]:

@@ -8,7 +8,8 @@ from yolopose.track.reading import read_tracks
 
 
 def main(clip: str, table: str = "tracks.csv") -> dict[int, float]:
-    YOLO().track(clip, smooth="offline", save_tracks=table, verbose=False)  # other models: YOLO("yolov8n-pose.pt")
+    model = YOLO("yolov8n-face")  # or another, such as YOLO("yolov8n-pose.pt")
+    model.track(clip, smooth="offline", save_tracks=table, verbose=False)
     tracks = read_tracks(table)
     times: dict[int, list[float]] = defaultdict(list)
     for number, time in zip(tracks.id.tolist(), tracks.time.tolist(), strict=True):

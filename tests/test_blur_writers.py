@@ -22,7 +22,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> YOLO:
     monkeypatch.chdir(tmp_path)
     backend = ManyBackend()
     monkeypatch.setattr(YOLO, "_backend", lambda *_: backend)
-    found = YOLO()
+    found = YOLO("yolov8n-face")
     found.overrides |= {"verbose": False, "blur": "box", "blur_style": "fill"}
     return found
 

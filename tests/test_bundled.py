@@ -10,13 +10,12 @@ import yolopose
 from yolopose import YOLO
 from yolopose.cli import main
 from yolopose.images import read_image
-from yolopose.weights import default_model
 
 PHOTO = Path(yolopose.__file__).parent / "assets" / "samples" / "images" / "val" / "astronaut_nasa.jpg"
 
 
 def test_a_face_is_found() -> None:
-    (result,) = YOLO(default_model())(str(PHOTO), imgsz=320, verbose=False)
+    (result,) = YOLO("yolov8n-face")(str(PHOTO), imgsz=320, verbose=False)
     assert len(result.boxes) == 1
     assert result.keypoints.shape == (1, 5, 3)
     x1, y1, x2, y2 = np.asarray(result.boxes.xyxy)[0]
@@ -25,7 +24,10 @@ def test_a_face_is_found() -> None:
 
 
 def test_the_command_line(tmp_path: Path) -> None:
-    assert main(["predict", f"source={PHOTO}", f"project={tmp_path}", "imgsz=320", "save_txt=True"]) == 0
+    assert (
+        main(["predict", "model=yolov8n-face", f"source={PHOTO}", f"project={tmp_path}", "imgsz=320", "save_txt=True"])
+        == 0
+    )
     drawn, photo = (read_image(path) for path in (tmp_path / "predict" / PHOTO.name, PHOTO))
     assert drawn.shape == photo.shape
     assert not np.array_equal(drawn, photo)
@@ -35,6 +37,6 @@ def test_the_command_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize("metric", ["pose", "coco"])
 def test_val(metric: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = make_dataset(tmp_path / "data")
-    words = [f"data={data}", "split=train", "imgsz=64", f"project={tmp_path}", "plots=False"]
+    words = ["model=yolov8n-face", f"data={data}", "split=train", "imgsz=64", f"project={tmp_path}", "plots=False"]
     assert main(["val", *words, *([f"metric={metric}"] if metric == "coco" else [])]) == 0
     assert "mAP50-95" in capsys.readouterr().out

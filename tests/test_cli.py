@@ -9,6 +9,7 @@ from yolopose.cli import main
 from yolopose.command_line import read_arguments
 from yolopose.config import MODES, arguments
 from yolopose.errors import UsageError
+from yolopose.weights import DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -137,4 +138,4 @@ def test_the_bundled_checkpoint_is_exported_when_none_is_named(
     assert "did you mean onnx?" in capsys.readouterr().err
     pytest.importorskip("torch")
     assert main(["export", "format=torchscript", "imgsz=64", "verify=False"]) == 0
-    assert (tmp_path / "yolov8n-face.torchscript").is_file()
+    assert (tmp_path / f"{DEFAULT}.torchscript").is_file()

@@ -63,7 +63,7 @@ def test_video(tmp_path: Path) -> None:
     example("video")("clip.avi", "faces.csv")
     rows = list(csv.DictReader((tmp_path / "faces.csv").read_text().splitlines()))
     assert [row["frame"] for row in rows] == ["0", "1", "2"]
-    (box,) = YOLO()(picture)[0].boxes.xyxy.tolist()
+    (box,) = YOLO("yolov8n-face")(picture)[0].boxes.xyxy.tolist()
     assert float(rows[0]["x1"]) == pytest.approx(box[0], abs=2)
 
 

@@ -59,7 +59,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> YOLO:
     monkeypatch.chdir(tmp_path)
     backend = ManyBackend()
     monkeypatch.setattr(YOLO, "_backend", lambda *_: backend)
-    found = YOLO()
+    found = YOLO("yolov8n-face")
     found.overrides["verbose"] = False
     return found
 
@@ -114,7 +114,7 @@ def test_each_video_of_a_source_begins_at_id_1_and_persist_continues(model: YOLO
     alone = ids(model.track(clips[1]))
     assert alone == [[1]] * 3
     assert ids(model.track(clips))[4:] == alone
-    assert ids(YOLO().track(clips, persist=True))[6] == [3]
+    assert ids(YOLO("yolov8n-face").track(clips, persist=True))[6] == [3]
 
 
 def test_frame_by_frame_with_persist_is_like_the_video(model: YOLO, video: Path) -> None:
@@ -124,7 +124,7 @@ def test_frame_by_frame_with_persist_is_like_the_video(model: YOLO, video: Path)
         frames.append(frame[1])
     whole = ids(model.track(video))
     assert [ids(model.track(frame, persist=True))[0] for frame in frames] == whole
-    assert ids(YOLO().track(frames, persist=True)) == whole  # a list of frames is one sequence
+    assert ids(YOLO("yolov8n-face").track(frames, persist=True)) == whole  # a list of frames is one sequence
     model.track(frames[0])  # without persist: the next ones continue this call
     assert [ids(model.track(frame, persist=True))[0] for frame in frames[1:]] == whole[1:]
 
@@ -292,7 +292,7 @@ def test_predict_names_track(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "source=a.jpg", "tracker=bytetrack.yaml"]) == 2
     assert "predict does not do this (identities over the frames of a video); use yolo track" in capsys.readouterr().err
     with pytest.raises(UsageError, match=r"persist=True: .*use model\.track"):
-        YOLO().predict("a.jpg", persist=True)
+        YOLO("yolov8n-face").predict("a.jpg", persist=True)
 
 
 def test_a_file_of_tracks_and_single_frames_do_not_fit(model: YOLO) -> None:

@@ -37,7 +37,7 @@ def backend() -> ManyBackend:
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: ManyBackend) -> YOLO:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(YOLO, "_backend", lambda *_: backend)
-    return YOLO()
+    return YOLO("yolov8n-face")
 
 
 @pytest.fixture

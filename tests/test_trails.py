@@ -64,7 +64,7 @@ def test_trails_are_drawn_in_each_video_and_can_be_switched_off(
             writer.write(make_photo(box=(x, 60, x + 60, 180)))
         writer.release()
     for trails in (True, False):
-        YOLO().track(["a.avi", "b.avi"], save=True, trails=trails, show_labels=False, verbose=False)
+        YOLO("yolov8n-face").track(["a.avi", "b.avi"], save=True, trails=trails, show_labels=False, verbose=False)
     assert len(seen) == 12
     differ = [not np.array_equal(on, off) for on, off in zip(seen[:6], seen[6:], strict=True)]
     assert differ == [False, True, True] * 2  # the second video begins without those of the first

@@ -41,9 +41,9 @@ class YOLO(PredictModel):
     """A pose model.
 
     `model` is a checkpoint (.pt), an exported file, the name of a bundled model (yolov8n-face) or of published weights
-    (downloaded once), or an architecture (.yaml, with random weights); None is the bundled model, which finds faces.
+    (downloaded once), or an architecture (.yaml, random weights); None is the package's default, which finds faces.
 
-        >>> model = YOLO()
+        >>> model = YOLO("yolov8n-face")
         >>> model.names
         {0: 'face'}
         >>> model.overrides["conf"] = 0.4  # for all calls that follow
@@ -200,7 +200,7 @@ class YOLO(PredictModel):
 
             >>> from importlib.resources import files
             >>> photo = files("yolopose") / "assets/samples/images/val/intel_three_people.jpg"
-            >>> YOLO().label(source=photo, out="labelled", verbose=False).name
+            >>> YOLO("yolov8n-face").label(source=photo, out="labelled", verbose=False).name
             'data.yaml'
 
         Raises:

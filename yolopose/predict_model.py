@@ -85,7 +85,7 @@ class PredictModel(Model):
 
             >>> from importlib.resources import files
             >>> photo = files("yolopose") / "assets/samples/images/val/intel_three_people.jpg"
-            >>> model = YOLO()
+            >>> model = YOLO("yolov8n-face")
             >>> results = model.predict(photo, conf=0.5)
             >>> tuple(results[0].keypoints.xy.shape)
             (3, 5, 2)
@@ -139,7 +139,7 @@ class PredictModel(Model):
 
             >>> from importlib.resources import files
             >>> photo = files("yolopose") / "assets/samples/images/val/intel_three_people.jpg"
-            >>> model = YOLO()
+            >>> model = YOLO("yolov8n-face")
             >>> for _ in range(2):
             ...     print(model.track(photo, persist=True)[0].boxes.id.int().tolist())
             [1, 2, 3]
@@ -169,7 +169,7 @@ class PredictModel(Model):
     def add_callback(self, event: str, function: Callback) -> None:
         """Call `function` at an event, such as on_train_epoch_end, with the run, validator or exporter as argument.
 
-            >>> model = YOLO()
+            >>> model = YOLO("yolov8n-face")
             >>> model.add_callback("on_predict_end", lambda run: print(run.seen, "image"))
             >>> results = model(np.zeros((64, 64, 3), np.uint8))
             1 image

@@ -11,7 +11,7 @@ from nbclient import NotebookClient
 pytestmark = pytest.mark.clients
 
 CELLS = (
-    "from yolopose import YOLO\nresults = YOLO()(PATH)",
+    "from yolopose import YOLO\nresults = YOLO('yolov8n-face')(PATH)",
     "results[0].show()",
     "results[0]",
     "results[0].to_df()[['name', 'confidence']]",

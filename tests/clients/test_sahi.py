@@ -15,7 +15,9 @@ pytestmark = pytest.mark.clients
 @pytest.fixture(params=["pt", "onnx"])
 def detector(request, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ultralytics", yolopose)
-    path = str(find("yolov8n-face") if request.param == "onnx" else yolopose.YOLO().save(tmp_path / "face.pt"))
+    path = str(
+        find("yolov8n-face") if request.param == "onnx" else yolopose.YOLO("yolov8n-face").save(tmp_path / "face.pt")
+    )
     options = {"confidence_threshold": 0.25, "image_size": 640, "device": "cpu"}
     return AutoDetectionModel.from_pretrained("ultralytics", path, **options)
 

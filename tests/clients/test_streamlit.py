@@ -14,7 +14,7 @@ def page(path: str) -> None:
 
     @st.cache_resource
     def load():
-        return YOLO()
+        return YOLO("yolov8n-face")
 
     conf = st.slider("Confidence", 0.0, 1.0, 0.25)
     result = load().predict(path, conf=conf, verbose=False)[0]

@@ -16,7 +16,7 @@ def model(tmp_path, monkeypatch):
     monkeypatch.setattr(YOLO, "_backend", lambda *_: ManyBackend())
     options = partial(SourceOptions, timeout=0.5, reconnect=1, backoff=0.05)
     monkeypatch.setattr("yolopose.predict.SourceOptions", options)
-    return YOLO()
+    return YOLO("yolov8n-face")
 
 
 @pytest.mark.parametrize("end", ["hang", "close"])
