@@ -88,6 +88,23 @@ def test_python_and_command_line_predict_without_torch(light: Path, tmp_path: Pa
     assert cv2.imread(str(tmp_path / "predict" / "picture.jpg")).shape == (90, 120, 3)
 
 
+def test_tracking_needs_neither_torch_nor_scipy(light: Path, tmp_path: Path) -> None:
+    model = tiny_onnx(tmp_path / "tiny.onnx")
+    code = (
+        "import numpy as np, yolopose; "
+        f"model = yolopose.YOLO({str(model)!r}); "
+        "frames = [np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)] * 3; "
+        "options = dict(imgsz=64, max_det=3, verbose=False); "
+        f"r = model.track(frames, smooth='offline', save_tracks={str(tmp_path / 't.csv')!r}, **options); "
+        "r += model.track(frames[0], persist=True, smooth=True, tracker='botsort', **options); "
+        "assert len(r) == 4 and all(x.boxes.is_track for x in r) and len(r[0]), r; "
+        "assert not {'torch', 'scipy', 'pyarrow', 'pandas'} & set(sys.modules); print('fine')"
+    )
+    told = run(light, code)
+    assert told.stdout.endswith("fine\n"), told.stderr
+    assert len((tmp_path / "t.csv").read_text().splitlines()) > 1
+
+
 def test_bundled_models_run_without_torch_and_onnx(light: Path) -> None:
     code = (
         "import numpy as np, yolopose; from yolopose.weights import bundled; from yolopose.errors import PoseError\n"
