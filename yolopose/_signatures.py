@@ -54,7 +54,7 @@ class PredictArguments(TypedDict, total=False):
     line_width: int | None
     """line width in pixels; None scales it with the image; default None"""
     blur: str | None
-    """make heads, or whole boxes, unrecognisable in all pictures; what is not found stays visible; default None"""
+    """head or box: make these unrecognisable in all pictures; whoever is not found stays visible; default None"""
     blur_style: str
     """how: large pixels, a Gaussian, or one colour (pixelate, gaussian, fill); default pixelate"""
     iou: float
@@ -177,7 +177,7 @@ class TrackArguments(TypedDict, total=False):
     line_width: int | None
     """line width in pixels; None scales it with the image; default None"""
     blur: str | None
-    """make heads, or whole boxes, unrecognisable in all pictures; what is not found stays visible; default None"""
+    """head or box: make these unrecognisable in all pictures; whoever is not found stays visible; default None"""
     blur_style: str
     """how: large pixels, a Gaussian, or one colour (pixelate, gaussian, fill); default pixelate"""
 
