@@ -26,7 +26,7 @@ EVERYWHERE = tests/clients/test_supervision.py tests/clients/test_norfair.py tes
 
 OLDEST = .venv-oldest/.installed
 OLDEST_TESTS = tests/config tests/data tests/evaluate tests/geometry tests/images tests/sources tests/test_bundled.py tests/test_cli.py \
-  tests/test_errors.py tests/test_files.py tests/test_light.py tests/test_predict.py tests/results tests/test_saving.py tests/test_draw.py
+  tests/test_errors.py tests/test_files.py tests/test_light.py tests/test_predict.py tests/results tests/test_saving.py tests/test_draw.py tests/track
 
 .PHONY: demo test test-slow coverage test-clients test-oldest test-exports test-gpu check clean
 

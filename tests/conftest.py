@@ -50,14 +50,14 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 # What `make test-oldest` does not install: it runs what the light install can do.
-HEAVY = ("torch", "onnx", "onnxscript", "matplotlib", "pycocotools", "pandas", "scipy", "tensorboard")
+HEAVY = ("torch", "onnx", "onnxscript", "matplotlib", "pycocotools", "pandas", "scipy", "tensorboard", "pyarrow")
 
 
 def _lacks(error: BaseException | None) -> str:
     """The heavy package that a test stopped for, where none of them is installed; nothing otherwise."""
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in HEAVY:
         return str(error)
-    return str(error) if "needs torch" in str(error) else ""
+    return str(error) if "needs torch" in str(error) or "needs pyarrow" in str(error) else ""
 
 
 if find_spec("torch") is None:

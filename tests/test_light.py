@@ -6,13 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from helpers.builders import tiny_onnx
 
 ROOT = Path(__file__).resolve().parents[1]
+OWN = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
 
 
 def closure(name: str) -> set[str]:
@@ -25,7 +28,7 @@ def closure(name: str) -> set[str]:
             continue
         names.add(current)
         try:
-            lines = metadata.requires(current) or []
+            lines = OWN if current == "yolopose" else metadata.requires(current) or []
         except metadata.PackageNotFoundError:
             continue  # a requirement of another platform or Python
         for line in lines:
@@ -121,6 +124,26 @@ def test_bundled_models_run_without_torch_and_onnx(light: Path) -> None:
     assert told.stderr == ""
     assert set(told.stdout.splitlines()) == {"True False"}
     assert len(told.stdout.splitlines()) >= 3
+
+
+def test_track_runs_without_torch_and_scipy(light: Path, tmp_path: Path) -> None:
+    model, folder = tiny_onnx(tmp_path / "tiny.onnx"), tmp_path / "frames"
+    folder.mkdir()
+    for name in ("1.png", "2.png", "3.png"):
+        cv2.imwrite(str(folder / name), np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8))
+    table = tmp_path / "tracks.csv"
+    words = ["track", f"model={model}", f"source={folder}", f"save_tracks={table}"]
+    words += [f"project={tmp_path}", "imgsz=64", "conf=0.0001", "max_det=3"]
+    code = (
+        "import dataclasses as d, yolopose.track.options as o; plain = o.read_tracker; "
+        "o.read_tracker = lambda name: d.replace(plain(name), track_high_thresh=0.0, new_track_thresh=0.0); "
+        "import sys; from yolopose.cli import main; print('code', main(sys.argv[1:] or WORDS)); "
+        "assert {'torch', 'scipy', 'pandas'}.isdisjoint(sys.modules); assert 'lap' in sys.modules"
+    ).replace("WORDS", repr(words))
+    told = run(light, code)
+    assert told.stdout.endswith("code 0\n"), told.stdout + told.stderr
+    assert told.stderr.count("Traceback") == 0, told.stderr
+    assert len(table.read_text().splitlines()) > 1
 
 
 def test_validation_runs_without_torch_and_matplotlib(light: Path, tmp_path: Path) -> None:
