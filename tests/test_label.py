@@ -235,7 +235,7 @@ def test_command_line_doctor_and_training_take_the_result(
     pytest.importorskip("torch")
     samples = Path(__file__).resolve().parents[1] / "yolopose" / "assets" / "samples" / "images" / "val"
     out = tmp_path / "out"
-    assert main(["label", f"source={samples}", f"out={out}", "verbose=False"]) == 0
+    assert main(["label", "model=yolov8n-face", f"source={samples}", f"out={out}", "verbose=False"]) == 0
     file = out / "data.yaml"
     assert yaml.safe_load(file.read_text())["names"] == {0: "face"}
     assert len(json.loads((out / "labels_by_model.json").read_text())["sha256"]) == 64
