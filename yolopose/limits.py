@@ -15,6 +15,8 @@ from yolopose.errors import PoseError, shown
 MAX_PIXELS = 1 << 28  # of one image, before it is decoded: 16,384 x 16,384
 MAX_IMAGE_BYTES = 1 << 31  # of one image file
 MAX_TILES = 1 << 20  # of one picture
+MAX_STRIP_PIXELS = 1 << 32  # of one image that is decoded strip by strip: 65,536 x 65,536
+MAX_STRIP_BYTES = 1 << 28  # of the rows of such an image that are in memory
 MAX_PIPED = 1 << 28  # bytes of one image on standard input
 MAX_HEADER_BYTES = 1 << 25  # of an image, before its pixels
 MAX_HEADER_READS = 10_000  # of one image header

@@ -4,6 +4,7 @@ from yolopose.images.arrays import to_bgr
 from yolopose.images.files import (
     ImageError,
     ImageReadError,
+    ImageTooLarge,
     check_header,
     check_image,
     decode,
@@ -16,6 +17,7 @@ from yolopose.images.files import (
 __all__ = [
     "ImageError",
     "ImageReadError",
+    "ImageTooLarge",
     "check_header",
     "check_image",
     "decode",

@@ -41,6 +41,10 @@ class ImageError(PoseError):
         return f"{printable(self.args[0])}: {self.reason}"
 
 
+class ImageTooLarge(ImageError):
+    """An image of more than `max_pixels` pixels."""
+
+
 class ImageReadError(ImageError):
     """A file that cannot be read: missing, not allowed, a failing disk. The next try may succeed."""
 
@@ -55,11 +59,11 @@ def decode(data: bytes, name: str = "image bytes", *, max_pixels: int = MAX_PIXE
     Raises ImageError, naming `name` and the reason, for damaged or foreign data, and before anything is decoded for
     more than `max_pixels` pixels. The size is always that of `image_size`.
     """
-    header = _header(io.BytesIO(data), name, max_pixels)
+    header = safe_header(io.BytesIO(data), name, max_pixels)
     reduce = reduce if header.kind == "JPEG" else 1
     image = _decoded(data, header, name, reduce)
     if header.kind in _TURNED_HERE:
-        image = _turned(image, header.orientation)
+        image = turned(image, header.orientation)
     if header.complete is None and header.kind != "GIF":
         _check_pixels(image.shape[0], image.shape[1], name, max_pixels)
     elif image.shape[:2] != tuple(-(-side // reduce) for side in header.size):
@@ -70,7 +74,7 @@ def decode(data: bytes, name: str = "image bytes", *, max_pixels: int = MAX_PIXE
 def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS, reduce: int = 1) -> Image:
     """An image file → (H, W, 3) BGR as in `decode`; ImageError names the file and the reason."""
     try:
-        with _read_errors(path):
+        with read_errors(path):
             data = read_bounded(path, MAX_IMAGE_BYTES)
     except ValueError as error:
         raise ImageError(str(path), f"{error}, which is no photograph") from None
@@ -108,8 +112,8 @@ def image_size(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
     Raises ImageError like `read_image`, but does not look for damage behind the header.
     """
-    with _read_errors(path), open_regular(path) as file:
-        header = _header(file, str(path), max_pixels)
+    with read_errors(path), open_regular(path) as file:
+        header = safe_header(file, str(path), max_pixels)
     if header.complete is None:
         height, width = read_image(path, max_pixels=max_pixels).shape[:2]
         return height, width
@@ -132,13 +136,13 @@ def check_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -
 def check_header(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> None:
     """Raise ImageError for an image of more than `max_pixels` pixels; a file of any other kind passes."""
     header = None
-    with _read_errors(path), open_regular(path) as file, suppress(EOFError, ValueError):
+    with read_errors(path), open_regular(path) as file, suppress(EOFError, ValueError):
         header = read_header(file)
     if header is not None:
         _check_pixels(header.height, header.width, str(path), max_pixels)
 
 
-def _header(file: BinaryIO, name: str, max_pixels: int) -> Header:
+def safe_header(file: BinaryIO, name: str, max_pixels: int) -> Header:
     """The header of an image that is safe to decode; raises ImageError for others."""
     try:
         header = read_header(file)
@@ -169,7 +173,9 @@ def _foreign(start: bytes) -> str:
 
 def _check_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
     if height * width > max_pixels:
-        raise ImageError(name, f"{width}x{height} pixels, more than max_pixels={max_pixels}; raise it if you trust it")
+        raise ImageTooLarge(
+            name, f"{width}x{height} pixels, more than max_pixels={max_pixels}; raise it if you trust it"
+        )
 
 
 def _decoded(data: bytes, header: Header, name: str, reduce: int) -> Image:
@@ -205,7 +211,7 @@ def _by_pillow(data: bytes, header: Header) -> Image | None:
         return None
 
 
-def _turned(image: Image, orientation: int) -> Image:
+def turned(image: Image, orientation: int) -> Image:
     """A stored picture turned by EXIF orientation 1 to 8."""
     import cv2
 
@@ -239,7 +245,7 @@ def unlogged() -> Iterator[None]:
 
 
 @contextmanager
-def _read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+def read_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     """Raise ImageReadError for the OSError of a file that cannot be read."""
     try:
         yield

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from yolopose.errors import PoseError, UsageError, shown
-from yolopose.images import decode, read_image, to_bgr
+from yolopose.images import ImageTooLarge, check_header, decode, read_image, to_bgr
 from yolopose.images.arrays import picture_family
+from yolopose.images.strips import INSTALL, StripPicture, can_read_strips
 from yolopose.limits import MAX_DOWNLOAD, MAX_IMAGE_BYTES
 from yolopose.sources.files import Item, classify, expand, is_url, read_lines, suffix_of, suffix_of_url, surely_stream
 from yolopose.sources.frame import Frame, SourceOptions
@@ -210,7 +211,7 @@ def _read(item: Item, options: SourceOptions) -> Iterator[Frame]:
         return
     try:
         if item.kind == "image":
-            yield Frame(read_image(item.value, max_pixels=options.max_pixels), item.name)
+            yield _photograph(item, options)
         elif item.kind == "bytes":
             yield Frame(decode(item.value, item.name, max_pixels=options.max_pixels), item.name)
         elif item.kind == "video":
@@ -221,6 +222,24 @@ def _read(item: Item, options: SourceOptions) -> Iterator[Frame]:
             yield Frame(None, item.name, error=item.value)
     except PoseError as error:
         yield Frame(None, item.name, error=str(error))
+
+
+def _photograph(item: Item, options: SourceOptions) -> Frame:
+    """The frame of an image file; one too large to be decoded whole is read in strips if the options say so.
+
+    Raises:
+        PoseError: it cannot be read.
+    """
+    try:
+        if options.strips:
+            check_header(item.value, max_pixels=options.max_pixels)  # before gigabytes are read
+        return Frame(read_image(item.value, max_pixels=options.max_pixels), item.name)
+    except ImageTooLarge as error:
+        if not options.strips:
+            raise PoseError(f"{error}; or set tile=640, which reads it in strips") from None
+        if not can_read_strips():
+            raise PoseError(f"{error}; or read it in strips: {INSTALL}") from None
+    return Frame(None, item.name, large=StripPicture(item.value))
 
 
 def _downloaded(item: Item, options: SourceOptions) -> Iterator[Frame]:
