@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from yolopose.draw.blur import Blur, Blurring, Hidden
 from yolopose.errors import PoseError, UsageError, printable
 from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import Letterbox
+from yolopose.images import ImageError
 from yolopose.results import Results
 from yolopose.rules import RULES
-from yolopose.saving import Saver
+from yolopose.saving import Saver, reduction
 from yolopose.sources import Frame, Source, SourceOptions, open_source
 from yolopose.tiling import TileOptions, find
 
 Image = NDArray[np.uint8]
+OVERVIEW = 2048  # pixels of the long side of the reduced picture that stands for one read in strips
 FAR_DOWN = 4.0  # a picture is scaled down so many times before a warning names tiles
 
 
@@ -96,7 +99,10 @@ class Predictor(Iterator[Results]):
         """The frames of the source."""
         config = self.args
         skip = config.missing == "skip"
-        return open_source(source, SourceOptions(config.vid_stride, config.stream_buffer, config.max_pixels, skip))
+        strips = config.tile is not None if self.mode == "predict" else None
+        return open_source(
+            source, SourceOptions(config.vid_stride, config.stream_buffer, config.max_pixels, strips, skip)
+        )
 
     def _run(self) -> Generator[Results, None, None]:
         """All batches, then the summary."""
@@ -104,10 +110,14 @@ class Predictor(Iterator[Results]):
             self._event("on_predict_start")
             for frames in self._batches(source):
                 readable = [frame for frame in frames if frame.error is None]
-                self.results = []
-                if readable:
-                    self._process(readable)
-                last = frames[-1]
+                self.results, last = [], frames[-1]
+                try:
+                    if readable:
+                        self._process(readable)
+                except ImageError as error:
+                    if last.large is None:
+                        raise
+                    frames = self._unreadable(last, str(error))
                 if last.kind == "image":
                     bar(last.item + 1, source.len_hint or last.items)
                 else:
@@ -142,19 +152,31 @@ class Predictor(Iterator[Results]):
                 size -= frame.kind == "stream"  # this stream has ended: the others need not wait for it
                 if frame.named and frame.kind != "stream":
                     batch.append(frame)
-            elif batch and frame.kind == "stream" and frame.stream <= batch[-1].stream:
+            elif batch and (frame.large or (frame.kind == "stream" and frame.stream <= batch[-1].stream)):
                 yield batch
                 batch = [frame]
             else:
                 batch.append(frame)
-            if batch and len(batch) >= size:
+            if batch and (len(batch) >= size or batch[-1].large):
                 yield batch
                 batch = []
         if batch:
             yield batch
 
+    def _unreadable(self, frame: Frame, error: str) -> list[Frame]:
+        """The batch of a picture whose decoder fails in the middle: as if it had not been readable at all."""
+        if frame.named and self.args.missing == "error":
+            raise PoseError(error)
+        log.warning(error)
+        self.failed += 1
+        frame.error, frame.image = error, None
+        return [frame] if frame.named else []
+
     def _process(self, frames: list[Frame]) -> None:
         """Detect in a batch of frames, log and save the results, and put them into `results`."""
+        for frame in frames:
+            if frame.large is not None:
+                frame.image = frame.large.reduced(OVERVIEW)
         images = [frame.image for frame in frames if frame.image is not None]
         self._saver.begin()
         self.batch = ([frame.path for frame in frames], images, None, [_title(frame) for frame in frames])
@@ -177,7 +199,8 @@ class Predictor(Iterator[Results]):
 
     def _detect(self, frames: list[Frame], images: list[Image]) -> list[Detections]:
         """The instances in each image of a batch."""
-        sizes = [(image.shape[0], image.shape[1]) for image in images]
+        pictures: list[Any] = [frame.large or image for frame, image in zip(frames, images, strict=True)]
+        sizes = [(picture.shape[0], picture.shape[1]) for picture in pictures]
         boxes = letterboxes_for(self._backend, sizes, self._options)
         self._warn_of_small(frames, boxes)
         for i, frame in enumerate(frames):
@@ -185,7 +208,7 @@ class Predictor(Iterator[Results]):
                 boxes[i] = unscaled_letterbox(self._backend, sizes[i])
         alone = self.args.verbose and frames[0].kind == "image" and (self.dataset.len_hint or 1) < LONG  # no other bar
         with progress(alone, "tiles") as show:
-            return find(self._backend, images, self._options, letterboxes=boxes, show=show)
+            return find(self._backend, pictures, self._options, letterboxes=boxes, show=show)
 
     def _warn_of_small(self, frames: list[Frame], boxes: list[Letterbox]) -> None:
         """Say once if pictures are scaled down so far that small instances are lost."""
@@ -207,6 +230,8 @@ class Predictor(Iterator[Results]):
         hidden = self._hidden(frame, found)
         if hidden is not None:
             result.hide(hidden)
+            if frame.large is not None:
+                frame.image = replace(hidden, regions=hidden.regions * reduction(frame)).apply(image)
         return result
 
     def _hidden(
@@ -228,11 +253,12 @@ class Predictor(Iterator[Results]):
         return blurrer(boxes, np.concatenate([found.keypoints, keypoints]), ids, lost)
 
     def _plain(self, frame: Frame, image: Image, found: Detections) -> Results:
-        """The result of one frame with the image as it was read."""
+        """The result of one frame with the image as it was read; a picture that is read in strips is not kept."""
         info, path = self._backend.info, os.path.abspath(frame.path) if frame.file else frame.path
+        kept, shape = (image, image.shape) if frame.large is None else (None, frame.large.shape)
         return Results(
-            image, path, info.names, found.boxes, found.keypoints, found.speed, layout=info.layout,
-            save_dir=self.save_dir,
+            kept, path, info.names, found.boxes, found.keypoints, found.speed, layout=info.layout,
+            save_dir=self.save_dir, orig_shape=(shape[0], shape[1]),
         )  # fmt: skip
 
     def _summarise(self) -> None:

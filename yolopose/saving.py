@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolopose.config import PredictConfig, TrackConfig
-from yolopose.errors import PoseError
+from yolopose.console import log
+from yolopose.errors import PoseError, printable
 from yolopose.files import atomic_path
 from yolopose.images.files import write_image
 from yolopose.results.results import Results, picture_suffix, show_picture
@@ -101,6 +102,8 @@ class Saver(AbstractContextManager["Saver"]):
         """The picture of a result; tracked ones with colours and trails by track."""
         config, tracked = self.config, result.boxes.is_track
         image = None
+        if frame.large is not None:
+            result = reduced(result, frame)
         if tracked and isinstance(config, TrackConfig) and config.trails:
             from yolopose.draw.trails import draw_trails
 
@@ -136,7 +139,9 @@ class Saver(AbstractContextManager["Saver"]):
         if config.save_txt:
             self.labels += len(result) > 0
             result.save_txt(folder / "labels" / f"{numbered}.txt", save_conf=config.save_conf)
-        if config.save_crop and len(result):
+        if config.save_crop and frame.large is not None:
+            log.warning(f"{printable(frame.path)}: no crops, as it is read in strips")
+        elif config.save_crop and len(result):
             result.save_crop(folder / "crops", f"{numbered}.jpg")
 
     def _stem(self, frame: Frame) -> str:
@@ -160,6 +165,22 @@ class Saver(AbstractContextManager["Saver"]):
                 video.close()
             video = self._videos[frame.stream] = VideoFile(path, frame.fps or FRAME_RATE, drawn.shape[1::-1])
         video.write(drawn)
+
+
+def reduction(frame: Frame) -> NDArray[np.float32]:
+    """(4,) pixels of the reduced picture of a frame that is read in strips per pixel of the picture: x y x y."""
+    assert frame.image is not None
+    assert frame.large is not None
+    (h, w), (height, width) = frame.image.shape[:2], frame.large.shape[:2]
+    return np.array([w / width, h / height] * 2, np.float32)
+
+
+def reduced(result: Results, frame: Frame) -> Results:
+    """The result of a picture that is read in strips as that of its reduced picture."""
+    ratio, boxes, points = reduction(frame), result.numpy().boxes.data.copy(), result.numpy().keypoints.data.copy()
+    boxes[:, :4] *= ratio
+    points[..., :2] *= ratio[:2]
+    return Results(frame.image, result.path, result.names, boxes, points, layout=result.layout)
 
 
 class VideoFile:

@@ -10,7 +10,7 @@ import pytest
 
 from yolopose import images
 from yolopose.errors import PoseError
-from yolopose.images import strips
+from yolopose.images import strips as module
 from yolopose.images.strips import StripPicture
 from yolopose.sources import SourceOptions, open_source
 
@@ -164,12 +164,12 @@ def test_files_that_are_no_pictures(tmp_path):
 
 def test_a_strip_has_a_bound(tmp_path, monkeypatch):
     path = saved(tmp_path / "a.png", picture(3))
-    monkeypatch.setattr(strips, "MAX_STRIP_BYTES", 1 << 17)
+    monkeypatch.setattr(module, "MAX_STRIP_BYTES", 1 << 17)
     large = StripPicture(path)
     assert large.region(0, 0, 10, 100).shape == (100, 10, 3)
     with pytest.raises(images.ImageError, match=r"110 rows of 410 pixels .*choose a smaller tile"):
         large.region(0, 0, 10, 110)
-    monkeypatch.setattr(strips, "MAX_STRIP_PIXELS", 1000)
+    monkeypatch.setattr(module, "MAX_STRIP_PIXELS", 1000)
     with pytest.raises(images.ImageError, match="410x300 pixels, more than 1000 in strips"):
         StripPicture(path)
 
@@ -190,10 +190,11 @@ def test_sources_give_large_pictures_only_when_asked(tmp_path):
     assert frame.image is None
     assert frame.error is None
     assert frame.large.shape == (HEIGHT, WIDTH, 3)
-    (frame,) = open_source(str(path), SourceOptions(max_pixels=few))
-    assert frame.large is None
-    assert "max_pixels" in frame.error
-    assert "tile=640" in frame.error
+    for strips in (False, None):
+        (frame,) = open_source(str(path), SourceOptions(max_pixels=few, strips=strips))
+        assert frame.large is None
+        assert "max_pixels" in frame.error
+        assert ("tile=640" in frame.error) == (strips is False)
     (frame,) = open_source(str(path), SourceOptions(strips=True))
     assert frame.large is None
     assert frame.image.shape == (HEIGHT, WIDTH, 3)

@@ -51,6 +51,7 @@ class StripPicture:
         self._kind, self._orientation = header.kind, header.orientation
         self._stored = (header.height, header.width)
         self.shape = (*header.size, 3)
+        self._reduced: Image | None = None
         self._open()
 
     def region(self, x1: int, y1: int, x2: int, y2: int) -> Image:
@@ -71,8 +72,20 @@ class StripPicture:
     def reduced(self, long_side: int) -> Image:
         """The whole picture, scaled down by the mean of areas to a long side of at most `long_side`: (h, w, 3) BGR.
 
-        Raises ImageError as `region` does.
+        It is kept: a smaller one is made of it without another decoding. Raises ImageError as `region` does.
         """
+        import cv2
+
+        side = min(long_side, max(self._stored))
+        known = self._reduced
+        if known is None or max(known.shape) < side:
+            known = self._reduced = self._reduce(side)
+        scale = side / max(known.shape[:2])
+        w, h = (max(round(length * scale), 1) for length in known.shape[1::-1])
+        return known if scale == 1 else np.asarray(cv2.resize(known, (w, h), interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _reduce(self, long_side: int) -> Image:
+        """The whole picture decoded and scaled down."""
         import cv2
 
         height, width = self._stored

@@ -17,7 +17,7 @@ from yolopose.draw.blur import Hidden
 from yolopose.errors import PoseError, printable
 from yolopose.files import write_text
 from yolopose.geometry.keypoints import COCO_17, KeypointLayout, default_layout
-from yolopose.images.files import read_image, write_image
+from yolopose.images.files import ImageTooLarge, read_image, write_image
 from yolopose.results.arrays import Boxes, Keypoints
 from yolopose.results.crops import aligned_faces, write_crops
 from yolopose.results.serialise import Exports, label_lines, summary_rows
@@ -324,6 +324,9 @@ def _read_again(path: str, shape: tuple[int, int], hidden: Hidden | None) -> Ima
         raise PoseError(f"{path}: the image was not kept, and this is no image file to read again{remedy}")
     try:
         image = read_image(path)
+    except ImageTooLarge:
+        w, h = shape[1], shape[0]
+        raise PoseError(f"{path}: {w}x{h} pixels are not drawn or cropped; save=True draws a reduced picture") from None
     except PoseError as error:
         raise PoseError(f"{error} (the image was not kept{remedy})") from None
     if image.shape[:2] != shape:

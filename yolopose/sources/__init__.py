@@ -235,6 +235,8 @@ def _photograph(item: Item, options: SourceOptions) -> Frame:
             check_header(item.value, max_pixels=options.max_pixels)  # before gigabytes are read
         return Frame(read_image(item.value, max_pixels=options.max_pixels), item.name)
     except ImageTooLarge as error:
+        if options.strips is None:
+            raise
         if not options.strips:
             raise PoseError(f"{error}; or set tile=640, which reads it in strips") from None
         if not can_read_strips():

@@ -49,7 +49,7 @@ class SourceOptions:
     vid_stride: int = 1  # take every n-th frame, beginning with the first
     stream_buffer: bool = False  # False: only a stream's newest frame waits; True: up to 30, the oldest dropped
     max_pixels: int = MAX_PIXELS
-    strips: bool = False
+    strips: bool | None = None  # None: the caller takes no such frames
     skip_missing: bool = False
     reconnect: int = 5
     backoff: float = 0.5
