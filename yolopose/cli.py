@@ -29,6 +29,7 @@ from yolopose.config import (
     ValConfig,
     VerifyConfig,
     parse,
+    pick,
     required,
 )
 from yolopose.config.foreign import ABSENT
@@ -160,11 +161,15 @@ def export(values: dict[str, Any]) -> int:
 def verify(values: dict[str, Any]) -> int:
     """`yolo verify`. Returns 1 when the two files do not find the same."""
     from yolopose.evaluate.verify import compare_files
+    from yolopose.tiling import TileOptions
 
     config = parse(VerifyConfig, values)
     if config.a is None or config.b is None:
         raise UsageError("verify compares two model files: yolo verify model.pt model.onnx")
-    same = compare_files(config.a, config.b, data=config.data, split=config.split, device=config.device, out=config.out)
+    same = compare_files(
+        config.a, config.b, data=config.data, split=config.split, tiling=pick(TileOptions, config),
+        device=config.device, out=config.out,
+    )  # fmt: skip
     return int(not same)
 
 

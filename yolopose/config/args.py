@@ -271,6 +271,8 @@ class VerifyConfig(Given):
     b: str | None = arg(None, "model file that should give the same detections")
     data: str | None = arg(None, "data set YAML whose images are compared; None uses the bundled photographs")
     split: str = arg("val", SPLIT, choices=SPLITS)
+    tile: int | None = arg(None, "compare on square tiles of the images too, with this side in pixels", **TILE_SIDES)
+    overlap: float = arg(0.2, OVERLAP, **OVERLAPS)
     device: str | None = arg(None, DEVICE, form="device")
     out: str | None = arg(None, "also write the report to this .json file")
 

@@ -19,7 +19,10 @@ from yolopose.formats.base import Array, Backend, Float, OpenOptions
 from yolopose.formats.calibration import evenly, letterboxed, sample_photographs
 from yolopose.formats.pytorch import TorchBackend
 from yolopose.formats.table import format_of, open_backend
-from yolopose.geometry.boxes import cxcywh_to_xyxy, iou_matrix, nms
+from yolopose.geometry.boxes import cxcywh_to_xyxy, fit, iou_matrix, nms
+from yolopose.images import read_image
+from yolopose.tiling import TileOptions
+from yolopose.tiling.grid import tiles
 from yolopose.version import __version__
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ FEWEST = 20  # detections per image, so that there is something to compare for m
 SAME = 0.5  # IoU of two boxes that are one detection
 SCORE = 0.1  # difference of scores that counts as much as a pixel when the nearest detection is looked up
 MOST_IMAGES = 32
+MOST_TILES = 4  # of each image
 HALF_PIXELS = 2.0  # tolerance of 16-bit convolutions
 INT8_PIXELS = 2.0  # tolerance of 8-bit ones, for the median: single points move further, which mAP measures better
 INT8_UNMATCHED = 0.1  # share of detections
@@ -63,7 +67,7 @@ class Comparison:
     def lines(self) -> list[str]:
         """The comparison as printed."""
         return [
-            f"{self.images} photographs, {self.matched} detections matched, {self.unmatched} not",
+            f"{self.images} images, {self.matched} detections matched, {self.unmatched} not",
             f"boxes: worst {self.box_worst:.2g} px, median {self.box_median:.2g} px; "
             f"keypoints: worst {self.keypoint_worst:.2g} px, median {self.keypoint_median:.2g} px",
             f"scores: worst {self.score_worst:.2g}; visibilities: worst {self.visibility_worst:.2g}",
@@ -184,7 +188,14 @@ def check_export(network: PoseNet, made: Path, target: Path, device: str | None 
 
 
 def compare_files(
-    a: str, b: str, *, data: str | None = None, split: str = "val", device: str | None = None, out: str | None = None
+    a: str,
+    b: str,
+    *,
+    data: str | None = None,
+    split: str = "val",
+    tiling: TileOptions | None = None,
+    device: str | None = None,
+    out: str | None = None,
 ) -> bool:
     """Print how the detections of two model files differ; → whether by no more than the tolerance of `b`'s format.
 
@@ -193,16 +204,23 @@ def compare_files(
         b: the file to check.
         data: a data set whose images of `split` are compared; None takes the bundled photographs.
         split: train, val or test.
+        tiling: the images are compared, and tiles of them.
         device: where both run.
         out: a .json file for the report.
 
     Raises:
         PoseError: a file or the data cannot be read, or the models have different classes or keypoints.
+        UsageError: the tiles do not go with the models.
     """
     reference, other = (open_backend(path, OpenOptions(device=device)) for path in (a, b))
-    info = (other if other.fixed_shape else reference).info
+    sized = other if other.fixed_shape else reference
     photographs = load_data(data).split(split) if data else sample_photographs()
-    result = compare(reference, other, [letterboxed(path, info) for path in evenly(photographs, MOST_IMAGES)])
+    chosen = evenly(photographs, MOST_IMAGES)
+    images = [letterboxed(path, sized.info) for path in chosen]
+    if tiling is not None and tiling.tile is not None:
+        tiling.check(sized, frozenset())
+        images += [tile for path in chosen for tile in _tiles(path, sized, tiling)]
+    result = compare(reference, other, images)
     for line in (f"{a} ({reference.precision}) and {b} ({other.precision}):", *result.lines()):
         log.info(line)
     wrong = fault(result, other.precision, format_of(b).tolerance)
@@ -211,6 +229,15 @@ def compare_files(
         _write_report(Path(out), facts, result)
     log.info(f"not the same: {wrong}" if wrong else "the same within the tolerance of the format")
     return wrong is None
+
+
+def _tiles(path: Path, backend: Backend, options: TileOptions) -> list[Array]:
+    """At most MOST_TILES tiles of a photograph, (1, H, W, 3) each, at the size at which predict runs them."""
+    image, side = read_image(path), options.tile or 0
+    h, w = backend.fixed_shape[1:] if backend.fixed_shape else backend.info.input_size(side)
+    regions = evenly(tiles((image.shape[0], image.shape[1]), side, options.overlap), MOST_TILES)
+    parts = [image[y1:y2, x1:x2] for x1, y1, x2, y2 in regions]
+    return [fit((len(part), part.shape[1]), (h, w), rect=False).image(part)[None] for part in parts]
 
 
 def _write_report(path: Path, facts: dict[str, Any], result: Comparison) -> None:

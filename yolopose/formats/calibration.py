@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from yolopose.formats.base import Array
 from yolopose.geometry.boxes import fit
 from yolopose.images import read_image
 from yolopose.metadata import ModelInfo
+
+Item = TypeVar("Item")
 
 SAMPLES = Path(__file__).parents[1] / "assets" / "samples" / "images"
 CALIBRATION_IMAGES = 128
@@ -57,9 +60,9 @@ def calibration_batches(info: ModelInfo, data: str | None) -> list[Array]:
     return [np.concatenate(repeated[i : i + size]) for i in range(0, count, size)]
 
 
-def evenly(paths: Sequence[Path], most: int) -> list[Path]:
-    """At most `most` of the paths, the first and the last among them, evenly spaced."""
-    return [paths[i] for i in np.linspace(0, len(paths) - 1, min(len(paths), most)).astype(int)]
+def evenly(items: Sequence[Item], most: int) -> list[Item]:
+    """At most `most` of the items, the first and the last among them, evenly spaced."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(len(items), most)).astype(int)]
 
 
 def letterboxed(path: Path, info: ModelInfo, imgsz: tuple[int, int] | None = None) -> Array:
