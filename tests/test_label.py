@@ -1,6 +1,8 @@
 """Pseudo-labels: which detections become labels, what stays as it was, and that the result is a data set."""
 
+import contextlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -227,6 +229,56 @@ def test_existing_files_stay_without_exist_ok(tmp_path: Path) -> None:
     with pytest.raises(PoseError, match="exist_ok=True"):
         made(tmp_path / "out", source=source)
     made(tmp_path / "out", source=source, exist_ok=True)
+
+
+def contents(folder: Path) -> dict[str, bytes | str]:
+    """Files by path; links by what they point to."""
+    return {
+        str(path): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_photographs_and_data_sets_are_never_overwritten(tmp_path: Path, copy: bool) -> None:
+    given = data_set(tmp_path / "data", f"0 0.37 0.5 0.5 0.51{' 0' * 3 * K}\n")
+    photos(tmp_path / "flat" / "images", "a.png")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "images").symlink_to(tmp_path / "data" / "images")
+    source = str(tmp_path / "data" / "images" / "train")
+    made(tmp_path / "first", source=source)
+    again = made(tmp_path / "again", data=str(given))
+    before = contents(tmp_path)
+    for out, values in (
+        ("data", {"data": str(given)}),
+        ("data", {"source": source}),
+        ("flat", {"source": str(tmp_path / "flat" / "images")}),
+        ("linked", {"source": source}),
+        ("first", {"source": str(tmp_path / "first" / "images")}),
+        ("again", {"data": str(again)}),
+    ):
+        with pytest.raises(PoseError, match="choose another out"):
+            made(tmp_path / out, exist_ok=True, copy=copy, **values)
+        assert contents(tmp_path) == before, values
+
+
+@pytest.mark.parametrize(
+    ("out", "words"), [("file/new", "file is no folder"), ("made", "labels is no folder"), ("twins", "share a label")]
+)
+def test_an_out_that_cannot_be_written_is_refused_before_labelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, words: str
+) -> None:
+    given = data_set(tmp_path / "data", "")
+    if out == "twins":
+        photos(tmp_path / "data" / "images" / "train", "a.jpg")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "labels").write_text("")
+    (tmp_path / "made" / "labels_by_model.json").write_text("")
+    monkeypatch.setattr("yolopose.label.find", lambda *_: pytest.fail("was labelled"))
+    with pytest.raises(PoseError, match=words):
+        made(tmp_path / out, data=str(given), exist_ok=True)
 
 
 def test_command_line_doctor_and_training_take_the_result(

@@ -132,6 +132,8 @@ def test_existing_outputs_stay_without_exist_ok(tmp_path: Path) -> None:
     with pytest.raises(PoseError, match="exist_ok"):
         from_coco(file, out, images=photos)
     draft = from_coco(file, out, images=photos, exist_ok=True)
+    from_coco(file, out, images=out / "images", exist_ok=True)  # the link itself
+    assert (out / "images").resolve() == photos
     back = to_coco(draft, tmp_path / "back.json")
     with pytest.raises(PoseError, match="exist_ok"):
         to_coco(draft, back)

@@ -102,9 +102,10 @@ def _link(source: Path, link: Path, coco: CocoSet) -> None:
     missing = [image.name for image in coco.images if not (source / image.name).is_file()]
     if missing:
         log.warning(f"{source}: {len(missing)} of {len(coco.images)} images are not there, the first {missing[0]}")
+    folder = source.resolve()  # before the link is gone: `source` may be it
     link.parent.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
-    link.symlink_to(source.resolve(), target_is_directory=True)
+    link.symlink_to(folder, target_is_directory=True)
 
 
 def _draft(coco: CocoSet, split: str) -> str:

@@ -20,12 +20,12 @@ from yolopose.data.rows import Labels, no_labels
 from yolopose.data.spec import DataSpec, load_data
 from yolopose.detect import Detections
 from yolopose.errors import PoseError, UsageError, one_line, printable
-from yolopose.files import digest
+from yolopose.files import digest, write_text
 from yolopose.formats.base import Backend
 from yolopose.geometry.boxes import xyxy_to_cxcywh
 from yolopose.images import read_image
 from yolopose.label.merge import LabelOptions, merge
-from yolopose.label.write import BY_MODEL, Labelled, check_free, write_data_set
+from yolopose.label.write import BY_MODEL, Labelled, check_free, plan, write_data_set
 from yolopose.metadata import ModelInfo
 from yolopose.sources import SourceOptions, open_source
 from yolopose.tiling import TileOptions, find
@@ -61,6 +61,9 @@ def make_labels(backend: Backend, config: LabelConfig, model: Path | None) -> Pa
     spec = load_data(config.data, data_dir=config.data_dir) if config.data else None
     if spec is not None:
         check_layout(spec, info)
+        if spec.yaml.resolve() == (out / "data.yaml").resolve():
+            raise PoseError(f"{spec.yaml} would be overwritten; choose another out")
+        plan(out, spec.split(config.split))  # before hours of labelling
     photographs, total = _of_data(spec, config) if spec is not None else _of_source(config, info)
     counts: Counter[str] = Counter()
     labelled: list[Labelled] = []
@@ -84,8 +87,9 @@ def make_labels(backend: Backend, config: LabelConfig, model: Path | None) -> Pa
     used = {name: getattr(config, name) for name in ("what", "conf", "unsure", "kpt_conf", "iou", "tile", "overlap")}
     completed = {"data": spec.yaml.name, "split": config.split} if spec else {}
     facts = {**source, **used, "imgsz": info.size_for(config.imgsz), **completed, **counts}
+    plan(out, [one.path for one in labelled])
+    write_text(out / BY_MODEL, json.dumps(facts, indent=1) + "\n")  # first: `exist_ok` asks for it
     file = write_data_set(out, labelled, spec, info, config.split, copy=config.copy, partial=config.what == "points")
-    (out / BY_MODEL).write_text(json.dumps(facts, indent=1) + "\n")
     log.info(printable(f"{file}: {_summary(counts)}"))
     return file
 

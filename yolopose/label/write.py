@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -20,6 +21,7 @@ from yolopose.files import write_text
 from yolopose.metadata import ModelInfo
 
 BY_MODEL = "labels_by_model.json"
+FOLDERS = ("images", "labels")
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +33,35 @@ class Labelled:
 
 
 def check_free(out: Path, exist_ok: bool) -> None:
-    """Raise PoseError when `out` has files of a data set already."""
-    check_outputs(out, ["images", "labels", "data.yaml", BY_MODEL], exist_ok)
+    """Raise PoseError when `out` cannot be written, or has files of a data set already.
+
+    With `exist_ok` it may have those of an earlier call: other data sets are never written over.
+    """
+    check_outputs(out, [*FOLDERS, "data.yaml", BY_MODEL], exist_ok)
+    if not (out / BY_MODEL).is_file() and any(os.path.lexists(out / name) for name in (*FOLDERS, "data.yaml")):
+        raise PoseError(f"out={out}: holds a data set that yolo label did not make; choose another out")
+    for folder in (out / name for name in FOLDERS):
+        if folder.is_symlink():  # `yolo convert` makes images a link: files would be replaced in another data set
+            raise PoseError(f"{folder} is a link to another folder; choose another out")
+        there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            raise PoseError(f"out={out}: {there} is no folder that can be written; choose another out")
+
+
+def plan(out: Path, images: Sequence[Path]) -> list[Path]:
+    """The places of images in `out`; their label files follow from them.
+
+    Raises:
+        PoseError: two images would have one place, or share a label file; an image or its labels are in that place
+            already, and would be lost.
+    """
+    places = [out / "images" / name for name in _names(images)]
+    entry = cache(os.path.realpath)  # of folders
+    for image, place in zip(images, places, strict=True):
+        for own, new in ((image, place), (label_path(image), label_path(place))):
+            if own.name == new.name and entry(own.parent) == entry(new.parent):
+                raise PoseError(f"{own} would be overwritten; choose another out")
+    return places
 
 
 def write_data_set(
@@ -49,10 +78,10 @@ def write_data_set(
 
     With `partial` its partly labelled images still are: no boxes were added.
     """
-    names = _names([one.path for one in labelled])
-    for one, name in zip(labelled, names, strict=True):
-        place_image(one.path, out / "images" / name, copy=copy)
-        label = label_path(out / "images" / name)
+    places = plan(out, [one.path for one in labelled])
+    for one, place in zip(labelled, places, strict=True):
+        place_image(one.path, place, copy=copy)
+        label = label_path(place)
         write_text(label, "".join(f"{row}\n" for row in rows_of(one.labels, info.kpt_shape[1])))
         boxes = one.labels.ignore[one.labels.ignore[:, 4] == 0, :4]
         if len(boxes):
