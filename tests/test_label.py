@@ -1,6 +1,5 @@
 """Pseudo-labels: which detections become labels, what stays as it was, and that the result is a data set."""
 
-import contextlib
 import json
 import os
 from dataclasses import replace
