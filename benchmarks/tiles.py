@@ -231,7 +231,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
             kind = "tab:red" if name.startswith("tile") else "tab:gray" if name.startswith("SAHI") else "tab:blue"
             axes.scatter(row["times_640"], row[setting], color=kind, s=22)
             axes.annotate(name, (row["times_640"], row[setting]), (4, 4), textcoords="offset points", fontsize=7)
-        axes.set(xlabel="processor time, 640 = 1", ylabel=f"AP {setting}", xscale="log")
+        axes.set(xlabel="processor time, 640 = 1", ylabel=f"AP {setting}")
         axes.margins(0.18, 0.08)
         axes.grid(alpha=0.3)
     figure.suptitle(f"WIDER FACE, {result['wider']['photographs']} photographs at official size, {result['model']}")
