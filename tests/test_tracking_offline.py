@@ -103,6 +103,13 @@ def test_stride_photographs_and_arrays(model: YOLO, video: Path, tmp_path: Path)
         assert [bool(r.filled.any()) for r in results] == [i in (6, 7) for i in range(16)]
 
 
+def test_photographs_around_a_video_get_no_rows_in_its_place(model: YOLO, video: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), frames()[0])
+    source = [tmp_path / "a.png", video, tmp_path / "a.png"]
+    results = model.track(source, smooth="offline", save_tracks="t.csv", verbose=False)
+    assert len(read_tracks("t.csv")) == sum(map(len, results)) == 18
+
+
 def test_two_videos_are_two_tables(model: YOLO, video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = model.track([video, video], smooth="offline", save_tracks="t.txt", stream=True)
     assert [r.boxes.id.int().tolist() for r in results] == [[1]] * 32

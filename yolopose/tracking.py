@@ -118,11 +118,11 @@ class TrackPredictor(Predictor):
     def _write(self, table: TrackTable, name: str) -> None:
         """Append rows of a sequence to the file of tracks, if there is one."""
         if self._writer is not None:
+            self._writer.write(table, name)
             new = np.unique(table.id[table.id > self._highest[name]])  # ids rise: no set of all that ever were
             if len(new):
                 self._tracks[name] += len(new)
                 self._highest[name] = new.max()
-            self._writer.write(table, name)
 
     def _sequence(self, frame: Frame) -> tuple[str, Sequence]:
         """The sequence of a frame, and its name in files of tracks."""
@@ -219,8 +219,10 @@ class OfflineTrackPredictor(TrackPredictor):
             table = TrackTable.join(tables)
             photographs = bool(np.isnan(table.time).all())
             steady = steady_table(table, self._tracking.layout.flip, step=1 if photographs else self.args.vid_stride)
-            self._steady[name] = steady.table
-            self._write(steady.table, name)
+            seen = [index for (_, index), (sequence, _) in self._seen.items() if sequence == name]
+            table = steady.table[np.isin(steady.table.frame, seen)]  # numbers between photographs may be videos
+            self._steady[name] = table
+            self._write(table, name)
             if self.args.verbose:
                 log.info(f"{name}: {steady}")
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -92,6 +93,51 @@ def test_text_reaches_the_disk_frame_by_frame(tmp_path: Path) -> None:
     [part] = tmp_path.iterdir()
     assert len(part.read_text().splitlines()) == 3  # a killed process leaves this file
     writer.close()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".txt"])
+def test_a_full_disk_keeps_the_frames_that_were_written(tmp_path: Path, suffix: str) -> None:
+    resource = pytest.importorskip("resource")
+    path = tmp_path / f"t{suffix}"
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    frames = 0
+
+    def run() -> None:
+        nonlocal frames
+        with TrackWriter(path) as writer:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+            for frames in range(1000):
+                writer.write(frame_rows(frames, (1, 2)))
+
+    try:
+        with pytest.raises(PoseError, match=r"t\.\w+: cannot be written: "):
+            run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 3 < frames < 999
+    assert read_tracks(path).frame.tolist() == [frame for frame in range(frames) for _ in range(2)]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_killed_process_leaves_json_that_can_be_read(tmp_path: Path) -> None:
+    writer = TrackWriter(tmp_path / "t.json")
+    writer.write(frame_rows(0, ()))
+    for frame in (1, 2):
+        writer.write(frame_rows(frame, (1, 2)))
+        [part] = tmp_path.iterdir()
+        assert len(json.loads(part.read_text())) == 2 * frame
+    writer.close()
+
+
+@pytest.mark.parametrize("name", ["folder.csv", "a\0b.csv", "x" * 250 + ".csv", "folder.csv/../file/t.csv"])
+def test_where_no_file_can_be_made_nothing_starts(tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(PoseError, match="cannot be written: ") as error:
+        TrackWriter(tmp_path / name)
+    assert "\0" not in str(error.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.csv"]
 
 
 def test_motchallenge_text_counts_frames_from_one_and_has_ten_columns(tmp_path: Path) -> None:

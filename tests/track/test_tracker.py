@@ -9,7 +9,7 @@ import pytest
 from yolopose.geometry.keypoints import COCO_17
 from yolopose.rules import DEFAULT, REFERENCE, Rules
 from yolopose.track.options import TYPES, TrackerOptions, read_tracker
-from yolopose.track.tracker import Tracker, open_tracker
+from yolopose.track.tracker import MAX_LOST, Tracker, open_tracker
 
 Frame = Sequence[tuple[float, float, float]]  # of each person: x, y, score
 
@@ -161,3 +161,17 @@ def test_hours_of_video_do_not_fill_the_memory(kind: str) -> None:
             sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert sizes[1] - sizes[0] < 2e6
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_of_too_many_lost_tracks_those_seen_last_are_remembered(kind: str) -> None:
+    many = tracker(kind, track_buffer=1000, gmc_method="none")
+    for row in range(3):  # three times 400 people, far from each other
+        for _ in range(2):
+            found = ids(many, [(100.0 * i, 1000.0 * row, 0.9) for i in range(400)])
+            assert len(found) == 400 or (row and not found)
+    for _ in range(2):
+        ids(many, [])
+    lost = many.lost.ids.tolist()
+    assert len(lost) == MAX_LOST
+    assert set(range(401, 1201)) <= set(lost)  # of the first 400 those that there was room for

@@ -1,13 +1,18 @@
 """Files of tracks: CSV, JSON, Parquet and MOTChallenge text, written frame by frame and complete after a failure.
 
 Rows go to a file with a temporary name. It gets its own name when it is closed, after an error or Ctrl-C too: all rows
-until then are in it.
+until then are in it. When the disk is full, text has the rows until then; Parquet cannot be read without its end, which
+is then missing, and is deleted.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
+import os
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -47,6 +52,7 @@ class TrackWriter(AbstractContextManager["TrackWriter"]):
         self.paths: list[Path] = []
         self.rows = 0
         self._format = format_of(self.path)
+        _check(self.path)
         self._stack = ExitStack()  # closes all files, also when closing one of them fails
         self._files: dict[Hashable, TrackFile] = {}
 
@@ -95,13 +101,24 @@ def format_of(path: Path) -> type[TrackFile]:
     return FORMATS[suffix]
 
 
+def _check(path: Path) -> None:
+    """Raise PoseError if no file can be made at `path`: at the start, not after hours of tracking."""
+    with _writing(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
+        os.makedirs(path.parent, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{'0' * 14}", suffix=path.name):
+            pass
+
+
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
     """Turn a failure to write into a line that names the file."""
     try:
         yield
-    except OSError as error:
-        raise PoseError(f"{path}: cannot be written: {error.strerror or one_line(error)}") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise PoseError(f"{one_line(path)}: cannot be written: {reason}") from None
 
 
 class TrackFile(AbstractContextManager["TrackFile"], ABC):
@@ -136,41 +153,60 @@ class TrackFile(AbstractContextManager["TrackFile"], ABC):
 
 
 class TextFile(TrackFile):
-    """A file of text; the system gets the rows of a frame at once."""
+    """A file of text; the system gets the rows of a frame at once, or none of them."""
+
+    end = ""  # what stands after the rows; written with each frame, so that the file is complete at any time
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         with _writing(path):
-            self._file = self._part.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+            self._file = self._part.open("wb", buffering=0)
         self._empty = True
 
     def write(self, table: TrackTable) -> None:
-        """Append rows."""
+        """Append rows. If that fails, the file ends with the frame before."""
+        text = io.StringIO(newline="")
         if self._empty:
-            self._begin(table)
-            self._empty = False
-        self._rows(table)
-        self._file.flush()
+            self._begin(table, text)
+        self._rows(table, text)
+        place = self._file.tell()
+        try:
+            self._put(text.getvalue())
+        except OSError:
+            self._file.seek(place)
+            self._file.truncate()
+            raise
+        self._empty = False
+
+    def _put(self, text: str) -> None:
+        """Write all of `text`, and the end after it; the next text begins where the end does."""
+        data = text.encode("utf-8", "backslashreplace")
+        place = self._file.tell() + len(data)
+        rest = memoryview(data + self.end.encode())
+        while len(rest):
+            rest = rest[self._file.write(rest) :]  # a nearly full disk takes a part
+        self._file.seek(place)
 
     def _finish(self) -> None:
-        self._file.close()
+        with self._file:
+            self._put("")
 
-    def _begin(self, table: TrackTable) -> None:
+    def _begin(self, table: TrackTable, text: io.StringIO) -> None:
         """Write what stands before the rows."""
 
     @abstractmethod
-    def _rows(self, table: TrackTable) -> None:
+    def _rows(self, table: TrackTable, text: io.StringIO) -> None:
         """Write the rows."""
 
 
 class CsvFile(TextFile):
     """Comma-separated values with a header: a column for every number; an unknown time is an empty cell."""
 
-    def _begin(self, table: TrackTable) -> None:
-        csv.writer(self._file, lineterminator="\n").writerow(map(cell, (*COLUMNS, *point_columns(table))))
+    def _begin(self, table: TrackTable, text: io.StringIO) -> None:
+        csv.writer(text, lineterminator="\n").writerow(map(cell, (*COLUMNS, *point_columns(table))))
 
-    def _rows(self, table: TrackTable) -> None:
-        csv.writer(self._file, lineterminator="\n").writerows(
+    def _rows(self, table: TrackTable, text: io.StringIO) -> None:
+        csv.writer(text, lineterminator="\n").writerows(
             (cell(row["source"]), *list(row.values())[1:-1], *row["box"], *points)
             for row, points in zip(plain_rows(table), point_rows(table), strict=True)
         )
@@ -179,12 +215,13 @@ class CsvFile(TextFile):
 class JsonFile(TextFile):
     """A JSON list with an object for every row; box and keypoints as `Results.summary` gives them."""
 
+    end = "\n]\n"
     _rows_so_far = 0
 
-    def _begin(self, table: TrackTable) -> None:
-        self._file.write("[")
+    def _begin(self, table: TrackTable, text: io.StringIO) -> None:
+        text.write("[")
 
-    def _rows(self, table: TrackTable) -> None:
+    def _rows(self, table: TrackTable, text: io.StringIO) -> None:
         points = _axes(table.keypoints, ("x", "y", "visible"))
         raw = None if table.raw is None else _axes(table.raw, ("x", "y"))
         for i, row in enumerate(plain_rows(table)):
@@ -194,12 +231,12 @@ class JsonFile(TextFile):
                 row["raw"] = {name: values[i] for name, values in raw.items()}
             if table.filled is not None:
                 row["filled"] = table.filled[i].tolist()
-            self._file.write(f"{',' if self._rows_so_far else ''}\n{json.dumps(row)}")
+            text.write(f"{',' if self._rows_so_far else ''}\n{json.dumps(row)}")
             self._rows_so_far += 1
 
     def _finish(self) -> None:
         with self._file:
-            self._file.write("[]\n" if self._empty else "\n]\n")
+            self._put("[" if self._empty else "")
 
 
 class MotFile(TextFile):
@@ -207,12 +244,12 @@ class MotFile(TextFile):
 
     one_sequence = True
 
-    def _rows(self, table: TrackTable) -> None:
+    def _rows(self, table: TrackTable, text: io.StringIO) -> None:
         corner, size = table.box[:, :2], table.box[:, 2:] - table.box[:, :2]
         numbers = np.concatenate([rounded(corner, PIXELS), rounded(size, PIXELS)], 1).tolist()
         scores = rounded(table.score, SCORES).tolist()
         for frame, number, box, score in zip(table.frame.tolist(), table.id.tolist(), numbers, scores, strict=True):
-            self._file.write(",".join(map(str, (frame + 1, number, *box, score, -1, -1, -1))) + "\n")
+            text.write(",".join(map(str, (frame + 1, number, *box, score, -1, -1, -1))) + "\n")
 
 
 class ParquetFile(TrackFile):
