@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from yolopose.cli import main
+from yolopose.config.foreign import TRACKER_ENTRIES
 from yolopose.errors import PoseError, UsageError
 from yolopose.track.options import TRACKERS, TYPES, TrackerOptions, read_tracker
 
@@ -93,3 +95,13 @@ def test_an_unknown_tracker_gets_the_nearest_name(tmp_path: Path) -> None:
         read_tracker("bytetrak.yaml")
     with pytest.raises(UsageError, match="there are pose, bytetrack, botsort and files of your own"):
         read_tracker(tmp_path / "q.yaml")
+
+
+def test_an_entry_given_as_an_argument_gets_a_line_that_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    entries = {field.name for field in dataclasses.fields(TrackerOptions)}
+    assert set(TRACKER_ENTRIES) == entries - {"model"}  # which is an argument of track, too
+    assert main(["track", "source=a.mp4", "track_buffer=60"]) == 2
+    assert (
+        "unknown argument 'track_buffer'; it is an entry of a tracker's file: tracker=my.yaml"
+        in capsys.readouterr().err
+    )

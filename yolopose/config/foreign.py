@@ -26,6 +26,11 @@ class Foreign:
     flag: bool = False  # a boolean: its name alone means True
 
 
+TRACKER_ENTRIES = (  # of a tracker's file; as arguments they are refused with a line that says so
+    "tracker_type", "track_high_thresh", "track_low_thresh", "new_track_thresh", "track_buffer", "match_thresh",
+    "fuse_score", "gmc_method", "proximity_thresh", "appearance_thresh", "with_reid",
+)  # fmt: skip
+
 FOREIGN = {row.name: row for row in (
     Foreign("augment", "predict on flipped and scaled copies too", ("predict", "track", "val"), flag=True),
     Foreign("visualize", "pictures of feature maps", ("predict", "track", "val"), flag=True),

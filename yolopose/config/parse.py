@@ -15,7 +15,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 from yolopose.config.args import MODES
 from yolopose.config.argument import Argument
-from yolopose.config.foreign import DEFAULTS, FOREIGN
+from yolopose.config.foreign import DEFAULTS, FOREIGN, TRACKER_ENTRIES
 from yolopose.console import log
 from yolopose.errors import PoseError, UsageError, did_you_mean, shown
 from yolopose.files import read_yaml
@@ -108,6 +108,8 @@ def _handle_foreign(cls: type[Any], others: Mapping[str, Any], values: Mapping[s
         ours = tuple(arguments(known)[key].default for known in MODES.values() if key in arguments(known))
         if row is None and not ours:
             hint = did_you_mean(ALIASES.get(key.lower(), key), arguments(cls)) or f"; 'yolo help {mode}' lists them"
+            if key in TRACKER_ENTRIES:
+                hint = "; it is an entry of a tracker's file: tracker=my.yaml, see docs/track.md"
             raise UsageError(f"{_origin(key, values)}unknown argument {shown(key)}{hint}")
         if _changes_nothing(value, (*ours, *DEFAULTS.get(key, ()), *(row.defaults if row else ())), row is not None):
             continue
