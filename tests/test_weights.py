@@ -150,6 +150,10 @@ def test_a_broken_download_is_continued_by_the_next_call(places, web):
     [
         ("yolov8n_pose.pt", "yolov8n_pose.pt: no such file; did you mean yolov8n-pose.pt?"),
         ("fase.onnx", "fase.onnx: no such file; did you mean face.onnx?"),
+        (
+            "yolov8n-person",
+            "yolov8n-person: no such file, and not in this version of yolopose, which has person, face",
+        ),
         ("persn", "persn: no such file; did you mean person?"),
         ("runs/face.pt", "runs/face.pt: no such file; the bare name face.pt would be found"),
         ("zzzzzz.engine", "zzzzzz.engine: no such file"),

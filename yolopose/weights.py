@@ -82,6 +82,8 @@ def find(name: str | Path) -> Path:
         return target
     if file_name in KNOWN:
         return _download(file_name, target, first_sum)
+    if path.stem in FINDS and path.suffix in ("", ".onnx", ".pt"):
+        raise PoseError(f"{name}: no such file, and not in this version of yolopose, which has {', '.join(models)}")
     nearest = did_you_mean(path.name, [*(local if path.suffix else models), *KNOWN], "{}")
     raise PoseError(f"{name}: no such file{nearest}")
 

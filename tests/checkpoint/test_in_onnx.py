@@ -215,6 +215,11 @@ def test_a_file_of_that_name_wins(packaged: Path, tmp_path: Path, capsys: pytest
     )
     with pytest.raises(PoseError, match="an exported file cannot be trained"):
         YOLO(mine.name).train(data="x.yaml")
+    with pytest.raises(PoseError, match=r"an exported file, whose weights are fused; name the \.pt"):
+        YOLO(TINY).load(mine.name)
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(PoseError, match=r"folder\.onnx: a folder, not an ONNX file"):
+        YOLO("folder.onnx").predict(photo)
     (tmp_path / TINY).mkdir()  # a folder is no model
     assert find(TINY) == packaged
 

@@ -98,12 +98,26 @@ def test_partly_labelled_images_by_name_and_folder(tmp_path: Path, entry: str, e
 
 
 @pytest.mark.parametrize(
+    ("entry", "warns"),
+    [("['003', imags]", "partial: 'imags' names no image of train (a folder ends in a slash)"), ("['003']", "")],
+)
+def test_an_entry_that_names_nothing_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, entry: str, warns: str
+) -> None:
+    file = make_dataset(tmp_path)
+    file.write_text(f"{file.read_text()}partial: {entry}\n")
+    scan(load_data(file), "train", cache=False, verbose=False)
+    assert (warns in caplog.text) if warns else not caplog.text
+
+
+@pytest.mark.parametrize(
     ("entry", "words"),
     [
         ("partial: [1, 2]", "partial must be the beginning of file names"),
         ("partial: {a: b}", "partial must be"),
         ("partial: ['']", "an empty text"),
         ("partial: nowhere/", "no folder in"),
+        ("partial: [0_, 3_]", r"numbers in quotes\), a folder/, .*, got \[0, 3\]"),  # YAML takes 0_ for a number
     ],
 )
 def test_wrong_entries_are_one_line(tmp_path: Path, entry: str, words: str) -> None:

@@ -95,6 +95,8 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     """
     if (carried := carried_checkpoint(path)) is not None:
         return carried.state
+    if Path(path).suffix == ".onnx" and Path(path).is_file():
+        raise PoseError(f"{path}: an exported file, whose weights are fused; name the .pt that it was made from")
     with open_archive(Path(path)) as archive:
         if _is_own(archive):
             return _read_own(archive).state

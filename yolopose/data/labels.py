@@ -23,7 +23,7 @@ from yolopose.data.cache_files import file_stats
 from yolopose.data.label_cache import Entry, cache_key, load_entries, save_entries
 from yolopose.data.rows import BadRow, Labels, no_labels, parse_ignored, parse_rows
 from yolopose.data.spec import DataSpec
-from yolopose.errors import PoseError, printable
+from yolopose.errors import PoseError, printable, shown
 from yolopose.images import ImageError, ImageReadError, check_image, read_image
 from yolopose.limits import MAX_PIXELS
 from yolopose.rules import DEFAULT, Rules
@@ -199,6 +199,9 @@ def _log_summary(scan: Scan, cached: bool, verbose: bool) -> None:
         log.info(f"{scan.split}: Scanning {folder}{' (label cache)' if cached else ''}… {found}")
     if verbose and (n.ignored or n.partial):
         log.info(f"{scan.split}: {n.ignored} boxes to ignore, {n.partial} partly labelled images (docs/data.md)")
+    if scan.split == "train" and (entry := scan.spec.unused_partial([item.path for item in scan.items])) is not None:
+        hint = "" if "/" in entry else " (a folder ends in a slash)"
+        log.warning(f"{scan.spec.yaml}: partial: {shown(entry)} names no image of train{hint}")
     for row in scan.bad[:SHOWN]:
         log.warning(f"{scan.split}: {row}")
     if len(scan.bad) > SHOWN:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,16 @@ class DataSpec:
 
     def is_partial(self, image: Path) -> bool:
         """Whether not every instance in this image may be labelled."""
-        return any(
-            image.is_relative_to(os.path.normpath(self.path / entry)) if "/" in entry else image.name.startswith(entry)
-            for entry in self.partial
-        )
+        return any(self._names(entry, image) for entry in self.partial)
+
+    def unused_partial(self, images: Sequence[Path]) -> str | None:
+        """The first entry of `partial` that names none of the images, None if there is none."""
+        return next((entry for entry in self.partial if not any(self._names(entry, image) for image in images)), None)
+
+    def _names(self, entry: str, image: Path) -> bool:
+        if "/" in entry:
+            return image.is_relative_to(os.path.normpath(self.path / entry))
+        return image.name.startswith(entry)
 
     def split(self, name: str) -> list[Path]:
         """The images of a split in a fixed order, without duplicates. Raises PoseError if there are none."""
@@ -165,7 +171,8 @@ def _partial(entry: Any, path: Path) -> tuple[str, ...]:
     if entry is None or isinstance(entry, bool):
         return ("",) if entry else ()
     found = tuple(
-        text.replace("\\", "/") for text in _entries("partial", entry, "the beginning of file names, a folder/")
+        text.replace("\\", "/")
+        for text in _entries("partial", entry, "the beginning of file names (numbers in quotes), a folder/")
     )
     if any(not text for text in found):
         raise PoseError("partial: an empty text; 'partial: true' stands for every image")

@@ -66,6 +66,8 @@ def _session(path: Path, options: OpenOptions) -> Any:
     settings.log_severity_level = 4  # errors are raised as well
     settings.intra_op_num_threads = options.cpu_threads() or 0
     providers = _providers(options.device, ort.get_available_providers())
+    if path.is_dir():
+        raise PoseError(f"{path}: a folder, not an ONNX file")
     with loading(path, "ONNX Runtime"):
         retry = int(len(providers) > 1)  # without it, the CPU alone: no second attempt that prints and fails again
         session = ort.InferenceSession(str(path), settings, providers=providers, enable_fallback=retry)
