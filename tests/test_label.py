@@ -200,6 +200,9 @@ def test_a_labelled_data_set_is_completed_in_a_copy(tmp_path: Path) -> None:
         ({"source": "broken.jpg"}, "broken.jpg"),
         ({"source": "0", "conf": 0.7}, "is a stream"),
         ({"source": "twins"}, "share a label file"),
+        ({"source": "ignored"}, "share a label file"),
+        ({"source": "mixed"}, "source=mixed: has videos or addresses"),
+        ({"source": ["photos/a.png", "https://localhost/a.png"]}, "has videos or addresses"),
         ({"data": "data/none.yaml"}, "none.yaml"),
         ({"data": "other.yaml"}, r"kpt_shape is \[5, 3\], the model's \[4, 3\]"),
         ({"data": "classes.yaml"}, "the classes are dog, the model's person"),
@@ -211,6 +214,8 @@ def test_wrong_input_is_one_line(
     monkeypatch.chdir(tmp_path)
     photos(tmp_path / "photos", "a.png")
     photos(tmp_path / "twins", "a.png", "a.jpg")
+    photos(tmp_path / "ignored", "a.png", "a.ignore.png")
+    (photos(tmp_path / "mixed", "a.png") / "b.mp4").write_bytes(b"a video")
     given = data_set(tmp_path / "data", "").read_text()
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     text = given.replace("images/", "data/images/")

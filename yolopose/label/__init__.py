@@ -127,6 +127,12 @@ def _of_source(config: LabelConfig, info: ModelInfo) -> tuple[Iterator[Photograp
     if source.streams:
         source.close()
         raise PoseError(f"source={name}: is a stream; label takes files of photographs")
+    if source.len_hint is None:  # refused before hours of labelling, not when it is that file's turn
+        source.close()
+        raise PoseError(
+            f"source={name}: has videos or addresses; label takes files of photographs (predict save_frames=True makes "
+            "some of a video)"
+        )
 
     def photographs() -> Iterator[Photograph]:
         with source:

@@ -116,7 +116,8 @@ def _names(images: Sequence[Path]) -> list[PurePath]:
         if "images" in folders:
             folders = folders[len(folders) - folders[::-1].index("images") :]
         name = PurePath(*folders, file)
-        other = taken.setdefault(str(name.with_suffix("")).lower(), path)
+        label = str(name.with_suffix("")).lower().removesuffix(".ignore")  # of a.ignore.jpg: where a.jpg's boxes are
+        other = taken.setdefault(label, path)
         if other != path:
             raise PoseError(f"{other} and {path} would share a label file; rename one, or label them apart")
         names.append(name)
