@@ -101,6 +101,17 @@ def test_frames_without_people_have_empty_ids_that_every_script_can_read(model: 
     assert results[0].verbose() == "(no detections), "
 
 
+def test_with_compat_a_frame_without_tracks_has_the_detections_and_no_ids(model: YOLO) -> None:
+    frames = [scene(), scene((10, 20, 60, 100)), scene((10, 20, 60, 100)), scene()]
+    for smooth in (False, True):
+        results = model.track(
+            frames, compat=True, tracker="bytetrack", smooth=smooth, save_tracks="t.csv", save_txt=True
+        )
+        assert [r.boxes.id is None or r.boxes.id.tolist() for r in results] == [True, True, [1.0], True]
+        assert [len(r) for r in results] == [0, 1, 1, 0]
+        assert read_tracks("t.csv").frame.tolist() == [2]
+
+
 def test_no_detections_for_longer_than_the_buffer(model: YOLO, tmp_path: Path) -> None:
     """The person comes back as another one, and nothing fails meanwhile."""
     here = [scene((10, 20, 60, 100))] * 3

@@ -83,6 +83,13 @@ class Rules:
 
     frames_buffer: bool = False
     """`track_buffer` of a tracker | counts frames at 30 per second: 30 is a second of any video | counts frames"""
+    filtered_boxes: bool = False
+    """boxes of tracks | as detected | the state of the tracker's filter: 1 px beside the detection, at times 7"""
+    numbers_by_start: bool = False
+    """ids of tracks | 1, 2, 3, … in the order of confirmation | a track that is never confirmed uses up one, too"""
+    untracked_shown: bool = False
+    """a frame of track without confirmed tracks | the result is empty, `boxes.id` an empty array | the result has all
+    detections, `boxes.id` is None"""
 
 
 DEFAULT = Rules()

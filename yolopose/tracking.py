@@ -33,7 +33,7 @@ EMPTY = np.empty((0, 0), np.float32)
 
 
 class TrackPredictor(Predictor):
-    """A Predictor whose results have the ids of confirmed tracks, and nothing else in them.
+    """A Predictor whose results have the ids of confirmed tracks, and nothing else in them (but see `untracked_shown`).
 
     Each video is a sequence of its own, in which ids start at 1; so is each live stream. All photographs and arrays of
     the source are one sequence. With `persist` videos, streams and photographs continue those of the calls before.
@@ -98,11 +98,13 @@ class TrackPredictor(Predictor):
         seconds = self._seconds(frame)
         tracked = sequence.update(found.boxes, found.keypoints, image, seconds)
         found.speed["postprocess"] += (time.perf_counter() - start) * 1e3
-        result = self._plain(frame, image, replace(found, boxes=tracked.boxes, keypoints=tracked.keypoints))
+        untracked = self._tracking.rules.untracked_shown and not len(tracked.boxes)
+        shown = found if untracked else replace(found, boxes=tracked.boxes, keypoints=tracked.keypoints)
+        result = self._plain(frame, image, shown)
         hidden = self._hidden(frame, found, (tracked.boxes, tracked.keypoints), tracked.lost)
         if hidden is not None:
             result.hide(hidden)
-        if tracked.raw is not None:
+        if tracked.raw is not None and not untracked:
             result.raw_keypoints = Keypoints(tracked.raw, result.orig_shape)
         if self._writer is not None:
             self._write(self._table(name, frame, seconds, tracked), name)

@@ -1,7 +1,9 @@
 """When tracks start, are confirmed, lost, found again and forgotten; the same for every tracker."""
 
+import json
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Sequence as Rows
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,10 @@ import pytest
 from yolopose.geometry.keypoints import COCO_17
 from yolopose.rules import DEFAULT, REFERENCE, Rules
 from yolopose.track.options import TYPES, TrackerOptions, read_tracker
+from yolopose.track.sequence import Sequence, SequenceOptions
 from yolopose.track.tracker import MAX_LOST, Tracker, open_tracker
 
-Frame = Sequence[tuple[float, float, float]]  # of each person: x, y, score
+Frame = Rows[tuple[float, float, float]]  # of each person: x, y, score
 
 
 def tracker(kind: str, *, rules: Rules = DEFAULT, frame_rate: float = 30.0, **values: object) -> Tracker:
@@ -19,7 +22,7 @@ def tracker(kind: str, *, rules: Rules = DEFAULT, frame_rate: float = 30.0, **va
     return open_tracker(options, layout=COCO_17, rules=rules, frame_rate=frame_rate)
 
 
-def people(frame: Frame, size: float = 100.0, classes: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
+def people(frame: Frame, size: float = 100.0, classes: Rows[int] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (N, 6) of people with 0.4 size by size around x, y, and their points (N, 17, 3) with scores of 0.9."""
     boxes = np.zeros((len(frame), 6))
     points = np.full((len(frame), 17, 3), 0.9)
@@ -175,3 +178,33 @@ def test_of_too_many_lost_tracks_those_seen_last_are_remembered(kind: str) -> No
     lost = many.lost.ids.tolist()
     assert len(lost) == MAX_LOST
     assert set(range(401, 1201)) <= set(lost)  # of the first 400 those that there was room for
+
+
+def test_compat_returns_the_boxes_and_ids_of_ultralytics() -> None:
+    recorded = json.loads((Path(__file__).parents[1] / "recordings" / "tracks.json").read_text())
+    options = read_tracker("bytetrack")
+    compat, plain = (Sequence(SequenceOptions(tracker=options, layout=COCO_17, rules=r)) for r in (REFERENCE, DEFAULT))
+    image = np.zeros((270, 480, 3), np.uint8)
+    moved = []
+    for found, expected in zip(recorded["detections"], recorded["bytetrack"], strict=True):
+        boxes = np.array([[*row, 0] for row in found])
+        points = np.zeros((len(boxes), 17, 3))
+        ours = {int(row[4]): row[:4] for row in compat.update(boxes, points, image).boxes}
+        theirs = {row[4]: row[:4] for row in expected}
+        assert ours.keys() == theirs.keys()
+        for number, box in theirs.items():
+            np.testing.assert_allclose(ours[number], box, atol=0.2)
+        rows = plain.update(boxes, points, image).boxes
+        assert {int(number) for number in rows[:, 4]} == theirs.keys()
+        assert {tuple(row) for row in rows[:, :4].tolist()} <= {tuple(np.float32(row[:4]).tolist()) for row in found}
+        moved += [np.abs(row[:4] - theirs[int(row[4])]).max() for row in rows]
+    assert max(moved) > 5  # so that the two rules differ
+
+
+@pytest.mark.parametrize(("rules", "expected"), [(DEFAULT, 2), (REFERENCE, 4)])
+def test_with_compat_a_track_that_is_never_confirmed_uses_up_a_number(rules: Rules, expected: int) -> None:
+    t = tracker("bytetrack", rules=rules)
+    assert ids(t, [(100, 200, 0.9)]) == {0: 1}
+    for x in (300, 500, 700):  # each seen once, but for the last
+        ids(t, [(100, 200, 0.9), (x, 200, 0.9)])
+    assert ids(t, [(100, 200, 0.9), (700, 200, 0.9)]) == {0: 1, 1: expected}

@@ -37,7 +37,7 @@ class TrackedFrame:
     """The instances of one frame that belong to confirmed tracks, in the order of the detections.
 
     Attributes:
-        boxes: (M, 7) x1 y1 x2 y2 id score class, as detected.
+        boxes: (M, 7) x1 y1 x2 y2 id score class, as detected; with the rule `filtered_boxes` as filtered.
         keypoints: (M, K, D), smoothed where that was asked for.
         raw: (M, K, D) as detected, None when `keypoints` are that.
         lost: the last boxes (4,) of confirmed tracks that are remembered but not in this frame, by id.
@@ -82,7 +82,8 @@ class Sequence:
             tracked = self._tracker.update(boxes, keypoints, image, self._clock)
             ids, boxes, raw = tracked.ids + self._offset, boxes[tracked.index], keypoints[tracked.index]
             self._highest = max([self._highest, *ids.tolist()])
-            rows = np.concatenate([boxes[:, :4], ids[:, None], boxes[:, 4:]], 1, dtype=np.float32)
+            places = tracked.filtered if self.options.rules.filtered_boxes else boxes[:, :4]
+            rows = np.concatenate([places, ids[:, None], boxes[:, 4:]], 1, dtype=np.float32)
             gone = self._tracker.lost
             lost = dict(zip((gone.ids + self._offset).tolist(), gone.boxes, strict=True))
             if self._smoother is None:

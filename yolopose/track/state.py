@@ -50,6 +50,7 @@ def no_tracks(keypoints: int) -> Array:
         0,
         [
             ("id", np.int64),  # 0 until the track is confirmed
+            ("number", np.int64),  # the id that it will have, with numbers_by_start
             ("class", np.float64),
             ("misses", np.int64),  # frames since the last detection: 0 for an active track, more for a lost one
             ("born", np.float64),  # when it was first detected

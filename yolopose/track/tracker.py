@@ -25,11 +25,13 @@ MAX_LOST = 1000  # lost tracks remembered at once; the longest lost are forgotte
 class Tracked:
     """Which detections of a frame belong to confirmed tracks.
 
-    `index` (M,) are positions in the arrays given to `update`, ascending, `ids` (M,) the tracks' ids.
+    `index` (M,) are positions in the arrays given to `update`, ascending, `ids` (M,) the tracks' ids, `filtered` (M, 4)
+    xyxy their boxes in the state of the filter.
     """
 
     index: NDArray[np.intp]
     ids: NDArray[np.int64]
+    filtered: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,18 @@ class Tracker:
     A track is confirmed by its second detection in a row; in the first frame by its first.
     """
 
-    def __init__(self, method: Method, options: TrackerOptions, keypoints: int, *, frame_rate: float, buffer: float):
+    def __init__(
+        self,
+        method: Method,
+        options: TrackerOptions,
+        keypoints: int,
+        *,
+        frame_rate: float,
+        buffer: float,
+        numbers_by_start: bool = False,
+    ):
         self._method = method
+        self._numbers_by_start = numbers_by_start
         self._options = options
         self._keypoints = keypoints
         self._frame_rate = frame_rate
@@ -137,7 +149,7 @@ class Tracker:
             tracks[name][again] = tracks[name][old]
         tracks["id"][old] = 0  # no longer confirmed, so that it is forgotten
         new = new[tracks["id"][new] == 0]
-        tracks["id"][new] = self._ids(len(new))
+        tracks["id"][new] = tracks["number"][new] if self._numbers_by_start else self._ids(len(new))
 
     def _start(self, pairs: Pairs, found: Detections) -> None:
         """Start tracks at detections of high score that are in no pair."""
@@ -148,7 +160,8 @@ class Tracker:
         tracks = np.zeros(len(new), self._tracks.dtype)
         tracks["born"] = tracks["seen"] = self._clock
         tracks["state"] = self._method.motion.start(found.boxes[new])
-        tracks["id"] = self._ids(len(new)) if self._first else 0
+        tracks["number"] = self._ids(len(new)) if self._first or self._numbers_by_start else 0
+        tracks["id"] = tracks["number"] if self._first else 0
         self._observe(tracks, np.arange(len(new)), found, new)
         self._tracks = np.concatenate((self._tracks, tracks))
 
@@ -172,8 +185,8 @@ class Tracker:
         if len(double):
             self._tracks = np.delete(self._tracks, double)
         shown = self._tracks[(self._tracks["misses"] == 0) & (self._tracks["id"] > 0)]
-        order = np.argsort(shown["detection"])
-        return Tracked(shown["detection"][order], shown["id"][order])
+        shown = shown[np.argsort(shown["detection"])]
+        return Tracked(shown["detection"], shown["id"], self._method.motion.boxes(shown["state"]))
 
     def _keep(self, keep: NDArray[np.bool_]) -> None:
         if not keep.all():
@@ -191,7 +204,7 @@ def open_tracker(options: TrackerOptions, *, layout: KeypointLayout, rules: Rule
     Args:
         options: from `read_tracker`.
         layout: the model's keypoints.
-        rules: of `compat`; `frames_buffer` decides what `track_buffer` counts.
+        rules: of `compat`; `frames_buffer` decides what `track_buffer` counts, `numbers_by_start` which ids there are.
         frame_rate: frames per second that reach the tracker: the video's rate divided by `vid_stride`.
     """
     scale = 1.0 if rules.frames_buffer else frame_rate / 30
@@ -201,4 +214,6 @@ def open_tracker(options: TrackerOptions, *, layout: KeypointLayout, rules: Rule
     else:
         method = {"bytetrack": ByteTrack, "botsort": BotSort}[options.tracker_type](options)
     buffer = int(options.track_buffer * scale)
-    return Tracker(method, options, layout.shape[0], frame_rate=frame_rate, buffer=buffer)
+    return Tracker(
+        method, options, layout.shape[0], frame_rate=frame_rate, buffer=buffer, numbers_by_start=rules.numbers_by_start
+    )
