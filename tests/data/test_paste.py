@@ -130,6 +130,16 @@ def test_images_without_instances_and_canvases_without_room_give_nothing() -> No
     assert all(paste.cut(rng, coordinates(), slim, (64, 64)) is None for _ in range(20))  # higher than the canvas
 
 
+def test_labels_without_area_neither_stop_pasting_nor_warn() -> None:
+    """A box at the edge of its image may lie outside by a rounding error, and has no area after clipping."""
+    rng = np.random.default_rng(0)
+    edge = (240.0, 60.0, 240.0, 120.0)
+    patch = paste.cut(rng, coordinates(), labels([(60, 40, 140, 150), edge]), CANVAS)
+    assert patch is not None
+    for _ in range(5):
+        assert len(paste.paste(rng, blank([(CANVAS[1], 10.0, CANVAS[1], 20.0)]), [patch, patch]).boxes) == 3
+
+
 def test_keypoints_under_a_patch_become_hidden_and_no_others() -> None:
     """A keypoint is covered if its pixel is now nearer to the patch's white than to the black it had."""
     changed = 0

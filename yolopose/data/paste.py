@@ -32,6 +32,7 @@ FADE = 0.15  # the outer part of the patch in which it fades out
 MAX_HIDDEN = 0.4  # share of an instance that patches may cover, and of a patch that lies over one instance
 MAX_FOREIGN = 0.1  # share of any other instance that a patch may show: it would be without a label
 MAX_EMPTY = 0.3  # share of a patch that may lie on the grey around the images
+TINY = 1e-9  # square pixels: a label at the edge may have no area after clipping
 PLACES = 16  # random places that are tried for each patch
 
 
@@ -114,7 +115,7 @@ def _suitable(
     labelled = (labels.keypoints[..., 2] > 0).mean(1) >= MIN_LABELLED
     inside = (outer[:, :2] >= 0).all(1) & (outer[:, 2:] <= size).all(1)
     rows = np.flatnonzero(labelled & inside & large)
-    shown = intersections(outer[rows], boxes)[0] / area(boxes)
+    shown = intersections(outer[rows], boxes)[0] / area(boxes).clip(TINY)
     shown[np.arange(len(rows)), rows] = 0
     return np.asarray(rows[(shown <= MAX_FOREIGN).all(1)])
 
@@ -154,7 +155,7 @@ def paste(rng: np.random.Generator, sample: Sample, patches: Sequence[Patch]) ->
         covered = _visible(patch.opacity, flat - np.array([left, top, 0], np.float32))
         flat[covered & (flat[:, 2] > 1), 2] = 1
         shared = intersections(np.array([[left, top, left + w, top + h]]), boxes)[0][0]
-        hidden = np.append(hidden + shared / area(boxes), 0)
+        hidden = np.append(hidden + shared / area(boxes).clip(TINY), 0)
         classes = np.append(classes, patch.number)
         boxes = np.concatenate([boxes, patch.box[None] + (left, top, left, top)])
         keypoints = np.concatenate([keypoints, (patch.keypoints + np.array([left, top, 0], np.float32))[None]])
