@@ -306,6 +306,13 @@ def test_predict_names_track(capsys: pytest.CaptureFixture[str]) -> None:
         YOLO("yolov8n-face").predict("a.jpg", persist=True)
 
 
+def test_the_list_of_sources_is_not_replaced(model: YOLO, video: Path) -> None:
+    Path("list.txt").write_text("walk.avi\n")
+    with pytest.raises(UsageError, match=r"save_tracks=list.txt would replace the source"):
+        model.track(str(Path("list.txt").absolute()), save_tracks="list.txt")
+    assert Path("list.txt").read_text() == "walk.avi\n"
+
+
 def test_a_file_of_tracks_and_single_frames_do_not_fit(model: YOLO) -> None:
     with pytest.raises(UsageError, match="every call would replace the file"):
         model.track(walk(1)[0], persist=True, save_tracks="t.csv")

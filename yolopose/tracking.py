@@ -258,10 +258,20 @@ class OfflineTrackPredictor(TrackPredictor):
 
 
 def check_source(source: Any, config: TrackConfig) -> None:
-    """Raise UsageError for a file of tracks that every call with another frame would replace."""
+    """Raise UsageError for a file of tracks that would replace the source, or that every call with a frame would."""
     members = source if isinstance(source, list | tuple) else [source]
+    if config.save_tracks and any(_is_file(member, config.save_tracks) for member in members):
+        raise UsageError(f"save_tracks={config.save_tracks} would replace the source; give it another name")
     if config.persist and config.save_tracks and not all(isinstance(m, str | os.PathLike | int) for m in members):
         raise UsageError(
             "save_tracks with persist=True and frames in memory: every call would replace the file; give the video "
             "itself as source, or collect the results"
         )
+
+
+def _is_file(member: Any, path: str) -> bool:
+    """Whether a member of a source is the file `path`."""
+    try:
+        return isinstance(member, str | os.PathLike) and os.path.samefile(member, path)
+    except (OSError, ValueError):  # one of them does not exist, or is no name of a file
+        return False
