@@ -244,6 +244,16 @@ def contents(folder: Path) -> dict[str, bytes | str]:
     }
 
 
+def test_sigmas_and_annotations_of_a_completed_data_set_stay_what_they_were(tmp_path: Path) -> None:
+    truths = "annotations: {train: a.json, val: b.json}\n"
+    for name, extra in (("bare", ""), ("full", f"kpt_oks_sigmas: [0.1, 0.2, 0.3, 0.4]\n{truths}")):
+        given = load_data(data_set(tmp_path / name, "", extra))
+        spec = load_data(made(tmp_path / f"{name}-out", data=str(given.yaml)))
+        assert spec.given_sigmas is given.given_sigmas
+        assert spec.layout == given.layout
+        assert spec.annotations == {k: v for k, v in given.annotations.items() if k == "val"}  # train has other labels
+
+
 @pytest.mark.parametrize("copy", [False, True])
 def test_photographs_and_data_sets_are_never_overwritten(tmp_path: Path, copy: bool) -> None:
     given = data_set(tmp_path / "data", f"0 0.37 0.5 0.5 0.51{' 0' * 3 * K}\n")

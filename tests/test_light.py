@@ -116,6 +116,8 @@ def test_bundled_models_run_without_torch_and_onnx(light: Path) -> None:
         "    model = yolopose.YOLO(name)\n"
         "    model(np.zeros((90, 120, 3), np.uint8), imgsz=64, verbose=False)\n"
         "    calls = lambda: model.model, lambda: model.train(data='x.yaml'), lambda: yolopose.YOLO(f'{name}.pt')\n"
+        "    calls += lambda: model.save('x.pt'), lambda: model.load('y.pt'), lambda: model.pretrained\n"
+        "    calls += model.info, model.reset_weights, model.fuse, model.state_dict\n"
         "    for call in calls:\n"
         "        try: call()\n"
         "        except PoseError as e: print('needs torch' in str(e), 'torch' in sys.modules)\n"

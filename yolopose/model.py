@@ -80,9 +80,10 @@ class Model:
     @property
     def pretrained(self) -> bool:
         """Whether the weights differ from the random ones of a new architecture."""
+        network = self.model
         from yolopose.nn.network import checksum
 
-        return self._random is None or checksum(self.model) != self._random
+        return self._random is None or checksum(network) != self._random
 
     @property
     def model_info(self) -> ModelInfo:
@@ -111,42 +112,44 @@ class Model:
 
     def load(self, source: str | Path) -> Self:
         """Copy the weights that match by name and shape from another checkpoint."""
+        network = self.model  # first: without torch it says so
         from yolopose.checkpoint import load_state
         from yolopose.nn.network import transfer, unfitting
 
         state = load_state(weights.find(str(source)))
-        loaded, total = transfer(self.model, state)
+        loaded, total = transfer(network, state)
         log.info(f"Transferred {loaded}/{total} items from pretrained weights")
-        if loaded and (left := unfitting(self.model, state)):
+        if loaded and (left := unfitting(network, state)):
             log.info(f"{one_line(source)}: {left}")
         return self._changed()
 
     def reset_weights(self) -> Self:
         """Make all weights random again."""
+        old = self.model
         from yolopose.nn.network import PoseNet
 
-        old = self.model
         network = PoseNet(old.spec, names=old.info.names, layout=old.info.layout, channels=old.channels)
         network.info = old.info
         return self._hold(network.eval(), random=True)
 
     def save(self, path: str | Path = "saved_model.pt") -> Path:
         """Write the model as a checkpoint of plain tensors, without any code."""
+        network = self.model  # first: without torch it says so
         from yolopose.checkpoint import Checkpoint, save_checkpoint
 
-        network = self.model
         train_args = self._checkpoint.train_args if self._checkpoint else {}
         save_checkpoint(path, Checkpoint(network.state_dict(), network.spec, network.info, train_args))
         return Path(path)
 
     def info(self, detailed: bool = False, verbose: bool = True, imgsz: int = 640) -> tuple[int, int, int, float]:
         """Layers, parameters, gradients and GFLOPs at `imgsz`; `verbose` prints them, `detailed` every layer."""
+        network = self.model
         from yolopose.nn.summary import network_size, summary
 
-        text = summary(self.model, imgsz)
+        text = summary(network, imgsz)
         if verbose:
             log.info(text if detailed else text.splitlines()[-1])
-        return tuple(network_size(self.model, imgsz))  # type: ignore[return-value]
+        return tuple(network_size(network, imgsz))  # type: ignore[return-value]
 
     def fuse(self) -> Self:
         """Merge batch normalization into the convolutions, for inference only."""

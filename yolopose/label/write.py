@@ -136,12 +136,16 @@ def _yaml(spec: DataSpec | None, info: ModelInfo, split: str, *, partial: bool) 
     if spec is not None:
         others = {name: [str(spec.path / e) for e in entries] for name, entries in spec.sources.items()}
         values |= {name: entries for name, entries in others.items() if name != split}
+        if truths := {name: str(file) for name, file in spec.annotations.items() if name != split}:
+            values["annotations"] = truths
     if spec is not None and spec.partial and partial:
         prefixes = [entry for entry in spec.partial if "/" not in entry]
         values["partial"] = True if "" in prefixes else prefixes
         if len(prefixes) < len(spec.partial):
             log.warning(f"{spec.yaml}: partial: folders are not carried over; name their images in the new data.yaml")
     values |= {key: value for key, value in layout.to_dict().items() if value is not None}
+    if spec is not None and not spec.given_sigmas:
+        del values["kpt_oks_sigmas"]  # those of the layout: given ones would be used instead of the model's
     values |= {"names": dict(names), "labels_by_model": BY_MODEL}
     note = f"# labels made by a model, see {BY_MODEL}: val and test need labels made by people"
     return "\n".join([note, yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=120)])
