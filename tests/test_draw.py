@@ -209,7 +209,7 @@ def test_line_width_and_text_grow_with_the_image():
 
 
 def test_colour_mode_is_checked():
-    with pytest.raises(UsageError, match="'class' or 'instance'"):
+    with pytest.raises(UsageError, match="'class', 'instance' or 'track'"):
         DrawStyle(color_mode="clas")
 
 

@@ -379,11 +379,11 @@ def test_callbacks_get_the_predictor_and_its_trackers(model: YOLO, video: Path) 
 @pytest.mark.parametrize(("number", "code", "says"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated; ")])
 def test_a_signal_ends_the_command_with_complete_files(tmp_path: Path, number: str, code: int, says: str) -> None:
     film(tmp_path / "long.avi", walk(10) * 100)
-    program = "from helpers.builders import ManyBackend; from yolopose import YOLO, cli; import sys\n"
-    program += "YOLO._backend = lambda *_: ManyBackend()\nsys.exit(cli.main(sys.argv[1:]))"
-    words = ["track", "source=long.avi", "save_tracks=t.csv", "imgsz=320"]
+    program = "import signal, sys; from helpers.builders import ManyBackend; from yolopose import YOLO, cli\n"
+    program += "signal.signal(signal.SIGINT, signal.default_int_handler); YOLO._backend = lambda *_: ManyBackend()\n"
+    program += "sys.exit(cli.main('track source=long.avi save_tracks=t.csv imgsz=320'.split()))"
     with subprocess.Popen(
-        [sys.executable, "-c", program, *words], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
+        [sys.executable, "-c", program], cwd=tmp_path, text=True, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
     ) as process:  # fmt: skip
         assert process.stdout is not None

@@ -71,7 +71,7 @@ def test_track_takes_tiles() -> None:
     frames = [picture(shift) for shift in range(4)]
     config = TrackConfig(tile=320, verbose=False, tracker="bytetrack")
     results = list(TrackPredictor(ManyBackend(), frames, config))
-    assert [sorted(result.boxes.id.astype(int).tolist()) for result in results[1:]] == [[1, 2, 3, 4, 5]] * 3
+    assert [sorted(result.boxes.id.tolist()) for result in results[1:]] == [[1, 2, 3, 4, 5]] * 3
 
 
 @pytest.fixture
