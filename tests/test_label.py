@@ -196,6 +196,7 @@ def test_a_labelled_data_set_is_completed_in_a_copy(tmp_path: Path) -> None:
         ({"source": "photos", "data": "data/data.yaml"}, "name what to label"),
         ({"source": "photos", "what": "points"}, "data="),
         ({"source": "photos", "unsure": 0.6}, "must not be above conf=0.5"),
+        ({"source": "photos", "classes": [0, 4]}, "classes=4: the model has classes 0 to 0 only"),
         ({"source": "nowhere"}, "nowhere"),
         ({"source": "broken.jpg"}, "broken.jpg"),
         ({"source": "0", "conf": 0.7}, "is a stream"),

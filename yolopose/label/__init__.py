@@ -55,7 +55,7 @@ def make_labels(backend: Backend, config: LabelConfig, model: Path | None) -> Pa
         PoseError: a photograph or the data set cannot be read, does not fit the model, or `out` has such files.
     """
     options = pick(LabelOptions, config)
-    _check(config)
+    _check(config, backend.info)
     out, info = Path(str(config.out)), backend.info
     check_free(out, config.exist_ok)
     spec = load_data(config.data, data_dir=config.data_dir) if config.data else None
@@ -94,8 +94,11 @@ def make_labels(backend: Backend, config: LabelConfig, model: Path | None) -> Pa
     return file
 
 
-def _check(config: LabelConfig) -> None:
-    """Raise UsageError for arguments that do not go together."""
+def _check(config: LabelConfig, info: ModelInfo) -> None:
+    """Raise UsageError for arguments that do not go together, or classes that the model does not have."""
+    unknown = next((index for index in config.classes or () if index not in info.names), None)
+    if unknown is not None:  # every image would become background
+        raise UsageError(f"classes={unknown}: the model has classes 0 to {len(info.names) - 1} only")
     if (config.source is None) == (config.data is None):
         raise UsageError("name what to label: source=PHOTOGRAPHS, or data=DATA.yaml, whose labels are completed")
     if config.what == "points" and config.data is None:
