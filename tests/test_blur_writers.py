@@ -86,11 +86,11 @@ def test_an_image_that_was_not_kept_is_blurred_when_it_is_read_again(model: YOLO
     assert inside(result[0].image()) < HIDDEN + 25
 
 
-@pytest.mark.parametrize("options", [{}, {"smooth": True}, {"smooth": "offline"}, {"trails": False}])
-@pytest.mark.parametrize("mode", ["predict", "track"])
+OPTIONS = ({}, {"smooth": True}, {"smooth": "offline"}, {"trails": False})  # of track
+
+
+@pytest.mark.parametrize(("mode", "options"), [("predict", {}), *(("track", options) for options in OPTIONS)])
 def test_videos_and_their_frames_and_crops(model: YOLO, mode: str, options: dict[str, Any]) -> None:
-    if mode == "predict" and options:
-        pytest.skip("options of track")
     source = film(Path("walk.avi"), [photo() for _ in range(4)])
     results = getattr(model, mode)(source, save=True, save_frames=True, save_crop=True, **options)
     folder = Path(results[0].save_dir)
