@@ -47,7 +47,7 @@ $(CLIENTS): pyproject.toml constraints-clients.txt
 	$(PYTHON) -m venv .venv-clients
 	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt torch==2.13.0
 	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt --editable . \
-	  supervision fiftyone pandas polars shapely fire 'filterpy<2' wandb mlflow-skinny pytest pytest-timeout
+	  onnx supervision fiftyone pandas polars shapely fire 'filterpy<2' wandb mlflow-skinny pytest pytest-timeout
 	.venv-clients/bin/python -m pip $(PIP_CLIENTS) constraints-clients.txt --no-deps trackers sahi norfair
 	touch $@
 
