@@ -36,22 +36,8 @@ class ByteTrack:
         self.motion.predict(tracks["state"], step)
 
     def match(self, tracks: Array, found: Detections) -> Pairs:
-        """The pairs (rows of `tracks`, rows of `found`), stage after stage.
-
-        1. Confirmed tracks, lost ones too, with detections of high score. 2. Tracks that were active in the previous
-        frame with detections of low score. 3. Tracks seen once with the rest of the detections of high score.
-        """
-        options = self.options
-        similarity = self.similarity(tracks, found)
-        fused = fuse(similarity, found.scores) if options.fuse_score else similarity
-        high = found.scores >= options.track_high_thresh
-        low = ~high & (found.scores >= options.track_low_thresh)
-        confirmed = tracks["id"] > 0
-        pairs = Pairs(len(tracks), len(found))
-        pairs.add(1 - fused, confirmed, high, options.match_thresh)
-        pairs.add(1 - similarity, confirmed & (tracks["misses"] == 0), low, SECOND_LIMIT)
-        pairs.add(1 - fused, ~confirmed, high, NEW_LIMIT)
-        return pairs
+        """The pairs of tracks and detections."""
+        return pairs_in_stages(tracks, found, self.similarity(tracks, found), self.options)
 
     def similarity(self, tracks: Array, found: Detections) -> NDArray[np.float64]:
         """(T, N) overlap (IoU) of the predicted boxes and the detections."""
@@ -73,3 +59,28 @@ class ByteTrack:
         a, b = active[a], lost[b]
         duration: NDArray[Any] = tracks["seen"] - tracks["born"]
         return np.unique(np.where(duration[a] > duration[b], b, a))
+
+
+def pairs_in_stages(
+    tracks: Array,
+    found: Detections,
+    similarity: NDArray[np.float64],
+    options: TrackerOptions,
+    left_out: Ints | None = None,
+) -> Pairs:
+    """The pairs of tracks and detections by their (T, N) similarity; detections `left_out` are in none.
+
+    1. Confirmed tracks, lost ones too, with detections of high score. 2. Tracks that were active in the previous frame
+    with detections of low score. 3. Tracks seen once with the rest of the detections of high score.
+    """
+    fused = fuse(similarity, found.scores) if options.fuse_score else similarity
+    high = found.scores >= options.track_high_thresh
+    low = ~high & (found.scores >= options.track_low_thresh)
+    confirmed = tracks["id"] > 0
+    pairs = Pairs(len(tracks), len(found))
+    if left_out is not None:
+        pairs.free_columns[left_out] = False
+    pairs.add(1 - fused, confirmed, high, options.match_thresh)
+    pairs.add(1 - similarity, confirmed & (tracks["misses"] == 0), low, SECOND_LIMIT)
+    pairs.add(1 - fused, ~confirmed, high, NEW_LIMIT)
+    return pairs

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 
 from yolopose.geometry.boxes import iou_matrix
 from yolopose.geometry.keypoints import BODY_AREA, KeypointLayout
-from yolopose.track.association import Floats, Ints, Pairs, assign, fuse, separate_classes
+from yolopose.track.association import Floats, Ints, Pairs, assign, separate_classes
+from yolopose.track.bytetrack import pairs_in_stages
 from yolopose.track.camera import CameraMotion
 from yolopose.track.kalman import BoxFilter
 from yolopose.track.options import TrackerOptions
 from yolopose.track.state import Array, Detections
 
-SECOND_LIMIT = 0.5  # largest cost with a detection of low score
-NEW_LIMIT = 0.7  # largest cost of a track's second detection
 POINTS = 0.7  # share of the keypoints in the similarity, if enough are sure
 SURE = 4.0  # weights of shared points, summed, that are enough; half of all points in small layouts
 TOLERANCE = 2.0  # factor of the sigmas: a predicted pose is less exact than a label
@@ -67,18 +66,8 @@ class PoseTracking:
 
     def match(self, tracks: Array, found: Detections) -> Pairs:
         """The pairs, in ByteTrack's stages; doubles are in none and start no track."""
-        options = self.options
         similarity = self.similarity(tracks, found)
-        fused = fuse(similarity, found.scores) if options.fuse_score else similarity
-        high = found.scores >= options.track_high_thresh
-        low = ~high & (found.scores >= options.track_low_thresh)
-        confirmed = tracks["id"] > 0
-        pairs = Pairs(len(tracks), len(found))
-        pairs.free_columns[self.doubles(found)] = False
-        pairs.add(1 - fused, confirmed, high, options.match_thresh)
-        pairs.add(1 - similarity, confirmed & (tracks["misses"] == 0), low, SECOND_LIMIT)
-        pairs.add(1 - fused, ~confirmed, high, NEW_LIMIT)
-        return pairs
+        return pairs_in_stages(tracks, found, similarity, self.options, self.doubles(found))
 
     def similarity(self, tracks: Array, found: Detections) -> NDArray[np.float64]:
         """(T, N) of the predicted tracks and the detections: (1 - s) IoU + s OKS, s rising with the sure points."""
